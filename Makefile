@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything that demo, dev and the tests need
+
+$(READY): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Longhaul needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+demo: $(READY) ## Delete 5 000 receipts with their attachments, and prove it
+	$(BIN)/python -m service demo
+
+dev: $(READY) ## Start everything and stay, with an address and a token to try
+	$(BIN)/python -m service dev
+
+test: $(READY) ## Run the tests (less than 5 minutes)
+	$(BIN)/python -m pytest -m "not scale"
+
+scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 20 minutes)
+	$(BIN)/python -m pytest -m scale --timeout=900
+
+lint: $(READY) ## Check style, types and the arrows between the packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Measure (see bench/README.md)
+	$(BIN)/python -m bench
+
+psql: $(READY) ## Open psql on the database of make dev, or on DATABASE_URL
+	@$(BIN)/python -m service psql
+
+lock: $(READY) ## Compile both requirements files from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -o requirements-dev.txt
+
+.PHONY: help setup demo dev test scale lint bench psql lock

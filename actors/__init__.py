@@ -1,0 +1,1 @@
+"""The work. Each module beside runtime/ is one kind of job."""

@@ -1,0 +1,67 @@
+"""`python -m actors.runtime`: the worker dyno. Checks everything once, then becomes Dramatiq's command line."""
+
+import sys
+
+import structlog
+from dramatiq import cli
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.config import Settings, load_settings
+from actors.runtime.errors import ConfigError, LonghaulError, StorageUnreachableError
+from actors.runtime.failures import sentence
+from actors.runtime.kinds import load_kinds
+from actors.runtime.log import set_up_logging
+from actors.runtime.storage import Bucket
+from sql.engine import make_engine
+from sql.release import expected_version, schema_version
+
+log = structlog.get_logger("longhaul.worker")
+
+SHUTDOWN_SECONDS = 20  # the platform kills 30 s after SIGTERM
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        set_up_logging(settings.LOG_FORMAT)
+        load_kinds()
+        check_database(settings)
+        check_bucket(settings)
+    except LonghaulError as error:
+        sys.exit(str(error))
+    arguments = [
+        "actors.runtime.worker:set_up",
+        *("--processes", str(settings.WORKER_PROCESSES)),
+        *("--threads", str(settings.WORKER_THREADS)),
+        *("--worker-shutdown-timeout", str(SHUTDOWN_SECONDS * 1000)),
+        "--skip-logging",
+        *("--queues", *settings.WORKER_QUEUES),
+    ]
+    code: int = cli.main(cli.make_argument_parser().parse_args(arguments))
+    return code
+
+
+def check_bucket(settings: Settings) -> None:
+    """StorageError when the bucket is missing or refuses us. One that cannot be reached now may come back."""
+    try:
+        Bucket(settings).check()
+    except StorageUnreachableError as error:
+        log.warning("bucket.unreachable", error=f"{error}; going on: attachments wait in the outbox")
+
+
+def check_database(settings: Settings) -> None:
+    """ConfigError when Postgres cannot be reached or has not been released to."""
+    engine = make_engine(settings.DATABASE_URL, application_name="longhaul check")
+    try:
+        with engine.connect() as connection:
+            found, expected = schema_version(connection), expected_version()
+    except DBAPIError as error:
+        raise ConfigError(f"DATABASE_URL: Postgres cannot be used: {sentence(error)}") from None
+    finally:
+        engine.dispose()
+    if found is None:
+        raise ConfigError(f"DATABASE_URL: found a database without our tables, expected version {expected}: release")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""A worker's hold on a job. Every write carries the number of the claim, so that a worker that lost it writes nothing.
+
+Each method is one statement in the caller's transaction, and raises ClaimLost when the claim is not held any more.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from actors.runtime.errors import ClaimLost
+from actors.runtime.run import Batch, Cursor
+
+MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
+
+CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id)")
+
+GIVE_BACK = text("SELECT send_job_message(id) FROM background_jobs WHERE id = :job_id AND status = 'queued'")
+
+HELD = "WHERE id = :job_id AND attempt = :attempt AND status = 'running'"
+
+READ = text(f"SELECT * FROM background_jobs {HELD}")  # noqa: S608 - HELD is the constant above
+
+CHECKPOINT = text(f"""
+    UPDATE background_jobs
+    SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
+        failed_count = failed_count + :failed, recoveries = 0, last_error = coalesce(:error, last_error),
+        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
+    {HELD}
+    RETURNING requested, processed, total
+""")  # noqa: S608
+
+BEAT = text(f"""
+    UPDATE background_jobs
+    SET heartbeat_at = clock_timestamp(), updated_at = clock_timestamp(), last_error = :error
+    {HELD}
+    RETURNING requested
+""")  # noqa: S608
+
+SET_TOTAL = text(f"UPDATE background_jobs SET total = :total {HELD} RETURNING total")  # noqa: S608
+
+ROW_FAILED = text("""
+    SELECT log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, :error, NULL,
+                         jsonb_build_object('id', CAST(:row_id AS bigint)))
+    FROM background_jobs job
+    WHERE id = :job_id
+      AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most
+""")
+
+LEAVE = text("SELECT * FROM leave_running(:job_id, :attempt, :target, :event, :who, :why)")
+
+
+@dataclass
+class Claim:
+    job_id: int
+    attempt: int
+    worker_id: int
+    business_id: int
+    params: dict[str, Any]
+    cursor: Cursor | None
+    processed: int
+    total: int | None
+    requested: str | None
+
+    @classmethod
+    def of(cls, job: Mapping[Any, Any]) -> "Claim":
+        """From a row of background_jobs."""
+        return cls(job["id"], *(job[name] for name in list(cls.__dataclass_fields__)[1:]))
+
+    @classmethod
+    def take(cls, connection: Connection, job_id: int, worker_id: int) -> "Claim | None":
+        """None when the job is not queued: nothing to do for this message."""
+        job = connection.execute(CLAIM, {"job_id": job_id, "worker_id": worker_id}).mappings().one_or_none()
+        return None if job is None else cls.of(job)
+
+    def read_again(self, connection: Connection) -> "Claim":
+        """The claim as the database has it: after a failure nobody knows whether the last commit took place."""
+        return self.of(self._held(connection, READ))
+
+    def checkpoint(self, connection: Connection, batch: Batch, error: str | None = None) -> None:
+        """The last statement of a batch's transaction: cursor, counters, heartbeat; reads what was requested."""
+        row = self._held(
+            connection,
+            CHECKPOINT,
+            cursor=json.dumps(batch.cursor),
+            succeeded=batch.succeeded,
+            failed=batch.failed,
+            error=error,
+        )
+        self.requested, self.processed, self.total = row["requested"], row["processed"], row["total"]
+        self.cursor = batch.cursor
+
+    def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
+        """Passes over the one row in `batch`, which cannot be done."""
+        self.checkpoint(connection, batch, error)
+        details = {"job_id": self.job_id, "row_id": batch.ids[0], "error": error, "most": MAX_ROW_EVENTS}
+        connection.execute(ROW_FAILED, details)
+
+    def beat(self, connection: Connection, error: str) -> None:
+        """Says "still here, and this is what keeps me"."""
+        self.requested = self._held(connection, BEAT, error=error)["requested"]
+
+    def set_total(self, connection: Connection, total: int) -> None:
+        self.total = self._held(connection, SET_TOTAL, total=total)["total"]
+
+    def leave(self, connection: Connection, target: str, event: str, why: str | None) -> str:
+        """Ends the claim; returns the status that the job has now, which is what somebody asked for, if he did."""
+        row = self._held(connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why)
+        status: str = row["status"]
+        return status
+
+    def _held(self, connection: Connection, statement: Any, **values: Any) -> Mapping[Any, Any]:
+        values |= {"job_id": self.job_id, "attempt": self.attempt}
+        row = connection.execute(statement, values).mappings().one_or_none()
+        if row is None:
+            raise ClaimLost(f"claim {self.attempt} of job {self.job_id}")
+        return row

@@ -1,0 +1,50 @@
+"""What a failed statement means for the job: wait, look for the row, or give up."""
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+# SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which the same statement may work later.
+TRANSIENT = (
+    "08",  # connection
+    "40",  # deadlock, serialization failure
+    "53",  # the server is out of something
+    "57",  # shutdown, restart, statement timeout
+    "58",  # the server's own disk
+    "25P03",  # idle-in-transaction timeout
+    "25P04",  # transaction timeout
+    "55P03",  # lock timeout
+)
+BUGS = ("0A", "2", "3", "42", "5", "F0", "H", "X")  # the statement itself is wrong, or the server is
+DATA = ("21", "22", "23", "27", "2F", "38", "39", "44")  # … but these speak of the values it met
+
+
+def is_transient(error: BaseException) -> bool:
+    """Would the same work succeed later?"""
+    if isinstance(error, PoolTimeout | TimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = sqlstate(error)
+    return error.connection_invalidated or state is None or state.startswith(TRANSIENT)
+
+
+def is_data(error: BaseException) -> bool:
+    """Does it fail on what is in a row: a value, a constraint, a trigger that raises?"""
+    state = sqlstate(error)
+    if state is None or is_transient(error):
+        return False
+    return state.startswith(DATA) or not state.startswith(BUGS)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five characters, or None when the server did not say any (the connection broke)."""
+    state: str | None = getattr(getattr(error, "orig", None), "pgcode", None)
+    return state
+
+
+def sentence(error: BaseException) -> str:
+    """The error in one line without the statement or its values, at most 500 characters."""
+    original = getattr(error, "orig", None) or error
+    message = getattr(getattr(original, "diag", None), "message_primary", None) or str(original)
+    line = message.strip().partition("\n")[0]
+    return (line if isinstance(error, DBAPIError) and line else f"{type(error).__name__}: {line}")[:500]

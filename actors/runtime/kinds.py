@@ -1,0 +1,69 @@
+"""Kinds of jobs: how one is declared, and how they are found."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+import actors
+from actors.runtime.config import QUEUES, Settings
+from actors.runtime.errors import KindError
+from actors.runtime.run import Batch, Run
+
+Work = Callable[[Run], Iterator[Batch]]
+Count = Callable[[Connection, int, dict[str, Any]], int]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job: the generator that does its work, and what the runtime needs to know to run it."""
+
+    name: str  # job_type, and the name of its Dramatiq actor
+    queue: str
+    work: Work
+    count: Count | None = None  # (connection, business_id, params) → how many items there are
+    verb: str = "succeeded"  # what was done to an item, in the log
+    defaults: dict[str, int] = field(default_factory=dict)  # settings of this kind that differ from the general ones
+
+    def setting(self, settings: Settings, name: str) -> int:
+        """A setting such as BATCH_SIZE, as it holds for this kind."""
+        value: int = self.defaults.get(name, getattr(settings, name))
+        return value
+
+
+def job_kind(
+    *, queue: str, count: Count | None = None, verb: str = "succeeded", **defaults: int
+) -> Callable[[Work], Kind]:
+    """Declares the function below it as a kind of job, named like the function.
+
+    `defaults` are settings that this kind has for itself, in lower case: `batch_size=200`, `throttle_ms=0`.
+    """
+    if queue not in QUEUES:
+        raise KindError(f"found the queue {queue!r}, expected one of {', '.join(QUEUES)}")
+    own = {name.upper(): value for name, value in defaults.items()}
+    if unknown := own.keys() - Settings.model_fields.keys():
+        raise KindError(f"found the setting {min(unknown).lower()!r}, expected one of Settings")
+
+    def declare(work: Work) -> Kind:
+        return Kind(work.__name__, queue, work, count, verb, own)
+
+    return declare
+
+
+def load_kinds() -> dict[str, Kind]:
+    """Every kind in actors/, by name. KindError naming the module that cannot be imported or declares none."""
+    kinds = {}
+    for module in pkgutil.iter_modules(actors.__path__):
+        if module.name == "runtime":
+            continue
+        try:
+            found = vars(importlib.import_module(f"actors.{module.name}")).get(module.name)
+        except Exception as error:
+            raise KindError(f"actors/{module.name}.py cannot be imported: {error!r}") from error
+        if not isinstance(found, Kind):
+            raise KindError(f"actors/{module.name}.py declares no job kind named {module.name}")
+        kinds[found.name] = found
+    return kinds

@@ -1,0 +1,48 @@
+"""Log lines: an event's name and its fields, on stdout, for people or as JSON."""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import Any, Literal
+
+import structlog
+
+PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+
+class _Stdout(logging.Handler):
+    """Writes whole lines to the process's own stdout: Dramatiq points sys.stdout at its parent's stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # nobody reads any more; the work goes on
+            os.write(1, (self.format(record) + "\n").encode(errors="backslashreplace"))
+
+
+def set_up_logging(log_format: Literal["console", "json"]) -> None:
+    """All loggers of the process, those of libraries too, end up in the same place and form."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.__stdout__ is not None and sys.__stdout__.isatty())
+    )
+    tail: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if log_format == "json":
+        tail.append(structlog.processors.format_exc_info)
+    handler = _Stdout()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=PROCESSORS, processors=[*tail, renderer])
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # a line per message, ours say more
+    structlog.configure(
+        processors=[*PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

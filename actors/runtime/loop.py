@@ -1,0 +1,232 @@
+"""The loop that every job runs in: batch after batch, each with its checkpoint, until done or told to stop."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from actors.runtime.claim import GIVE_BACK, Claim
+from actors.runtime.config import Settings
+from actors.runtime.errors import ClaimLost
+from actors.runtime.failures import is_data, is_transient, sentence
+from actors.runtime.kinds import Kind
+from actors.runtime.progress import percent
+from actors.runtime.run import Batch, Run
+from sql.states import COMPLETED, FAILED, PAUSED, QUEUED
+
+log = structlog.get_logger("longhaul.job")
+
+MAX_BACKOFF_SECONDS = 30
+BEAT_SECONDS = 2  # while backing off
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a worker process gives to the jobs that run in it."""
+
+    engine: Engine
+    settings: Settings
+    worker_id: Callable[[], int]
+    stopping: Event  # set when the process was told to go
+    after_commit: Callable[[], None]  # effects outside Postgres may be waiting now
+
+
+def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
+    """Everything that one message asks for. Leaves the job in a state that says what to expect of it."""
+    claim = _claim(job_id, place)
+    if claim is None:
+        log.info("job.skipped", job_id=job_id, kind=kind.name)
+        return
+    log.info("job.picked", queue=kind.queue, job_id=job_id, kind=kind.name, attempt=claim.attempt)
+    loop = Loop(claim, kind, place)
+    try:
+        loop.run()
+    except ClaimLost:
+        log.warning("job.claim_lost", job_id=job_id, attempt=claim.attempt)
+    except BaseException as error:
+        # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
+        log.exception("job.crashed", job_id=job_id)
+        with suppress(ClaimLost):
+            loop.leave(FAILED, "failed", sentence(error))
+    finally:
+        loop.close()
+
+
+def _claim(job_id: int, place: Workplace) -> Claim | None:
+    """Claims the job; while Postgres is away, again and again. A worker that stops passes the message on instead."""
+    failures = 0
+    while True:
+        try:
+            with place.engine.begin() as connection:
+                if place.stopping.is_set():
+                    connection.execute(GIVE_BACK, {"job_id": job_id})
+                    return None
+                return Claim.take(connection, job_id, place.worker_id())
+        except Exception as error:
+            if not is_transient(error) or place.stopping.is_set():
+                raise
+            failures += 1
+            seconds = min(2**failures, MAX_BACKOFF_SECONDS)
+            log.warning("backoff", job_id=job_id, seconds=seconds, failures=failures, error=sentence(error))
+            place.stopping.wait(seconds)
+
+
+class Loop:
+    def __init__(self, claim: Claim, kind: Kind, place: Workplace) -> None:
+        self.claim = claim
+        self.kind = kind
+        self.place = place
+        self.limit = self.batch_size = kind.setting(place.settings, "BATCH_SIZE")
+        self.throttle = kind.setting(place.settings, "THROTTLE_MS") / 1000
+        self.cap = kind.setting(place.settings, "MAX_RUNTIME_SECONDS")
+        self.max_failures = kind.setting(place.settings, "MAX_BATCH_FAILURES")
+        self.ends_at = time.monotonic() + self.cap
+        self.failures = 0  # transient ones, in a row
+        self.bad_row: tuple[Batch, str] | None = None  # and why; passed over in the next step
+        self.connection: Connection | None = None
+        self.current: Run | None = None
+        self.batches: Iterator[Batch] = iter(())
+
+    def run(self) -> None:
+        while True:
+            try:
+                if self._step():
+                    return
+            except Exception as error:
+                in_hand = self.current.in_hand if self.current else None
+                self.close()
+                if is_transient(error):
+                    if not self._back_off(sentence(error)):
+                        return
+                elif is_data(error) and in_hand:
+                    self._narrow_down(in_hand, sentence(error))
+                else:
+                    raise
+
+    def _step(self) -> bool:
+        """Does one batch, or leaves: then True."""
+        if self._told_to_stop():
+            return True
+        if self.bad_row:
+            self._pass_over(*self.bad_row)
+            return False
+        batch = self._next_batch()
+        if batch is None:
+            self.leave(COMPLETED, "completed")
+            return True
+        self.failures = 0
+        self.limit = min(self.limit * 2, self.batch_size)
+        self._batch_done(batch)
+        return False
+
+    def _told_to_stop(self) -> bool:
+        """Between batches: is there a reason to leave? Then leaves."""
+        if self.claim.requested:
+            self.leave(PAUSED, self.claim.requested, None)  # or cancelled: leave_running() knows
+        elif self.place.stopping.is_set():
+            self.leave(QUEUED, "requeued", "the worker is stopping")
+        elif time.monotonic() >= self.ends_at:
+            self.leave(QUEUED, "requeued", f"runtime cap of {self.cap} s")
+        else:
+            return False
+        return True
+
+    def _next_batch(self) -> Batch | None:
+        """One batch and its checkpoint in one transaction. None: nothing is left."""
+        connection, run = self._open()
+        run.limit, run.in_hand = self.limit, None
+        with connection.begin():
+            batch = next(self.batches, None)
+            if batch is not None:
+                self.claim.checkpoint(connection, batch)
+        return batch
+
+    def _open(self) -> tuple[Connection, Run]:
+        """At the start and after a failure: a connection, and the kind's generator from the saved cursor on."""
+        if self.connection is None or self.current is None:
+            self.connection = self.place.engine.connect()
+            with self.connection.begin():
+                self.claim = self.claim.read_again(self.connection)
+                if self.claim.total is None and self.kind.count:
+                    total = self.kind.count(self.connection, self.claim.business_id, self.claim.params)
+                    self.claim.set_total(self.connection, total)
+            claim = self.claim
+            self.current = Run(claim.job_id, claim.business_id, claim.params, claim.cursor, self.connection, self.limit)
+            self.batches = self.kind.work(self.current)
+        return self.connection, self.current
+
+    def close(self) -> None:
+        """Lets go of the connection; what was not committed is rolled back."""
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = self.current = None
+
+    def _batch_done(self, batch: Batch) -> None:
+        claim = self.claim
+        log.info(
+            "batch.done",
+            job_id=claim.job_id,
+            first=batch.ids[0],
+            last=batch.ids[-1],
+            failed=batch.failed,
+            processed=claim.processed,
+            total=claim.total,
+            percent=percent(claim.processed, claim.total),
+            **{self.kind.verb: batch.succeeded},
+        )
+        self.place.after_commit()
+        self.place.stopping.wait(self.throttle)
+
+    def _back_off(self, error: str) -> bool:
+        """Waits, beating, before the batch is tried again. False when there is no next try.
+
+        A worker that is stopping waits for nothing: the sweep puts the job back once this process is gone.
+        """
+        if self.place.stopping.is_set():
+            log.warning("job.abandoned", job_id=self.claim.job_id, error=error)
+            return False
+        self.failures += 1
+        if self.failures >= self.max_failures:
+            self.leave(FAILED, "failed", f"{self.failures} failures in a row, the last: {error}")
+            return False
+        seconds = min(2**self.failures, MAX_BACKOFF_SECONDS)
+        log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=self.failures, error=error)
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0 and not self.place.stopping.is_set():
+            try:
+                with self.place.engine.begin() as connection:
+                    self.claim.beat(connection, error)
+            except Exception as beat_error:
+                if not is_transient(beat_error):
+                    raise
+            if self.claim.requested:
+                break
+            self.place.stopping.wait(min(left, BEAT_SECONDS))
+        return True
+
+    def _narrow_down(self, failed: Batch, error: str) -> None:
+        """Halves the batch that failed on its data, down to the one row that does."""
+        log.warning("batch.failed", job_id=self.claim.job_id, ids=len(failed.ids), error=error)
+        if len(failed.ids) > 1:
+            self.limit = len(failed.ids) // 2
+        else:
+            self.bad_row = (failed, error)
+
+    def _pass_over(self, row: Batch, error: str) -> None:
+        row.succeeded, row.failed = 0, 1
+        with self.place.engine.begin() as connection:
+            self.claim.row_failed(connection, row, error)
+        self.bad_row = None
+        self._batch_done(row)
+
+    def leave(self, target: str, event: str, why: str | None = None) -> None:
+        self.close()
+        with self.place.engine.begin() as connection:
+            status = self.claim.leave(connection, target, event, why)
+        name = {QUEUED: "job.requeued", FAILED: "job.failed"}.get(status, "job.finished")
+        log.info(name, job_id=self.claim.job_id, status=status, processed=self.claim.processed, why=why)
+        self.place.after_commit()

@@ -1,0 +1,60 @@
+"""The sweep: what dead workers held goes back to the queue. Each worker runs it about every second."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Connection, text
+
+from actors.runtime.config import Settings
+from actors.runtime.kinds import Kind
+from sql.locks import SWEEP, lock_key
+
+log = structlog.get_logger("longhaul.sweep")
+
+RECOVER = text("SELECT id, status FROM recover_jobs(:business_id)")
+FAIL_STALE = text("""
+    SELECT id, last_error FROM fail_stale_jobs(:type, :heartbeat_seconds, :update_seconds, :business_id)
+""")
+SEND_MISSING = text("SELECT id FROM send_missing_messages()")
+
+
+@dataclass
+class Swept:
+    """The ids of the jobs that something was done to."""
+
+    recovered: list[int] = field(default_factory=list)  # their worker is dead
+    stale: list[int] = field(default_factory=list)  # failed: their worker lives, but they do not move
+    woken: list[int] = field(default_factory=list)  # queued, and no message would have woken them
+
+
+def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
+    """One short round in a transaction of its own; None when another worker is at it."""
+    with connection.begin():
+        connection.execute(text("SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'"))
+        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), lock_key(SWEEP)).scalar():
+            return None
+        swept = settle(connection, kinds, settings)
+        swept.woken = list(connection.scalars(SEND_MISSING))
+    for event, ids in (
+        ("sweep.recovered", swept.recovered),
+        ("sweep.stale", swept.stale),
+        ("sweep.woken", swept.woken),
+    ):
+        if ids:
+            log.warning(event, jobs=ids)
+    return swept
+
+
+def settle(connection: Connection, kinds: Iterable[Kind], settings: Settings, business_id: int | None = None) -> Swept:
+    """Brings running jobs (of one business) to where they truly are: first recovered, and only then stale."""
+    swept = Swept(recovered=[row.id for row in connection.execute(RECOVER, {"business_id": business_id})])
+    for kind in kinds:
+        limits = {
+            "type": kind.name,
+            "heartbeat_seconds": kind.setting(settings, "STALE_HEARTBEAT_SECONDS"),
+            "update_seconds": kind.setting(settings, "STALE_UPDATE_SECONDS"),
+            "business_id": business_id,
+        }
+        swept.stale += [row.id for row in connection.execute(FAIL_STALE, limits)]
+    return swept

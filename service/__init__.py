@@ -1,0 +1,1 @@
+"""HTTP and the command line. Imports actors and sql; nothing imports it."""

@@ -1,0 +1,161 @@
+"""The command line: `python -m service --help`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from psycopg2.extensions import make_dsn, parse_dsn
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.config import DatabaseSettings, load, load_settings
+from actors.runtime.errors import LonghaulError
+from actors.runtime.failures import sentence
+from actors.runtime.storage import Bucket
+from service.auth import create_token
+from service.importing import import_file
+from service.parsing import parse_currency
+from sql.engine import libpq_url, make_engine
+from sql.release import expected_version, release
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def release_command(_arguments: argparse.Namespace) -> int:
+    """bring the database to this release's schema"""
+    release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
+    print(f"released: schema version {expected_version()}")
+    return 0
+
+
+def business_command(arguments: argparse.Namespace) -> int:
+    """make a business and print its id"""
+    name = arguments.name.strip()
+    if not name or len(name) > 200:
+        raise LonghaulError(f"found a name of {len(name)} characters, expected 1 to 200")
+    engine = make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul business")
+    with engine.begin() as connection:
+        print(connection.execute(text("INSERT INTO businesses (name) VALUES (:n) RETURNING id"), {"n": name}).scalar())
+    return 0
+
+
+def token_command(arguments: argparse.Namespace) -> int:
+    """make an API token and print it, this once"""
+    operator = arguments.role == "operator"
+    if operator and arguments.business is not None:
+        raise LonghaulError("an operator belongs to no business: leave out --business")
+    if not operator and (arguments.business is None or arguments.user is None):
+        raise LonghaulError(f"a token with the role {arguments.role} needs --business and --user")
+    engine = make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul token")
+    with engine.begin() as connection:
+        if not operator:
+            _require_business(connection.execute(BUSINESS, {"id": arguments.business}).scalar(), arguments.business)
+        print(create_token(connection, arguments.role, arguments.business, arguments.user))
+    return 0
+
+
+def import_command(arguments: argparse.Namespace) -> int:
+    """load receipts from JSON Lines or CSV"""
+    settings = load_settings()
+    engine, bucket = make_engine(settings.DATABASE_URL, application_name="longhaul import"), Bucket(settings)
+    try:
+        currency = parse_currency(arguments.currency)
+    except ValueError as error:
+        raise LonghaulError(f"--currency: {error}") from None
+    with engine.begin() as connection:
+        _require_business(connection.execute(BUSINESS, {"id": arguments.business}).scalar(), arguments.business)
+    bucket.check()
+    try:
+        outcome = import_file(arguments.file, engine, bucket, arguments.business, currency)
+    except OSError as error:
+        raise LonghaulError(f"{arguments.file}: {error.strerror or error}") from None
+    for line in outcome.unread:
+        print(f"{arguments.file}, {line}", file=sys.stderr)
+    print(
+        f"{outcome.made} receipts made, {outcome.known} were there already, "
+        f"{outcome.uploaded} files uploaded, {len(outcome.unread)} lines could not be read"
+    )
+    return 1 if outcome.unread else 0
+
+
+def demo_command(arguments: argparse.Namespace) -> int:
+    """delete some thousand receipts on servers of its own, and prove it"""
+    from service.demo import demo  # needs requirements-dev.txt
+
+    return demo(arguments.receipts)
+
+
+def dev_command(_arguments: argparse.Namespace) -> int:
+    """start everything on servers of its own, and stay"""
+    from service.demo import dev
+
+    return dev()
+
+
+def psql_command(_arguments: argparse.Namespace) -> int:
+    """open psql on DATABASE_URL, or on the database of `dev`"""
+    from service.demo import dev_url, psql_binary
+
+    url = os.environ.get("DATABASE_URL") or dev_url()
+    parts = parse_dsn(libpq_url(url))
+    os.environ["PGPASSWORD"] = parts.pop("password", "")  # not on the command line, where `ps` shows it
+    os.execv(psql_binary(), ["psql", make_dsn(**parts)])  # noqa: S606 - becomes psql
+
+
+BUSINESS = text("SELECT id FROM businesses WHERE id = :id")
+
+
+def _require_business(found: int | None, wanted: int) -> None:
+    if found is None:
+        raise LonghaulError(f"there is no business {wanted}; make one with: python -m service business NAME")
+
+
+def _id(value: str) -> int:
+    if not (value.isascii() and value.isdigit()) or int(value) >= 2**63:
+        raise argparse.ArgumentTypeError(f"found {value[:40]!r}, expected a number from 0 to {2**63 - 1}")
+    return int(value)
+
+
+def parser() -> argparse.ArgumentParser:
+    main_parser = argparse.ArgumentParser(prog="python -m service", description="Longhaul's command line.")
+    commands = main_parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        return sub
+
+    add("release", release_command)
+    add("business", business_command).add_argument("name", metavar="NAME")
+    token = add("token", token_command)
+    token.add_argument("--business", type=_id, metavar="N")
+    token.add_argument("--user", type=_id, metavar="N")
+    token.add_argument("--role", required=True, choices=("owner", "admin", "member", "operator"))
+    importer = add("import", import_command)
+    importer.add_argument("file", type=Path, metavar="FILE", help="*.csv, or JSON Lines")
+    importer.add_argument("--business", type=_id, required=True, metavar="N")
+    importer.add_argument("--currency", default="USD", help="for lines that name none (default: USD)")
+    demo = add("demo", demo_command)
+    demo.add_argument("--receipts", type=_id, default=5000, metavar="N", help="how many (default: 5000)")
+    add("dev", dev_command)
+    add("psql", psql_command)
+    return main_parser
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    try:
+        code: int = arguments.command(arguments)
+    except LonghaulError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except DBAPIError as error:
+        print(f"Postgres refused or cannot be reached (see DATABASE_URL): {sentence(error)}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Starting a delete job, and the call that a page makes when it opens: is there one, and how is it?"""
+
+from typing import Any, Literal
+
+import falcon
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from actors.delete_receipts import bounds, count, delete_receipts
+from service.auth import MEMBERS, WRITERS, Caller
+from service.errors import ApiError
+from service.jobs import Job, Jobs, show
+from service.openapi import Input, Success, answers, api
+from sql.states import QUEUED
+
+# Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
+LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
+
+ACTIVE = text("""
+    SELECT id FROM background_jobs
+    WHERE business_id = :business_id AND job_type = :type AND status IN ('queued', 'running', 'paused')
+""")
+
+SECONDS_TO_WAIT = text("""
+    SELECT ceil(:limit - extract(epoch FROM clock_timestamp() - max(created_at)))::bigint
+    FROM background_jobs WHERE business_id = :business_id AND job_type = :type
+""")
+
+START = text("""
+    SELECT id FROM start_job(:business_id, :type, :queue, CAST(:params AS jsonb), :total, :user_id, :who)
+""")
+
+LISTENING = text("""
+    SELECT count(*) FROM workers w JOIN live_workers() AS live (id) ON live.id = w.id WHERE :queue = ANY (w.queues)
+""")
+
+COUNT_SECONDS = 1  # longer than this and the worker counts instead
+
+
+class DeleteAll(Input):
+    confirm: Literal["DELETE"]
+
+
+class Started(Success):
+    job_id: int
+    status: str
+    total: int | None
+    workers_listening: int
+
+
+class DeleteAllReceipts:
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    @api.validate(json=DeleteAll, resp=answers({202: Started}, 409, 429))
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Starts a job that deletes all receipts that the business has now"""
+        caller: Caller = request.context.caller
+        caller.require(WRITERS)
+        business_id = caller.own_business()
+        scope = {"business_id": business_id, "type": delete_receipts.name, "queue": delete_receipts.queue}
+        with self._jobs.engine.begin() as connection:
+            connection.execute(LOCK_BUSINESS, scope)
+            self._jobs.settle(connection, business_id)
+        try:
+            with self._jobs.engine.begin() as connection:
+                connection.execute(LOCK_BUSINESS, scope)
+                self._refuse_second(connection, caller, scope)
+                self._refuse_too_soon(connection, scope)
+                job_id, total = self._start(connection, caller, scope)
+                listening = connection.execute(LISTENING, scope).scalar_one()
+        except IntegrityError:
+            # A job that was resumed or started past us in psql took the one place.
+            with self._jobs.engine.begin() as connection:
+                self._refuse_second(connection, caller, scope)
+            raise
+        response.status = 202
+        show(response, job_id=job_id, status=QUEUED, total=total, workers_listening=listening)
+
+    def _refuse_second(self, connection: Connection, caller: Caller, scope: dict[str, Any]) -> None:
+        active = connection.execute(ACTIVE, scope).scalar()
+        if active is not None:
+            job = self._jobs.view(self._jobs.find(connection, caller, active))
+            raise ApiError(
+                409,
+                "job_active",
+                f"Job {active} is deleting this business's receipts already; it is {job['status']}",
+                job_id=active,
+                progress=job,
+            )
+
+    def _refuse_too_soon(self, connection: Connection, scope: dict[str, Any]) -> None:
+        limit = self._jobs.settings.DELETE_RATE_LIMIT_SECONDS
+        seconds = connection.execute(SECONDS_TO_WAIT, {**scope, "limit": limit}).scalar()
+        if limit and seconds is not None and seconds > 0:
+            raise ApiError(
+                429,
+                "rate_limited",
+                f"A delete job was started less than {limit} s ago; try again in {seconds} s",
+                headers={"Retry-After": str(seconds)},
+                retry_after=seconds,
+            )
+
+    def _start(self, connection: Connection, caller: Caller, scope: dict[str, Any]) -> tuple[int, int | None]:
+        params = bounds(connection, scope["business_id"])
+        total = self._count(connection, scope["business_id"], params)
+        values = {"params": f'{{"max_id": {params["max_id"]}}}', "total": total, "user_id": caller.user_id}
+        job_id: int = connection.execute(START, {**scope, **values, "who": caller.name}).scalar_one()
+        return job_id, total
+
+    def _count(self, connection: Connection, business_id: int, params: dict[str, int]) -> int | None:
+        """None when it takes too long: a front end waits for this answer."""
+        try:
+            with connection.begin_nested():
+                connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+                total = count(connection, business_id, params)
+                connection.execute(text("SET LOCAL statement_timeout = '30s'"))
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != "57014":  # query_canceled
+                raise
+            return None
+        return total
+
+
+class DeleteJobStatus(Success):
+    has_active_job: bool
+    was_stale: bool
+    job: Job | None
+
+
+class DeleteJob:
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    @api.validate(resp=answers(DeleteJobStatus))
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The active delete job, or the one that just turned out to be stale"""
+        caller: Caller = request.context.caller
+        caller.require(MEMBERS)
+        business_id = caller.own_business()
+        with self._jobs.engine.begin() as connection:
+            stale = self._jobs.settle(connection, business_id).stale
+            active = connection.execute(ACTIVE, {"business_id": business_id, "type": delete_receipts.name}).scalar()
+            shown = stale[0] if stale else active
+            job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown))
+        show(response, has_active_job=active is not None, was_stale=bool(stale), job=job)

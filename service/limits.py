@@ -1,0 +1,44 @@
+"""Falcon middleware: a body is small, and JSON; no answer of the API is kept by a cache."""
+
+from io import BytesIO
+from typing import Any
+
+import falcon
+
+from service.errors import ApiError
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class Limits:
+    def process_resource(
+        self, request: falcon.Request, _response: falcon.Response, _resource: Any, _params: Any
+    ) -> None:
+        """413 and 415, before anything reads the body. Registered after Authentication: 401 comes first."""
+        if "chunked" in request.get_header("Transfer-Encoding", default="").lower():
+            self._read_chunked(request)
+        length = request.content_length or 0
+        if length > MAX_BODY_BYTES:
+            raise self._too_large(f"{length} bytes")
+        if length and (request.content_type or "").partition(";")[0].strip().lower() != falcon.MEDIA_JSON:
+            found = request.content_type or "no Content-Type"
+            raise ApiError(415, "unsupported_media_type", f"Found {found}, expected {falcon.MEDIA_JSON}")
+
+    def process_response(
+        self, request: falcon.Request, response: falcon.Response, _resource: Any, _succeeded: bool
+    ) -> None:
+        if request.path.startswith("/api"):
+            response.cache_control = ["no-store"]
+        response.set_header("X-Content-Type-Options", "nosniff")
+
+    def _read_chunked(self, request: falcon.Request) -> None:
+        """A body without a length: read up to the limit, then treated like any other."""
+        body = request.env["wsgi.input"].read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise self._too_large("more")
+        request.env["wsgi.input"] = BytesIO(body)
+        request.env["CONTENT_LENGTH"] = str(len(body))
+
+    @staticmethod
+    def _too_large(found: str) -> ApiError:
+        return ApiError(413, "too_large", f"Found a body of {found}, expected at most {MAX_BODY_BYTES} bytes")

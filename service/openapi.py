@@ -1,0 +1,153 @@
+"""The description of the API: it validates each request, and is served at /api/openapi.json and /api/docs."""
+
+import re
+from html import escape
+from typing import Any
+
+import falcon
+from pydantic import BaseModel, ConfigDict
+from spectree import Response, SecurityScheme, SpecTree
+from spectree.models import SecureType, SecuritySchemeData
+from spectree.plugins.falcon_plugin import FalconPlugin
+
+from service.errors import bad_input
+
+MAX_ID = 2**63 - 1
+
+
+class Input(BaseModel):
+    """A query or a body: what is not named is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Success(BaseModel):
+    success: bool
+
+
+class Failure(BaseModel):
+    """Every failure; some carry more, such as the running job's progress."""
+
+    model_config = ConfigDict(extra="allow")
+
+    success: bool
+    error: str
+    code: str
+
+
+def parse_id(value: str, what: str = "job id") -> int:
+    """An id from a path; 400 when it is no number, or beyond bigint."""
+    if not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII) or int(value) > MAX_ID:
+        raise bad_input(f"Found the {what} {value[:40]!r}, expected a number from 0 to {MAX_ID}")
+    return int(value)
+
+
+class Plugin(FalconPlugin):
+    """Ids in paths are plain strings to Falcon, so that a bad one is a 400; the document says what they are."""
+
+    def parse_path(self, route: Any, path_parameter_descriptions: Any) -> tuple[str, list[dict[str, Any]]]:
+        path, parameters = super().parse_path(route, path_parameter_descriptions)  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            parameter["schema"] = {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_ID}
+        return path, parameters
+
+    def register_route(self, app: Any) -> None:
+        """The routes of the document stand in the route table like all others."""
+
+
+def _refuse_invalid(_request: Any, _response: Any, error: Any, _resource: Any, _adapter: Any) -> None:
+    if error is None:
+        return
+    first = error.errors()[0]
+    if "ctx" in first and isinstance(first["ctx"].get("error"), ValueError):
+        raise bad_input(str(first["ctx"]["error"]))  # a sentence of ours
+    where = ".".join(str(part) for part in first["loc"]) or "the body"
+    if first["type"] == "extra_forbidden":
+        raise bad_input(f"Found {where!r}, which is not known here")
+    if first["type"] == "missing":
+        raise bad_input(f"{where!r} is missing")
+    raise bad_input(f"Found {where} = {str(first['input'])[:80]!r}: {first['msg']}")
+
+
+api = SpecTree(
+    backend=Plugin,
+    mode="strict",
+    annotations=False,
+    title="Longhaul",
+    version="0.1.0",
+    description="Long jobs on a business's receipts. Every answer says `success`; a failure says `error` and `code`.",
+    before=_refuse_invalid,
+    validation_error_status=400,
+    validation_error_model=Failure,
+    naming_strategy=lambda model: model.__name__,
+    nested_naming_strategy=lambda _parent, child: child,
+    security_schemes=[SecurityScheme(name="token", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer"))],
+    security={"token": []},
+)
+
+
+def answers(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: int) -> Response:
+    """The answers of a call: what it says on success, and which failures it knows beside those of every call."""
+    good = success if isinstance(success, dict) else {200: success}
+    codes = {*failures, 400, 401, 403, 413, 415, 503}
+    return Response(
+        **{f"HTTP_{code}": model for code, model in good.items()},
+        **{f"HTTP_{code}": Failure for code in codes},
+    )
+
+
+class Document:
+    open = True
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.media = api.spec
+
+
+class Docs:
+    """The same for people: one page, no scripts, nothing from elsewhere."""
+
+    open = True
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.content_type = falcon.MEDIA_HTML
+        response.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        response.text = render(api.spec)
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h2 { font-size: 1rem; margin: 2rem 0 .3rem; border-top: 1px solid #ddd; padding-top: 1rem }
+code { background: #f2f2f2; padding: .1rem .3rem; border-radius: .2rem } th, td { text-align: left;
+padding-right: 1rem }
+"""
+
+
+def render(spec: dict[str, Any]) -> str:
+    calls = [
+        _call(spec, method, path, call) for path, methods in spec["paths"].items() for method, call in methods.items()
+    ]
+    info = spec["info"]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}: API</title>"
+        f"<style>{STYLE}</style><h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>"
+        "<p>Send <code>Authorization: Bearer &lt;token&gt;</code>. For programs: <code>/api/openapi.json</code></p>"
+        f"{''.join(calls)}</html>"
+    )
+
+
+def _call(spec: dict[str, Any], method: str, path: str, call: dict[str, Any]) -> str:
+    rows = [
+        f"<tr><td><code>{escape(p['name'])}</code><td>in {p['in']}<td>{escape(p.get('description') or '')}"
+        for p in call["parameters"]
+    ]
+    for media in call.get("requestBody", {}).get("content", {}).values():
+        schema = spec["components"]["schemas"][media["schema"]["$ref"].rpartition("/")[2]]
+        rows += [
+            f"<tr><td><code>{escape(name)}</code><td>in body<td>{escape(field.get('description', ''))}"
+            for name, field in schema["properties"].items()
+        ]
+    codes = ", ".join(sorted(call["responses"]))
+    return (
+        f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(call['summary'])}</p>"
+        f"<table>{''.join(rows)}</table><p>Answers {codes}</p>"
+    )

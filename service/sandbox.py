@@ -1,0 +1,60 @@
+"""A database and a bucket of one's own, for demo, dev and the tests.
+
+On the servers that DATABASE_URL and S3_ENDPOINT_URL name, where they are set; else on embedded ones.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from sqlalchemy import create_engine, text
+
+from actors.runtime.config import load_settings
+from actors.runtime.storage import Bucket
+from service.embedded import LOCAL, postgres, s3
+from sql.engine import libpq_url, sqlalchemy_url
+
+S3_VARIABLES = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+
+
+@contextmanager
+def sandbox(name: str) -> Iterator[dict[str, str]]:
+    """Yields the environment that a Procfile's process needs; database and bucket go with the block."""
+    with ExitStack() as defer:
+        server = os.environ.get("DATABASE_URL") or defer.enter_context(postgres(LOCAL / "postgres"))
+        if os.environ.get("S3_ENDPOINT_URL"):
+            storage = {key: os.environ[key] for key in S3_VARIABLES if key in os.environ}
+        else:
+            storage = defer.enter_context(s3(LOCAL / f"{name}-s3"))
+        own = f"longhaul_{name}_{secrets.token_hex(4)}"
+        environment = {**storage, "DATABASE_URL": defer.enter_context(database(server, own))}
+        environment |= defer.enter_context(bucket(environment, own.replace("_", "-")))
+        yield environment
+
+
+@contextmanager
+def database(server: str, name: str) -> Iterator[str]:
+    """A new, empty database on the server; yields its URL."""
+    engine = create_engine(sqlalchemy_url(server), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}"'))
+        try:
+            yield libpq_url(sqlalchemy_url(server).set(drivername="postgresql", database=name).render_as_string(False))
+        finally:
+            with engine.connect() as connection:
+                connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def bucket(environment: Mapping[str, str], name: str) -> Iterator[dict[str, str]]:
+    """A new bucket; yields the variable that names it."""
+    own = Bucket(load_settings({**environment, "S3_BUCKET": name}))
+    own.create()
+    try:
+        yield {"S3_BUCKET": name}
+    finally:
+        own.drop()

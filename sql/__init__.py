@@ -1,0 +1,1 @@
+"""The data, as psql sees it. Imports nothing of ours."""

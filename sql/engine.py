@@ -1,0 +1,78 @@
+"""Connections to Postgres: the URL in the forms that each library wants, and limits on every session."""
+
+from typing import Any
+
+from psycopg2.extensions import connection
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+# No session of ours may wait or sit for ever, nor outlive a client that is gone.
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+TRANSACTION_TIMEOUT = "60s"  # a setting of PostgreSQL 17 and newer
+
+CLIENT_SETTINGS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+}
+
+
+def sqlalchemy_url(url: str) -> URL:
+    """`postgres://…` or `postgresql://…` as SQLAlchemy's URL for psycopg2.
+
+    Raises ValueError when it is no such URL; the message does not repeat it, for it may hold a password.
+    """
+    if not url.startswith(("postgres://", "postgresql://")):
+        raise ValueError("expected postgres://… or postgresql://…")
+    try:
+        parsed = make_url(url)
+        parsed.translate_connect_args()
+    except (ArgumentError, ValueError):
+        raise ValueError("expected postgres://user:password@host:port/database") from None
+    if not parsed.database:
+        raise ValueError("expected the name of a database at its end")
+    return parsed.set(drivername="postgresql+psycopg2")
+
+
+def libpq_url(url: str) -> str:
+    """The same for psql and libpq."""
+    return sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_overflow: int = 5) -> Engine:
+    """An engine whose every session has the limits above and names itself in pg_stat_activity."""
+    engine = create_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=5,
+        pool_pre_ping=True,  # a connection that died in the pool is replaced, not handed out
+        connect_args={**CLIENT_SETTINGS, "application_name": application_name},
+    )
+    event.listen(engine, "connect", _limit_session)
+    return engine
+
+
+def _limit_session(dbapi_connection: connection, _record: Any) -> None:
+    settings = dict(SESSION_SETTINGS)
+    if dbapi_connection.server_version >= 170000:
+        settings["transaction_timeout"] = TRANSACTION_TIMEOUT
+    # Not as start-up options: a pooling proxy refuses those.
+    with dbapi_connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(name, setting, false) FROM unnest(%s, %s) AS s (name, setting)",
+            (list(settings), list(settings.values())),
+        )
+    dbapi_connection.commit()

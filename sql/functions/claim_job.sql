@@ -1,0 +1,17 @@
+-- A worker takes a queued job: no row means that it is not queued (any more), and the message has no more to say.
+-- The new `attempt` fences every later write of this claim.
+CREATE OR REPLACE FUNCTION claim_job(job_id bigint, worker integer) RETURNS SETOF background_jobs
+LANGUAGE plpgsql AS $$
+DECLARE
+    job background_jobs;
+BEGIN
+    UPDATE background_jobs j
+    SET status = 'running', attempt = attempt + 1, worker_id = worker, started_at = coalesce(started_at, now()),
+        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE j.id = claim_job.job_id AND j.status = 'queued'
+    RETURNING * INTO job;
+    IF FOUND THEN
+        PERFORM log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL);
+        RETURN NEXT job;
+    END IF;
+END $$;

@@ -1,0 +1,8 @@
+-- Writes what just happened to a job. `job` is the row as it is after the change.
+CREATE OR REPLACE FUNCTION log_job_event(
+    job background_jobs, event text, from_status text, who text, why text,
+    worker_id integer DEFAULT NULL, detail jsonb DEFAULT NULL
+) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO job_events (job_id, event, from_status, to_status, actor, reason, attempt, worker_id, detail)
+    VALUES (job.id, event, from_status, job.status, who, why, job.attempt, coalesce(worker_id, job.worker_id), detail)
+$$;

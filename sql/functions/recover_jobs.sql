@@ -1,0 +1,41 @@
+-- Running jobs whose worker is dead go back to the queue, from their cursor; returns them as they are afterwards.
+-- The dead are collected first and only their jobs are touched: a worker that boots meanwhile is not among them.
+-- The third loss in a row without a checkpoint between fails the job: it seems to kill its workers. A loss that a
+-- restart of Postgres caused does not count.
+CREATE OR REPLACE FUNCTION recover_jobs(only_business bigint DEFAULT NULL) RETURNS SETOF background_jobs
+LANGUAGE plpgsql AS $$
+DECLARE
+    dead integer[];
+    job background_jobs;
+    name text;
+BEGIN
+    dead := ARRAY(
+        SELECT DISTINCT j.worker_id FROM background_jobs j
+        WHERE j.status = 'running' AND j.worker_id IS NOT NULL
+          AND (only_business IS NULL OR j.business_id = only_business)
+        EXCEPT SELECT live_workers());
+    IF dead = '{}' THEN
+        RETURN;
+    END IF;
+
+    FOR job IN
+        SELECT * FROM background_jobs j
+        WHERE j.status = 'running' AND j.worker_id = ANY (dead)
+          AND (only_business IS NULL OR j.business_id = only_business)
+        ORDER BY j.id FOR UPDATE SKIP LOCKED
+    LOOP
+        IF pg_postmaster_start_time() < job.heartbeat_at THEN
+            job.recoveries := job.recoveries + 1;
+            UPDATE background_jobs j SET recoveries = job.recoveries WHERE j.id = job.id;
+        END IF;
+        name := coalesce((SELECT format('worker %s (%s, pid %s)', w.id, w.hostname, w.pid)
+                          FROM workers w WHERE w.id = job.worker_id), 'worker ' || job.worker_id);
+        IF job.recoveries >= 3 THEN
+            RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
+                '%s died, the third in a row at cursor %s', name, coalesce(job.cursor::text, 'null')));
+        ELSE
+            RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
+                                                     name || ' died');
+        END IF;
+    END LOOP;
+END $$;

@@ -1,0 +1,24 @@
+-- Puts a new message for this job into the queue, in the caller's transaction, and wakes the workers at its commit.
+-- The message is Dramatiq's own; it carries only the job's id, the row is the truth.
+-- A message sent before is not taken back: a worker that meets it finds the job not queued, or claims it once.
+CREATE OR REPLACE FUNCTION send_job_message(job_id bigint) RETURNS background_jobs LANGUAGE plpgsql AS $$
+DECLARE
+    job background_jobs;
+BEGIN
+    UPDATE background_jobs j SET message_id = gen_random_uuid() WHERE j.id = send_job_message.job_id
+    RETURNING * INTO STRICT job;
+
+    INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
+    VALUES (job.message_id, job.queue, 'queued', now(), jsonb_build_object(
+        'queue_name', job.queue,
+        'actor_name', job.actor,
+        'args', jsonb_build_array(job.id),
+        'kwargs', jsonb_build_object(),
+        'options', jsonb_build_object(),
+        'message_id', job.message_id,
+        'message_timestamp', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint));
+
+    PERFORM pg_notify('dramatiq.' || job.queue || '.enqueue',
+                      jsonb_build_object('message_id', job.message_id)::text);
+    RETURN job;
+END $$;

@@ -1,0 +1,14 @@
+-- Queued jobs that no message in the queue will wake get a new one; returns them.
+CREATE OR REPLACE FUNCTION send_missing_messages() RETURNS SETOF background_jobs LANGUAGE plpgsql AS $$
+DECLARE
+    job background_jobs;
+BEGIN
+    FOR job IN
+        SELECT * FROM background_jobs j
+        WHERE j.status = 'queued' AND NOT EXISTS (
+            SELECT FROM dramatiq.queue q WHERE q.message_id = j.message_id AND q.state IN ('queued', 'consumed'))
+        ORDER BY j.id LIMIT 1000 FOR UPDATE SKIP LOCKED
+    LOOP
+        RETURN NEXT send_job_message(job.id);
+    END LOOP;
+END $$;

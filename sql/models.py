@@ -1,0 +1,268 @@
+"""The tables. The migrations make them; tests/sql/test_schema.py proves that both say the same."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    false,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from sql.states import ACTIVE, FINISHED, REQUESTS, STATUSES
+
+
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "ck": "%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
+        int: BigInteger,
+        str: Text,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+class Business(Base):
+    __tablename__ = "businesses"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApiToken(Base):
+    __tablename__ = "api_tokens"
+    __table_args__ = (
+        CheckConstraint(one_of("role", ("owner", "admin", "member", "operator")), name="role_known"),
+        CheckConstraint("(role = 'operator') = (business_id IS NULL)", name="operator_has_no_business"),
+        CheckConstraint("octet_length(token_sha256) = 32", name="sha256_length"),
+    )
+
+    token_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    business_id: Mapped[int | None] = mapped_column(ForeignKey("businesses.id", ondelete="CASCADE"))
+    user_id: Mapped[int | None]
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Receipt(Base):
+    __tablename__ = "receipts"
+    __table_args__ = (
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
+        CheckConstraint("is_deleted = (deleted_at IS NOT NULL)", name="deleted_at_iff_deleted"),
+        # An import or a sync never brings back a deleted receipt: its line meets this and is passed over.
+        UniqueConstraint("business_id", "source", "source_id", name="uq_receipts_business_source"),
+        # Which receipts of this business come next? (the keyset of every job)
+        Index("idx_receipts_live", "business_id", "id", postgresql_where=text("NOT is_deleted")),
+        # Which are the newest of this business, or those of some days? (the list)
+        Index(
+            "idx_receipts_received",
+            "business_id",
+            "received_at",
+            "id",
+            postgresql_where=text("NOT is_deleted"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    business_id: Mapped[int] = mapped_column(ForeignKey("businesses.id"))
+    vendor: Mapped[str]
+    amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    currency: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    source: Mapped[str] = mapped_column(server_default="manual")
+    source_id: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    is_deleted: Mapped[bool] = mapped_column(server_default=false())
+    deleted_at: Mapped[datetime | None]
+
+
+class Attachment(Base):
+    """A file of a receipt in the bucket, and the outbox of its deletion.
+
+    `size` is null until the object is known to be in the bucket. `purge_requested_at` set and `purged_at`
+    null means: the object has to go. Whoever deletes it first moves `purge_after` into the future (a lease).
+    """
+
+    __tablename__ = "attachments"
+    __table_args__ = (
+        UniqueConstraint("object_key", name="uq_attachments_object_key"),
+        CheckConstraint("size >= 0", name="size_not_negative"),
+        CheckConstraint("purge_attempts >= 0", name="purge_attempts_not_negative"),
+        CheckConstraint("purged_at IS NULL OR purge_requested_at IS NOT NULL", name="purged_only_on_request"),
+        CheckConstraint("(purge_requested_at IS NULL) = (purge_after IS NULL)", name="purge_after_iff_requested"),
+        # Which files belong to these receipts?
+        Index("idx_attachments_receipt", "receipt_id"),
+        # Which objects are due to be deleted?
+        Index(
+            "idx_attachments_purge_due",
+            "purge_after",
+            postgresql_where=text("purge_requested_at IS NOT NULL AND purged_at IS NULL"),
+        ),
+        # How far are the files of this job? No foreign key: a job that is cleared away leaves its number.
+        Index("idx_attachments_purge_job", "purge_job_id", postgresql_where=text("purge_job_id IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    receipt_id: Mapped[int] = mapped_column(ForeignKey("receipts.id"))
+    business_id: Mapped[int] = mapped_column(ForeignKey("businesses.id"))
+    object_key: Mapped[str]
+    content_type: Mapped[str]
+    size: Mapped[int | None]
+    purge_requested_at: Mapped[datetime | None]
+    purge_after: Mapped[datetime | None]
+    purge_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    purge_job_id: Mapped[int | None]
+    purged_at: Mapped[datetime | None]
+    purge_error: Mapped[str | None]
+
+
+class Worker(Base):
+    """One boot of one worker process. Alive: see functions/live_workers.sql."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)  # int4: half of an advisory lock's key
+    hostname: Mapped[str]
+    pid: Mapped[int] = mapped_column(Integer)
+    queues: Mapped[list[str]]
+    release: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    stopped_at: Mapped[datetime | None]
+
+
+class BackgroundJob(Base):
+    __tablename__ = "background_jobs"
+    __table_args__ = (
+        CheckConstraint(one_of("status", STATUSES), name="status_known"),
+        CheckConstraint(one_of("requested", REQUESTS), name="requested_known"),
+        CheckConstraint("requested IS NULL OR status = 'running'", name="requested_only_while_running"),
+        CheckConstraint(f"({one_of('status', FINISHED)}) = (finished_at IS NOT NULL)", name="finished_at_iff_finished"),
+        CheckConstraint("processed = succeeded + failed_count", name="processed_adds_up"),
+        CheckConstraint(
+            "processed >= 0 AND succeeded >= 0 AND failed_count >= 0 AND total >= 0",
+            name="counters_not_negative",
+        ),
+        CheckConstraint("attempt >= 0 AND recoveries >= 0", name="attempts_not_negative"),
+        # Has this business a job of this type in this state?
+        Index("idx_background_jobs_business_type_status", "business_id", "job_type", "status"),
+        # Which jobs are old enough to clear away? Which came last?
+        Index("idx_background_jobs_created_at", "created_at"),
+        # One active job per business and type: the second start of two at once meets this.
+        Index(
+            "idx_background_jobs_unique_active",
+            "business_id",
+            "job_type",
+            unique=True,
+            postgresql_where=text(one_of("status", ACTIVE)),
+        ),
+        # Which jobs wait, and which run with which worker? (the sweep)
+        Index(
+            "idx_background_jobs_sweep",
+            "status",
+            "worker_id",
+            postgresql_where=text(one_of("status", ("queued", "running"))),
+        ),
+        # Room on each page, so that a checkpoint (which writes no indexed column) is a HOT update.
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    business_id: Mapped[int] = mapped_column(ForeignKey("businesses.id"))
+    job_type: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="queued")
+    requested: Mapped[str | None]
+    total: Mapped[int | None]
+    processed: Mapped[int] = mapped_column(server_default="0")
+    succeeded: Mapped[int] = mapped_column(server_default="0")
+    failed_count: Mapped[int] = mapped_column(server_default="0")
+    last_error: Mapped[str | None]
+    cursor: Mapped[dict[str, Any] | None]
+    params: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    stats: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    recoveries: Mapped[int] = mapped_column(Integer, server_default="0")
+    worker_id: Mapped[int | None] = mapped_column(Integer)
+    queue: Mapped[str]
+    actor: Mapped[str]
+    message_id: Mapped[UUID | None]
+    requested_by_user_id: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """What happened to a job, in the transaction in which it happened. Rows are never changed."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (
+        # What happened to this job, in order?
+        Index("idx_job_events_job", "job_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("background_jobs.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    event: Mapped[str]
+    from_status: Mapped[str | None]
+    to_status: Mapped[str]
+    actor: Mapped[str]  # "user:7", "worker:12", "sweep", or whoever typed it in psql
+    reason: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(Integer)
+    worker_id: Mapped[int | None] = mapped_column(Integer)
+    detail: Mapped[dict[str, Any] | None]
+
+
+# dramatiq-pg's table, as dramatiq-pg 0.12 makes it (its own processes read and write it too).
+message_state = Enum("queued", "consumed", "rejected", "done", name="state", schema="dramatiq", metadata=Base.metadata)
+queue = Table(
+    "queue",
+    Base.metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("queue_name", Text, nullable=False, server_default="default"),
+    Column("state", message_state),
+    Column("mtime", DateTime(timezone=True), server_default=text("(now() AT TIME ZONE 'UTC')")),
+    Column("message", JSONB),
+    Column("result", JSONB),
+    Column("result_ttl", DateTime(timezone=True)),
+    Index("queue_state_mtime_idx", "state", "mtime"),
+    schema="dramatiq",
+)

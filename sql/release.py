@@ -1,0 +1,51 @@
+"""Brings a database to this release's schema: migrations, then the functions, in one transaction."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from sql.locks import RELEASE, lock_key
+
+HERE = Path(__file__).parent
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(HERE / "migrations"))
+    return config
+
+
+def release(engine: Engine) -> None:
+    """Migrates; run again it changes nothing.
+
+    Two at once: the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
+    that running jobs hold, so that a release never queues them up behind itself; it fails, and can be repeated.
+    """
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), lock_key(RELEASE))
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        create_functions(connection)
+
+
+def create_functions(connection: Connection) -> None:
+    for file in sorted((HERE / "functions").glob("*.sql")):
+        connection.exec_driver_sql(file.read_text().replace("%", "%%"))
+
+
+def schema_version(connection: Connection) -> str | None:
+    """The migration that the database stands at; None when it was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def expected_version() -> str | None:
+    """The migration that this release brings."""
+    return ScriptDirectory.from_config(_alembic()).get_current_head()

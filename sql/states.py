@@ -1,0 +1,57 @@
+"""The states of a job and the arrows between them, once.
+
+The SQL functions in functions/ carry the arrows out; tests/sql/test_verbs.py holds the two together.
+"""
+
+QUEUED = "queued"  # waits for a worker; its message is in the queue
+RUNNING = "running"  # claimed by one worker, fenced by `attempt`
+PAUSED = "paused"  # somebody asked; goes on only by resume
+COMPLETED = "completed"  # nothing is left to do
+CANCELLED = "cancelled"  # somebody asked; what was done stays done
+FAILED = "failed"  # gave up and says why; resume goes on from the cursor
+
+STATUSES = (QUEUED, RUNNING, PAUSED, COMPLETED, CANCELLED, FAILED)
+ACTIVE = (QUEUED, RUNNING, PAUSED)  # at most one such job per business and type
+FINISHED = (COMPLETED, CANCELLED, FAILED)  # these, and only these, have a finished_at
+
+REQUESTS = ("pause", "cancel")  # what somebody may have asked of a running job
+
+ARROWS = {
+    QUEUED: {RUNNING, PAUSED, CANCELLED},
+    RUNNING: {QUEUED, PAUSED, CANCELLED, COMPLETED, FAILED},
+    PAUSED: {QUEUED, CANCELLED},
+    FAILED: {QUEUED},
+    COMPLETED: set(),
+    CANCELLED: set(),
+}
+
+# What each verb of a person does to a job: (status, requested) -> (status, requested) afterwards.
+# A pair that is missing is refused. A pair that maps to itself is a request repeated: nothing changes.
+VERBS = {
+    "pause": {
+        (QUEUED, None): (PAUSED, None),
+        (PAUSED, None): (PAUSED, None),
+        (RUNNING, None): (RUNNING, "pause"),
+        (RUNNING, "pause"): (RUNNING, "pause"),
+    },
+    "cancel": {
+        (QUEUED, None): (CANCELLED, None),
+        (PAUSED, None): (CANCELLED, None),
+        (CANCELLED, None): (CANCELLED, None),
+        (RUNNING, None): (RUNNING, "cancel"),
+        (RUNNING, "pause"): (RUNNING, "cancel"),
+        (RUNNING, "cancel"): (RUNNING, "cancel"),
+    },
+    "resume": {
+        (QUEUED, None): (QUEUED, None),
+        (PAUSED, None): (QUEUED, None),
+        (FAILED, None): (QUEUED, None),
+        (RUNNING, None): (RUNNING, None),
+        (RUNNING, "pause"): (RUNNING, None),
+    },
+    "reset": {
+        (RUNNING, None): (FAILED, None),
+        (RUNNING, "pause"): (PAUSED, None),
+        (RUNNING, "cancel"): (CANCELLED, None),
+    },
+}
