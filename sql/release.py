@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from sql.locks import RELEASE, lock_key
+from sql.locks import RELEASE
 
 HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def release(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), lock_key(RELEASE))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         config = _alembic()
         config.attributes["connection"] = connection

@@ -39,6 +39,7 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=PROCESSORS, processors=[*tail, renderer])
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # a line per message, ours say more
     structlog.configure(
         processors=[*PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.config import Settings
-from sql.locks import lock_key
+from sql.locks import worker_lock
 
 log = structlog.get_logger("longhaul.worker")
 
@@ -66,7 +66,7 @@ class Presence:
                 }
                 worker_id = connection.execute(REGISTER, values).scalar_one()
                 # Held by the session, so past the commit; taken before it, so nobody sees us registered but dead.
-                connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), lock_key(worker_id))
+                connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), worker_lock(worker_id))
         except BaseException:
             connection.close()
             raise

@@ -4,7 +4,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from actors.runtime.config import Settings
-from sql.locks import RETENTION, lock_key
+from sql.locks import RETENTION
 
 log = structlog.get_logger("longhaul.retention")
 
@@ -45,7 +45,7 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
         rows = CHUNK
         while rows == CHUNK:
             with engine.begin() as connection:
-                ours = connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), lock_key(RETENTION))
+                ours = connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), RETENTION)
                 rows = connection.execute(text(statement), values).rowcount if ours.scalar() else 0
             deleted[name] += rows
     if any(deleted.values()):

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from actors.runtime.config import Settings
 from actors.runtime.kinds import Kind
-from sql.locks import SWEEP, lock_key
+from sql.locks import SWEEP
 
 log = structlog.get_logger("longhaul.sweep")
 
@@ -32,7 +32,7 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
     """One short round in a transaction of its own; None when another worker is at it."""
     with connection.begin():
         connection.execute(text("SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'"))
-        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), lock_key(SWEEP)).scalar():
+        if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), SWEEP).scalar():
             return None
         swept = settle(connection, kinds, settings)
         swept.woken = list(connection.scalars(SEND_MISSING))

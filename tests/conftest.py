@@ -1,0 +1,260 @@
+"""Real servers, a fresh database and bucket for each test, and factories that fill in what a state implies."""
+
+import json
+import secrets
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from actors.runtime.config import Settings, load_settings
+from actors.runtime.loop import Workplace
+from actors.runtime.storage import Bucket
+from service import embedded, sandbox
+from service.auth import create_token
+from service.client import Client
+from service.embedded import free_port
+from service.processes import signal_group, start_process, stop_process, wait_until
+from sql.engine import make_engine, sqlalchemy_url
+from sql.release import release
+from sql.states import FINISHED
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[dict[str, str]]:
+    """The environment that reaches a Postgres with a released template database, and an S3 server."""
+    with sandbox.sandbox("tests") as environment:
+        engine = make_engine(environment["DATABASE_URL"], application_name="tests")
+        release(engine)
+        engine.dispose()
+        yield environment
+
+
+@pytest.fixture
+def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
+    """What a process of the Procfile needs: a database of its own, as released, and a bucket of its own."""
+    template = sqlalchemy_url(servers["DATABASE_URL"]).database
+    name = f"longhaul_test_{secrets.token_hex(4)}"
+    admin = create_engine(
+        sqlalchemy_url(servers["DATABASE_URL"]).set(database="postgres"), isolation_level="AUTOCOMMIT"
+    )
+    url = sqlalchemy_url(servers["DATABASE_URL"]).set(drivername="postgresql", database=name)
+    try:
+        with admin.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        with sandbox.bucket(servers, name.replace("_", "-")) as bucket:
+            yield {**servers, **bucket, "DATABASE_URL": url.render_as_string(hide_password=False)}
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        admin.dispose()
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    """For work in the test's own process: no throttle, no rate limit."""
+    return load_settings({**environment, "THROTTLE_MS": "0", "DELETE_RATE_LIMIT_SECONDS": "0"})
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=10, max_overflow=50)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def bucket(settings: Settings) -> Bucket:
+    return Bucket(settings)
+
+
+@pytest.fixture
+def sql(engine: Engine) -> Callable[..., list[dict[str, Any]]]:
+    """Runs a statement in a transaction of its own; returns its rows."""
+
+    def run(statement: str, **values: Any) -> list[dict[str, Any]]:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement), values)
+            return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+    return run
+
+
+Sql = Callable[..., list[dict[str, Any]]]
+
+
+def minutes_ago(minutes: float) -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=minutes)
+
+
+@dataclass
+class Make:
+    """Rows for tests."""
+
+    sql: Sql
+    engine: Engine
+    bucket: Bucket
+
+    def business(self, name: str = "Test & Sons") -> int:
+        return int(self.sql("INSERT INTO businesses (name) VALUES (:name) RETURNING id", name=name)[0]["id"])
+
+    def token(self, business_id: int | None, role: str = "owner", user_id: int = 7) -> str:
+        with self.engine.begin() as connection:
+            return create_token(connection, role, business_id, user_id)
+
+    def receipts(self, business_id: int, number: int) -> list[int]:
+        rows = self.sql(
+            """INSERT INTO receipts (business_id, vendor, amount, currency)
+               SELECT :business_id, 'Vendor ' || n, n, 'EUR' FROM generate_series(1, :number) n RETURNING id""",
+            business_id=business_id,
+            number=number,
+        )
+        return [row["id"] for row in rows]
+
+    def attachments(self, receipt_ids: list[int], folder: Path) -> list[str]:
+        """An attachment with a real object for each of these receipts; returns the keys."""
+        file = folder / "attachment.pdf"
+        file.write_bytes(b"%PDF-1.1")
+        rows = self.sql(
+            """INSERT INTO attachments (receipt_id, business_id, object_key, content_type, size)
+               SELECT id, business_id, 'receipts/' || id || '.pdf', 'application/pdf', 8
+               FROM receipts WHERE id = ANY(:ids) RETURNING object_key""",
+            ids=receipt_ids,
+        )
+        keys = [row["object_key"] for row in rows]
+        for key in keys:
+            self.bucket.put(key, file, "application/pdf")
+        return keys
+
+    def job(self, business_id: int | None = None, status: str = "queued", **columns: Any) -> int:
+        """A delete job in this state; what the state implies is filled in."""
+        implied: dict[str, Any] = {
+            "business_id": business_id or self.business(),
+            "job_type": "delete_receipts",
+            "queue": "maintenance",
+            "actor": "delete_receipts",
+            "status": status,
+            "params": {"max_id": 2**40},
+        }
+        if status != "queued":
+            implied |= {"started_at": minutes_ago(0), "attempt": 1}
+        if status == "running":
+            implied |= {"heartbeat_at": minutes_ago(0)}
+        if status in FINISHED:
+            implied |= {"finished_at": minutes_ago(0)}
+        implied |= columns
+        for name in ("params", "cursor"):
+            if isinstance(implied.get(name), dict):
+                implied[name] = json.dumps(implied[name])
+        return int(
+            self.sql(
+                f"INSERT INTO background_jobs ({', '.join(implied)}) VALUES "
+                f"({', '.join(':' + name for name in implied)}) RETURNING id",
+                **implied,
+            )[0]["id"]
+        )
+
+
+@pytest.fixture
+def make(sql: Sql, engine: Engine, bucket: Bucket) -> Make:
+    return Make(sql, engine, bucket)
+
+
+@pytest.fixture
+def job_row(sql: Sql) -> Callable[[int], dict[str, Any]]:
+    return lambda job_id: sql("SELECT * FROM background_jobs WHERE id = :id", id=job_id)[0]
+
+
+@pytest.fixture
+def events(sql: Sql) -> Callable[[int], list[dict[str, Any]]]:
+    return lambda job_id: sql("SELECT * FROM job_events WHERE job_id = :id ORDER BY id", id=job_id)
+
+
+@pytest.fixture
+def worker_id(engine: Engine) -> Iterator[int]:
+    """A worker that is alive as far as the database can see: a row, and a session that holds its lock."""
+    with engine.connect() as connection:
+        with connection.begin():
+            worker_id = connection.execute(
+                text("INSERT INTO workers (hostname, pid, queues, release) VALUES ('test', 1, '{}', '') RETURNING id")
+            ).scalar_one()
+            connection.execute(text("SELECT pg_advisory_lock(1819242087, :id)"), {"id": worker_id})
+        yield worker_id
+        connection.invalidate()
+
+
+@pytest.fixture
+def place(engine: Engine, settings: Settings, worker_id: int) -> Workplace:
+    """A worker's surroundings, in the test's own process."""
+    return Workplace(engine, settings, lambda: worker_id, Event(), lambda: None)
+
+
+@dataclass
+class Dyno:
+    """A process of the Procfile, and what it logged."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        found = []
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{") and json.loads(line)["event"] == event:
+                found.append(json.loads(line))
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        signal_group(self.process, number)
+
+    def stop(self) -> int:
+        return stop_process(self.process)
+
+
+@pytest.fixture
+def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[..., Dyno]]:
+    """start("worker", THROTTLE_MS=0): a line of the Procfile, stopped at the end of the test."""
+    with ExitStack() as defer:
+
+        def start_one(name: str, **changes: object) -> Dyno:
+            log = tmp_path / f"{name}-{secrets.token_hex(4)}.log"
+            given = {**environment, "LOG_FORMAT": "json", **{key: str(value) for key, value in changes.items()}}
+            with log.open("wb") as output:
+                dyno = Dyno(start_process(name, given, output), log)
+            defer.callback(dyno.stop)
+            return dyno
+
+        yield start_one
+
+
+@pytest.fixture
+def web(start: Callable[..., Dyno]) -> Callable[..., Client]:
+    """web(token): a client of a real web process, started with the first call."""
+    running: list[str] = []
+
+    def client(token: str | None = None, **changes: object) -> Client:
+        if not running:
+            port = free_port()
+            start("web", PORT=port, **{"DELETE_RATE_LIMIT_SECONDS": 0, **changes})
+            running.append(f"http://127.0.0.1:{port}")
+            wait_until(lambda: answers(Client(running[0])), 20, "the web process")
+        return Client(running[0], token)
+
+    return client
+
+
+def answers(client: Client) -> bool:
+    try:
+        return client.get("/healthz").status == 200
+    except OSError:
+        return False
+
+
+__all__ = ["embedded"]

@@ -1,0 +1,128 @@
+"""What the sweep's functions do to jobs whose worker is dead, that are stale, or that nothing would wake."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+
+def minutes_ago(minutes: float) -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=minutes)
+
+
+
+def test_a_live_worker_is_one_whose_session_holds_its_lock(engine, sql, worker_id) -> None:
+    assert sql("SELECT live_workers() AS id") == [{"id": worker_id}]
+
+
+def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
+    with engine.connect() as session:
+        session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
+        assert sql("SELECT live_workers() AS id") == [{"id": 77}]
+        session.invalidate()
+    assert sql("SELECT live_workers() AS id") == []
+
+
+def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql, servers) -> None:
+    from sql.engine import make_engine
+
+    elsewhere = make_engine(servers["DATABASE_URL"], application_name="other")
+    with engine.connect() as one, elsewhere.connect() as two:
+        one.execute(text("SELECT pg_advisory_lock(1819242087), pg_advisory_lock(1819242088, 5), pg_advisory_lock(-1)"))
+        two.execute(text("SELECT pg_advisory_lock(1819242087, 9)"))
+        assert sql("SELECT live_workers()") == []
+        two.invalidate()
+        one.invalidate()
+    elsewhere.dispose()
+
+
+def test_a_job_of_a_dead_worker_goes_back_to_the_queue_from_its_cursor(make, sql, job_row, events) -> None:
+    sql("INSERT INTO workers (id, hostname, pid, queues, release) VALUES (9, 'dyno-3', 123, '{}', '')")
+    job_id = make.job(status="running", worker_id=9, cursor={"last_id": 50}, processed=50, succeeded=50)
+    assert [row["id"] for row in sql("SELECT id FROM recover_jobs()")] == [job_id]
+    row = job_row(job_id)
+    assert (row["status"], row["cursor"], row["processed"]) == ("queued", {"last_id": 50}, 50)
+    (told,) = events(job_id)
+    assert (told["event"], told["worker_id"]) == ("recovered", 9)
+    assert told["reason"] == "worker 9 (dyno-3, pid 123) died"
+    assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=row["message_id"]) == [{"state": "queued"}]
+
+
+def test_a_job_of_a_live_worker_and_one_of_no_worker_are_left_alone(make, sql, worker_id) -> None:
+    make.job(status="running", worker_id=worker_id)
+    make.job(status="running", worker_id=None)
+    assert sql("SELECT * FROM recover_jobs()") == []
+
+
+def test_recovery_of_one_business_leaves_the_others_alone(make, sql, job_row) -> None:
+    mine = make.job(status="running", worker_id=9)
+    other = make.job(status="running", worker_id=9)
+    sql("SELECT recover_jobs(:b)", b=job_row(mine)["business_id"])
+    assert [job_row(mine)["status"], job_row(other)["status"]] == ["queued", "running"]
+
+
+@pytest.mark.parametrize(("requested", "ends"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_recovery_honours_what_was_asked_of_the_dead_worker(requested, ends, make, sql, job_row) -> None:
+    job_id = make.job(status="running", worker_id=9, requested=requested)
+    sql("SELECT recover_jobs()")
+    assert job_row(job_id)["status"] == ends
+
+
+def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count_anew(make, sql, job_row) -> None:
+    job_id = make.job(cursor={"last_id": 8})
+
+    def lose() -> str:
+        sql("SELECT claim_job(:id, 9)", id=job_id)
+        sql("SELECT recover_jobs()")
+        return job_row(job_id)["status"]
+
+    assert [lose(), lose()] == ["queued", "queued"]
+    sql("UPDATE background_jobs SET recoveries = 0")  # what a checkpoint does
+    assert [lose(), lose(), lose()] == ["queued", "queued", "failed"]
+    assert job_row(job_id)["last_error"] == 'worker 9 died, the third in a row at cursor {"last_id": 8}'
+
+
+def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_row) -> None:
+    job_id = make.job(status="running", worker_id=9, recoveries=2, heartbeat_at=minutes_ago(60 * 24 * 365))
+    sql("SELECT recover_jobs()")  # the server was started after that heartbeat
+    assert (job_row(job_id)["status"], job_row(job_id)["recoveries"]) == ("queued", 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"heartbeat_at": minutes_ago(3)}, "no heartbeat for 18"),
+        ({"updated_at": minutes_ago(6)}, "no update for 36"),
+    ],
+)
+def test_a_job_without_signs_of_life_fails_as_stale(columns, reason, make, sql, job_row, worker_id) -> None:
+    job_id = make.job(status="running", worker_id=worker_id, **columns)
+    sql("SELECT fail_stale_jobs('delete_receipts', 120, 300)")
+    row = job_row(job_id)
+    assert row["status"] == "failed"
+    assert row["last_error"].startswith(f"Server restarted / job heartbeat lost: {reason}")
+
+
+def test_a_fresh_job_and_one_of_another_type_are_not_stale(make, sql, worker_id) -> None:
+    make.job(status="running", worker_id=worker_id, heartbeat_at=minutes_ago(1.9), updated_at=minutes_ago(4.9))
+    make.job(status="running", worker_id=worker_id, heartbeat_at=minutes_ago(9), job_type="sync_receipts")
+    assert sql("SELECT * FROM fail_stale_jobs('delete_receipts', 120, 300)") == []
+
+
+def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row) -> None:
+    never, done, waiting = make.job(), make.job(), make.job()
+    for job_id in (done, waiting):
+        sql("SELECT send_job_message(:id)", id=job_id)
+    sql("UPDATE dramatiq.queue SET state = 'done' WHERE message_id = :id", id=job_row(done)["message_id"])
+    kept = job_row(waiting)["message_id"]
+    assert [row["id"] for row in sql("SELECT id FROM send_missing_messages()")] == [never, done]
+    assert sql("SELECT id FROM send_missing_messages()") == []
+    assert job_row(waiting)["message_id"] == kept
+
+
+def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events) -> None:
+    job_id = make.job(status="running", worker_id=9)
+    with engine.begin() as first, engine.begin() as second:
+        assert len(first.execute(text("SELECT * FROM recover_jobs()")).all()) == 1
+        assert second.execute(text("SELECT * FROM recover_jobs()")).all() == []
+    assert len(events(job_id)) == 1
