@@ -10,7 +10,6 @@ def minutes_ago(minutes: float) -> datetime:
     return datetime.now(UTC) - timedelta(minutes=minutes)
 
 
-
 def test_a_live_worker_is_one_whose_session_holds_its_lock(engine, sql, worker_id) -> None:
     assert sql("SELECT live_workers() AS id") == [{"id": worker_id}]
 

@@ -37,11 +37,7 @@ CATALOGUE = """
 
 def catalogue(engine: Engine) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        return [
-            (kind, line)
-            for kind, line in connection.execute(text(CATALOGUE))
-            if "alembic_version" not in line
-        ]
+        return [(kind, line) for kind, line in connection.execute(text(CATALOGUE)) if "alembic_version" not in line]
 
 
 @pytest.fixture(params=[16, 18])
@@ -117,9 +113,7 @@ def test_a_release_takes_over_the_table_of_a_stock_dramatiq_pg(empty: str) -> No
     engine = create_engine(make_engine(empty, application_name="test").url)
     with engine.begin() as connection:
         connection.exec_driver_sql(statements)
-        connection.execute(
-            text("INSERT INTO dramatiq.queue (message_id, state) VALUES (gen_random_uuid(), 'queued')")
-        )
+        connection.execute(text("INSERT INTO dramatiq.queue (message_id, state) VALUES (gen_random_uuid(), 'queued')"))
     stock = [line for line in catalogue(engine) if "dramatiq" in line[1]]
     release(engine)
     assert [line for line in catalogue(engine) if line in stock] == stock

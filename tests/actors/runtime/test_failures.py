@@ -1,0 +1,64 @@
+"""What a failed statement means, tried on the errors that Postgres really sends."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.failures import is_data, is_transient, sentence
+from sql.engine import make_engine
+
+TRANSIENT = [
+    "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)",
+    "SELECT pg_terminate_backend(pg_backend_pid())",
+    "DO $$ BEGIN RAISE deadlock_detected; END $$",
+    "DO $$ BEGIN RAISE serialization_failure; END $$",
+    "DO $$ BEGIN RAISE lock_not_available; END $$",
+    "DO $$ BEGIN RAISE too_many_connections; END $$",
+    "DO $$ BEGIN RAISE admin_shutdown; END $$",
+]
+DATA = [
+    "DO $$ BEGIN RAISE 'a trigger says no'; END $$",
+    "DO $$ BEGIN RAISE 'own code' USING ERRCODE = 'MY001'; END $$",
+    "DO $$ BEGIN RAISE check_violation; END $$",
+    "DO $$ BEGIN RAISE foreign_key_violation; END $$",
+    "SELECT 1 / 0",
+    "SELECT 'x'::int",
+    "SELECT 3000000000::int",
+]
+BUGS = [
+    "SELEC 1",
+    "SELECT no_such_column",
+    "SELECT * FROM no_such_table",
+    "DO $$ BEGIN RAISE insufficient_privilege; END $$",
+    "DO $$ BEGIN RAISE feature_not_supported; END $$",
+]
+
+
+@pytest.mark.parametrize(
+    ("statement", "meaning"),
+    [(s, "transient") for s in TRANSIENT] + [(s, "data") for s in DATA] + [(s, "bug") for s in BUGS],
+)
+def test_each_error_of_postgres_means_one_thing(statement: str, meaning: str, engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.execute(text(statement))
+    found = [name for name, holds in (("transient", is_transient), ("data", is_data)) if holds(error.value)]
+    assert (found or ["bug"]) == [meaning]
+
+
+def test_a_server_that_is_away_is_transient() -> None:
+    with pytest.raises(DBAPIError) as error:
+        make_engine("postgresql://127.0.0.1:1/db", application_name="test").connect()
+    assert is_transient(error.value)
+
+
+def test_an_error_of_python_is_neither() -> None:
+    assert not is_transient(LookupError())
+    assert not is_data(LookupError())
+
+
+def test_the_sentence_holds_neither_the_statement_nor_its_values(engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.execute(text("SELECT 1 / (length(:secret) - 7)"), {"secret": "hunter2"})
+    assert sentence(error.value) == "division by zero"
+    assert sentence(LookupError("no such thing\nsecond line")) == "LookupError: no such thing"
+    assert len(sentence(LookupError("x" * 9999))) == 500

@@ -1,0 +1,309 @@
+"""The loop, in the test's own process, with tiny kinds."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from actors.runtime.kinds import Kind, job_kind
+from actors.runtime.loop import work_on
+from actors.runtime.run import Batch, Run
+from service.processes import wait_until
+
+
+def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids: None) -> Iterator[Batch]:
+    """Counts from the cursor up to `last` and writes each number into the table `done`."""
+    at = run.cursor["last_id"] if run.cursor else 0
+    while at < last:
+        ids = list(range(at + 1, min(at + run.limit, last) + 1))
+        at = ids[-1]
+        batch = run.take(ids, {"last_id": at})
+        run.connection.execute(text("INSERT INTO done SELECT unnest(CAST(:ids AS int[]))"), {"ids": ids})
+        each(ids)
+        batch.succeeded = len(ids)
+        yield batch
+
+
+@pytest.fixture(autouse=True)
+def done(sql) -> Callable[[], list[int]]:
+    """The numbers that were committed, in order; each can be there only once."""
+    sql("CREATE TABLE done (n int PRIMARY KEY)")
+    return lambda: [row["n"] for row in sql("SELECT n FROM done ORDER BY n")]
+
+
+def kind(work: Any, **defaults: int) -> Kind:
+    return job_kind(queue="maintenance", **defaults)(work)
+
+
+@pytest.fixture
+def run(make, place, job_row):
+    """run(kind): works on a new job of it until the message is done; returns the job."""
+
+    def run_once(a_kind: Kind, job_id: int | None = None, **changes: Any) -> dict[str, Any]:
+        job_id = job_id or make.job()
+        work_on(job_id, a_kind, replace(place, **changes))
+        return job_row(job_id)
+
+    return run_once
+
+
+def test_a_job_is_done_batch_by_batch_and_its_counters_are_exact(run, done, events) -> None:
+    @kind
+    def count_to_100(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100)
+
+    job = run(count_to_100)
+    assert done() == list(range(1, 101))
+    assert (job["status"], job["processed"], job["succeeded"], job["failed_count"]) == ("completed", 100, 100, 0)
+    assert job["cursor"] == {"last_id": 100}
+    assert [event["event"] for event in events(job["id"])] == ["claimed", "completed"]
+
+
+def test_a_job_with_nothing_to_do_is_completed(run) -> None:
+    assert run(kind(lambda run: numbers(run, 0)))["status"] == "completed"
+
+
+def test_the_total_is_counted_at_the_first_claim_when_the_start_did_not(run) -> None:
+    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _connection, _business, _params: 10)
+    assert run(a_kind)["total"] == 10
+
+
+def test_a_batch_and_its_checkpoint_commit_together_or_not_at_all(run, done, engine, job_row) -> None:
+    """Whatever another session sees between two batches, the rows and the cursor agree."""
+    seen = []
+
+    @kind
+    def watched(run: Run) -> Iterator[Batch]:
+        def look(_ids: list[int]) -> None:
+            job = job_row(run.job_id)
+            seen.append((len(done()), job["processed"], (job["cursor"] or {"last_id": 0})["last_id"]))
+
+        yield from numbers(run, 100, look)
+
+    run(watched)
+    assert seen == [(0, 0, 0), (50, 50, 50)]
+
+
+def test_a_message_for_a_job_that_is_not_queued_does_nothing(make, run, done) -> None:
+    for status in ("running", "paused", "completed", "cancelled", "failed"):
+        job_id = make.job(status=status)
+        assert run(kind(lambda run: numbers(run, 10)), job_id)["status"] == status
+    assert done() == []
+
+
+@pytest.mark.parametrize(("verb", "status"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_request_is_obeyed_after_the_batch_in_hand(verb, status, run, done, sql, job_row) -> None:
+    @kind
+    def asked(run: Run) -> Iterator[Batch]:
+        def ask(ids: list[int]) -> None:
+            if ids[0] == 51:
+                # From another session: it waits for nobody, for the batch holds no lock on the job yet.
+                sql(f"SELECT {verb}_job(:id, 'dana')", id=run.job_id)
+
+        yield from numbers(run, 1000, ask)
+
+    job = run(asked)
+    assert (job["status"], job["processed"], job["requested"]) == (status, 100, None)
+    assert done() == list(range(1, 101))
+
+
+def test_a_pause_that_comes_with_the_last_batch_is_ignored_but_a_cancel_is_not(run, sql) -> None:
+    def asked(verb: str) -> Kind:
+        def work(run: Run) -> Iterator[Batch]:
+            yield from numbers(run, 50)
+            sql("TRUNCATE done")
+            sql(f"SELECT {verb}_job(:id, 'dana')", id=run.job_id)
+
+        return kind(work)
+
+    assert run(asked("pause"))["status"] == "completed"
+    assert run(asked("cancel"))["status"] == "cancelled"
+
+
+def test_a_paused_job_goes_on_from_its_cursor_when_it_is_resumed(run, done, sql) -> None:
+    @kind
+    def paused_once(run: Run) -> Iterator[Batch]:
+        def ask(ids: list[int]) -> None:
+            if ids[0] == 51:
+                sql("SELECT pause_job(:id, 'dana')", id=run.job_id)
+
+        yield from numbers(run, 200, ask)
+
+    job = run(paused_once)
+    assert (job["status"], job["processed"]) == ("paused", 100)
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    job = run(paused_once, job["id"])
+    assert (job["status"], job["processed"], job["attempt"]) == ("completed", 200, 2)
+    assert done() == list(range(1, 201))
+
+
+def test_the_runtime_cap_puts_the_job_back_with_a_new_message(run, sql, done, events, settings) -> None:
+    @kind
+    def slow(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100, lambda _ids: Event().wait(1.1) and None)
+
+    job = run(slow, settings=settings.model_copy(update={"MAX_RUNTIME_SECONDS": 1}))
+    assert (job["status"], job["processed"]) == ("queued", 50)
+    assert events(job["id"])[-1]["reason"] == "runtime cap of 1 s"
+    assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=job["message_id"])[0]["state"] == "queued"
+
+
+def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, events) -> None:
+    stopping = Event()
+    job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)
+    assert (job["status"], job["processed"]) == ("queued", 50)
+    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+
+
+def test_a_stopping_worker_does_not_wait_for_its_throttle(run, settings) -> None:
+    stopping = Event()
+    timer = threading.Timer(0.5, stopping.set)
+    timer.start()
+    slow = settings.model_copy(update={"THROTTLE_MS": 60_000})
+    job = run(kind(lambda run: numbers(run, 1000)), stopping=stopping, settings=slow)
+    assert (job["status"], job["processed"]) == ("queued", 50)
+
+
+def test_a_stopping_worker_passes_the_message_of_a_waiting_job_on(run, sql, make) -> None:
+    stopping = Event()
+    stopping.set()
+    job_id = make.job()
+    job = run(kind(lambda run: numbers(run, 10)), job_id, stopping=stopping)
+    assert (job["status"], job["attempt"]) == ("queued", 0)
+    assert sql("SELECT message_id FROM dramatiq.queue WHERE state = 'queued'") == [{"message_id": job["message_id"]}]
+
+
+@pytest.mark.parametrize("bad", [[101], [113], [101, 102], [101, 102, 113]])
+def test_rows_that_fail_on_their_data_are_found_passed_over_and_named(bad, run, done, events, sql) -> None:
+    sql(f"ALTER TABLE done ADD CHECK (n NOT IN ({', '.join(map(str, bad))}))")
+    job = run(kind(lambda run: numbers(run, 1000)))
+    assert (job["status"], job["processed"], job["failed_count"]) == ("completed", 1000, len(bad))
+    assert done() == [n for n in range(1, 1001) if n not in bad]
+    failed = [event for event in events(job["id"]) if event["event"] == "row_failed"]
+    assert [event["detail"]["id"] for event in failed] == bad
+    assert "done_n_check" in job["last_error"]
+    assert "done_n_check" in failed[0]["reason"]
+
+
+def test_at_most_a_hundred_failed_rows_are_named_and_all_are_counted(run, events, sql) -> None:
+    sql("ALTER TABLE done ADD CHECK (n > 150)")
+    job = run(kind(lambda run: numbers(run, 200)))
+    assert (job["status"], job["processed"]) == ("completed", 200)
+    assert job["failed_count"] == 150
+    assert len([event for event in events(job["id"]) if event["event"] == "row_failed"]) == 100
+
+
+def test_a_lost_connection_is_waited_out_and_no_row_is_done_twice(run, done, events) -> None:
+    losses = [51]
+
+    @kind
+    def interrupted(run: Run) -> Iterator[Batch]:
+        def cut(ids: list[int]) -> None:
+            if ids[0] in losses:
+                losses.remove(ids[0])
+                run.connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        yield from numbers(run, 100, cut)
+
+    job = run(interrupted)
+    assert (job["status"], job["processed"]) == ("completed", 100)
+    assert done() == list(range(1, 101))
+    assert "connection" in job["last_error"]
+
+
+def test_after_so_many_transient_failures_in_a_row_the_job_fails_and_can_be_resumed(run, done, settings, sql) -> None:
+    broken = [True]
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        if broken:
+            run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 100)
+
+    job = run(locked, settings=settings.model_copy(update={"MAX_BATCH_FAILURES": 2}))
+    assert job["status"] == "failed"
+    assert job["last_error"] == "2 failures in a row, the last: canceling statement due to statement timeout"
+    broken.clear()
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    assert run(locked, job["id"])["status"] == "completed"
+    assert done() == list(range(1, 101))
+
+
+def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job_row, sql) -> None:
+    job_id = make.job()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    worker = threading.Thread(target=run, args=(locked, job_id))
+    worker.start()
+    wait_until(lambda: job_row(job_id)["last_error"], 10, "the first beat")
+    first = job_row(job_id)
+    assert (first["status"], first["last_error"]) == ("running", "canceling statement due to statement timeout")
+    wait_until(lambda: job_row(job_id)["heartbeat_at"] > first["heartbeat_at"], 10, "the next beat")
+    sql("SELECT cancel_job(:id, 'dana')", id=job_id)
+    worker.join(30)
+    assert job_row(job_id)["status"] == "cancelled"
+
+
+def test_an_unexpected_error_fails_the_job_and_names_it(run, done) -> None:
+    @kind
+    def buggy(run: Run) -> Iterator[Batch]:
+        def crash(ids: list[int]) -> None:
+            if ids[0] == 51:
+                raise LookupError("no such thing")
+
+        yield from numbers(run, 100, crash)
+
+    job = run(buggy)
+    assert (job["status"], job["processed"]) == ("failed", 50)
+    assert job["last_error"] == "LookupError: no such thing"
+    assert done() == list(range(1, 51))
+
+
+def test_a_statement_that_is_wrong_fails_the_job_at_once(run) -> None:
+    @kind
+    def misspelt(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100, lambda ids: run.connection.execute(text("SELECT no_such_column")) and None)
+
+    job = run(misspelt)
+    assert (job["status"], job["failed_count"]) == ("failed", 0)
+    assert 'column "no_such_column" does not exist' in job["last_error"]
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_a_worker_whose_claim_was_taken_away_writes_nothing(swallow, run, done, sql, job_row) -> None:
+    """Another worker has taken over: not even a kind that swallows every Exception gets its batch committed."""
+
+    @kind
+    def zombie(run: Run) -> Iterator[Batch]:
+        def lose(ids: list[int]) -> None:
+            if ids[0] == 51:
+                sql("SELECT leave_running(:id, NULL, 'queued', 'recovered', 'sweep')", id=run.job_id)
+                sql("SELECT claim_job(:id, 99)", id=run.job_id)
+
+        try:
+            yield from numbers(run, 1000, lose)
+        except Exception:
+            if not swallow:
+                raise
+
+    job = run(zombie)
+    assert (job["status"], job["worker_id"], job["attempt"], job["processed"]) == ("running", 99, 2, 50)
+    assert done() == list(range(1, 51))
+
+
+def test_a_job_that_was_reset_while_its_worker_was_busy_stays_reset(run, done, sql) -> None:
+    @kind
+    def reset(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 1000, lambda ids: ids[0] == 51 and sql("SELECT reset_job(:id, 'ops')", id=run.job_id))
+
+    job = run(reset)
+    assert (job["status"], job["last_error"], job["processed"]) == ("failed", "Reset by ops", 50)
+    assert done() == list(range(1, 51))
