@@ -1,0 +1,173 @@
+"""One job, the list, the timeline, and the verbs."""
+
+import pytest
+
+from sql.states import VERBS
+
+
+def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_id) -> None:
+    business_id = make.business()
+    job_id = make.job(
+        business_id,
+        status="running",
+        worker_id=worker_id,
+        total=582,
+        processed=150,
+        succeeded=149,
+        failed_count=1,
+        last_error="receipt 5 is under audit",
+        requested_by_user_id=7,
+    )
+    answer = api(business_id, "member").get(f"/api/jobs/{job_id}").json
+    shown = {
+        name: answer.pop(name) for name in ("created_at", "started_at", "updated_at", "heartbeat_at") if name in answer
+    }
+    assert all(value.endswith("+00:00") for value in shown.values())
+    assert len(shown) == 4
+    assert answer.pop("seconds_since_heartbeat") in (0, 1)
+    assert answer == {
+        "success": True,
+        "job_id": job_id,
+        "job_type": "delete_receipts",
+        "status": "running",
+        "requested": None,
+        "total": 582,
+        "processed": 150,
+        "succeeded": 149,
+        "failed_count": 1,
+        "percent": 25.8,
+        "last_error": "receipt 5 is under audit",
+        "finished_at": None,
+        "is_stale": False,
+        "attempt": 1,
+        "stats": {"attachments_deleted": 0, "attachments_failed": 0, "attachments_pending": 0},
+        "requested_by_user_id": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("columns", "percent"),
+    [
+        ({"total": None, "processed": 3, "succeeded": 3}, 0.0),
+        ({"total": 0}, 0.0),
+        ({"total": 3, "processed": 1, "succeeded": 1}, 33.3),
+        ({"total": 3, "processed": 4, "succeeded": 4}, 100.0),
+        ({"total": 0, "status": "completed"}, 100.0),
+        ({"total": 5, "processed": 2, "succeeded": 2, "status": "cancelled"}, 40.0),
+    ],
+)
+def test_percent_is_honest_at_its_edges(columns, percent, api, make) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, **columns)
+    assert api(business_id).get(f"/api/jobs/{job_id}").json["percent"] == percent
+
+
+def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id)
+    make.attachments(make.receipts(business_id, 6), tmp_path)
+    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = :j", j=job_id)
+    sql("UPDATE attachments SET purged_at = now() WHERE id % 6 < 3")
+    sql("UPDATE attachments SET purge_error = 'AccessDenied' WHERE id % 6 = 3")
+    stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
+    assert stats == {"attachments_deleted": 3, "attachments_failed": 1, "attachments_pending": 2}
+
+
+def test_a_look_at_a_job_of_a_dead_worker_brings_it_back_to_the_queue(api, make, events) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, status="running", worker_id=99)
+    assert api(business_id).get(f"/api/receipts/jobs/{job_id}").json["status"] == "queued"
+    assert [event["event"] for event in events(job_id)] == ["recovered"]
+
+
+@pytest.mark.parametrize("bad", ["abc", "1.5", "-1", "9223372036854775808", "1" * 40, "%D9%A3", "0x1", "1%00"])
+def test_an_id_that_is_no_number_or_beyond_bigint_is_a_400_that_says_so(bad, api, make) -> None:
+    caller = api(make.business())
+    for method, path in (("GET", f"/api/jobs/{bad}"), ("POST", f"/api/receipts/jobs/{bad}/cancel")):
+        answer = caller.call(method, path)
+        assert answer.status_code == 400
+        assert "expected a number from 0 to 9223372036854775807" in answer.json["error"]
+
+
+def test_the_largest_id_is_simply_not_found(api, make) -> None:
+    assert api(make.business()).get("/api/jobs/9223372036854775807").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["/api/jobs", "/api/receipts/jobs"])
+@pytest.mark.parametrize("verb", ["pause", "cancel", "resume"])
+@pytest.mark.parametrize("status", ["queued", "running", "paused", "completed", "cancelled", "failed"])
+def test_each_verb_answers_as_the_table_says(prefix, verb, status, api, make, worker_id, events) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, status=status, worker_id=worker_id)
+    answer = api(business_id).post(f"{prefix}/{job_id}/{verb}")
+    expected = VERBS[verb].get((status, None))
+    if expected is None:
+        assert (answer.status_code, answer.json["code"], answer.json["status"]) == (409, "wrong_status", status)
+    else:
+        assert answer.status_code == 200
+        assert (answer.json["status"], answer.json["requested"]) == expected
+        if expected != (status, None):
+            assert [event["actor"] for event in events(job_id)] == ["user:7"]
+
+
+def test_resume_while_another_job_is_active_is_a_409_that_names_it(api, make) -> None:
+    business_id = make.business()
+    failed, active = make.job(business_id, status="failed"), make.job(business_id)
+    answer = api(business_id).post(f"/api/jobs/{failed}/resume")
+    assert (answer.status_code, answer.json["code"], answer.json["job_id"]) == (409, "job_active", active)
+
+
+def test_the_list_goes_page_by_page_newest_first_and_only_through_the_own_business(api, make) -> None:
+    business_id = make.business()
+    mine = [make.job(business_id, status="completed") for _ in range(5)]
+    make.job(status="completed")
+    caller = api(business_id, "member")
+    seen, after = [], ""
+    while True:
+        answer = caller.get("/api/jobs", query_string=f"limit=2{after}").json
+        seen += [job["job_id"] for job in answer["jobs"]]
+        if answer["next_after"] is None:
+            break
+        after = f"&after={answer['next_after']}"
+    assert seen == mine[::-1]
+
+
+def test_the_list_can_be_narrowed_to_a_status_and_a_type(api, make) -> None:
+    business_id = make.business()
+    make.job(business_id, status="completed")
+    failed = make.job(business_id, status="failed")
+    caller = api(business_id)
+    answer = caller.get("/api/jobs", query_string="status=failed&job_type=delete_receipts").json
+    assert [job["job_id"] for job in answer["jobs"]] == [failed]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("status=cancelling", "status"),
+        ("job_type=make_coffee", "Found the job_type 'make_coffee', expected one of delete_receipts"),
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=many", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("after=-1", "after"),
+        ("after=9223372036854775808", "after"),
+        ("offset=3", "Found 'offset', which is not known here"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_a_400_that_names_it(query, says, api, make) -> None:
+    answer = api(make.business()).get("/api/jobs", query_string=query)
+    assert answer.status_code == 400
+    assert says in answer.json["error"]
+
+
+def test_the_timeline_tells_who_did_what_in_order_page_by_page(api, make) -> None:
+    business_id = make.business()
+    caller, job_id = api(business_id), make.job(business_id)
+    for verb in ("pause", "resume", "cancel"):
+        caller.post(f"/api/jobs/{job_id}/{verb}")
+    first = caller.get(f"/api/jobs/{job_id}/events", query_string="limit=2").json
+    assert [event["event"] for event in first["events"]] == ["paused", "resumed"]
+    rest = caller.get(f"/api/jobs/{job_id}/events", query_string=f"after={first['next_after']}").json
+    assert [(event["event"], event["actor"]) for event in rest["events"]] == [("cancelled", "user:7")]
+    assert rest["next_after"] is None

@@ -1,0 +1,72 @@
+"""What is too large, of the wrong type or not there, and that nothing of ours leaks out."""
+
+import json
+
+import pytest
+
+from service.limits import MAX_BODY_BYTES
+
+START = "/api/receipts/delete_all"
+
+
+@pytest.mark.parametrize("body", ["{", '{"confirm": "DELETE"', "\xff", "DELETE"])
+def test_a_body_that_is_not_json_is_a_400(body, api, make) -> None:
+    answer = api(make.business()).post(START, body.encode("latin-1"), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_a_413_even_when_it_does_not_tell_its_length(chunked, api, make, sql) -> None:
+    body = json.dumps({"confirm": "DELETE", "x": "y" * MAX_BODY_BYTES}).encode()
+    headers = {"Content-Type": "application/json"} | ({"Transfer-Encoding": "chunked"} if chunked else {})
+    answer = api(make.business()).post(START, body, headers=headers, extras={"CONTENT_LENGTH": ""} if chunked else {})
+    assert (answer.status_code, answer.json["code"]) == (413, "too_large")
+    assert sql("SELECT FROM background_jobs") == []
+
+
+def test_a_small_body_without_a_length_is_read(api, make) -> None:
+    headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+    answer = api(make.business()).post(START, b'{"confirm": "DELETE"}', headers=headers, extras={"CONTENT_LENGTH": ""})
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_of_another_type_is_a_415(content_type, api, make) -> None:
+    answer = api(make.business()).post(START, b'{"confirm": "DELETE"}', headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
+
+
+def test_size_comes_before_type_and_type_before_content(api, make) -> None:
+    caller = api(make.business(), "member")
+    large = caller.post(START, b"x" * (MAX_BODY_BYTES + 1), headers={"Content-Type": "text/plain"})
+    typed = caller.post(START, b"x", headers={"Content-Type": "text/plain"})
+    wrong = caller.post(START, {"confirm": "no"})
+    right = caller.post(START, {"confirm": "DELETE"})
+    assert [answer.status_code for answer in (large, typed, wrong, right)] == [413, 415, 400, 403]
+
+
+def test_an_address_that_is_not_there_is_a_404_and_a_wrong_method_a_405(api, make) -> None:
+    caller = api(make.business())
+    assert caller.get("/api/nothing").json["code"] == "not_found"
+    answer = caller.get(START)
+    assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
+    assert "POST" in answer.headers["allow"]
+
+
+def test_an_error_of_ours_is_a_500_without_a_trace(api, make, monkeypatch) -> None:
+    import service.jobs
+
+    def broken(*_arguments):
+        raise RuntimeError("hunter2 in a local variable")
+
+    caller = api(make.business())
+    monkeypatch.setattr(service.jobs, "page", broken)
+    answer = caller.get("/api/jobs")
+    assert answer.status_code == 500
+    assert answer.json == {"success": False, "error": "Something went wrong on our side", "code": "internal_error"}
+
+
+def test_a_database_that_is_away_is_a_503(api, make) -> None:
+    answer = api(make.business(), DATABASE_URL="postgresql://127.0.0.1:1/none").get("/api/jobs")
+    assert (answer.status_code, answer.json["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "5"
