@@ -57,7 +57,7 @@ def parse_line(fields: Mapping[str, Any], default_currency: str) -> Line:
 def parse_amount(value: str | None) -> tuple[Decimal, str]:
     """The amount and the currency sign before or after it ("" if none): `RM 1,234.50`, `-9.90`, `1.234,50 €`."""
     value = _required(value, "amount or total")
-    match = re.fullmatch(r"(-?)\s*([^\d\s.,+-]*)\s*(-?)(\d[\d.,' ]*|\.\d+)\s*([^\d\s.,+-]*)", value)
+    match = re.fullmatch(r"(-?)\s*([^\d\s.,+-]*)\s*(-?)(\d[\d.,' ]*|\.\d+)\s*([^\d\s.,+-]*)", value, re.ASCII)
     if match is None or (match[1] and match[3]):
         raise ValueError(f"amount {value!r}: expected a number such as 1234.50")
     number = _decimal_point(match[4].replace(" ", "").replace("'", ""))
@@ -81,18 +81,29 @@ def _decimal_point(digits: str) -> str | None:
 def parse_date(value: str | None) -> datetime:
     """Midnight UTC of the day, or the moment itself when the line has a time."""
     value = _required(value, "date")
+    moment = _day(value) or _moment(value)
+    if moment is None or not 1900 <= moment.year <= 2100:
+        raise ValueError(f"date {value!r}: expected a day such as 2018-12-31 or 31/12/2018")
+    return moment
+
+
+def _day(value: str) -> datetime | None:
     days = re.sub(r"[\s/.,-]+", "-", value)
     for form in DATE_FORMATS:
         try:
             found = datetime.strptime(days, form).replace(tzinfo=UTC)
         except ValueError:
             continue
-        if 1900 <= found.year <= 2100:
+        if 1900 <= found.year <= 2100:  # else eight digits were read the wrong way round
             return found
+    return None
+
+
+def _moment(value: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"date {value!r}: expected a day such as 2018-12-31 or 31/12/2018") from None
+        return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -1,0 +1,133 @@
+"""The command line as a user runs it: what it prints, and how it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def command(environment, tmp_path):
+    """command("token", …): runs it in a process of its own; NAME=None in `changes` leaves a variable out."""
+
+    def run(*arguments: object, **changes: str | None) -> "subprocess.CompletedProcess[str]":
+        given = {**environment, "PATH": os.environ["PATH"], **changes}
+        return subprocess.run(
+            [sys.executable, "-m", "service", *map(str, arguments)],
+            cwd=ROOT,
+            env={name: value for name, value in given.items() if value is not None},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_business_prints_the_new_id(command, sql) -> None:
+    done = command("business", "Smith & Sons")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sql("SELECT id, name FROM businesses") == [{"id": int(done.stdout), "name": "Smith & Sons"}]
+
+
+def test_token_prints_only_the_token_and_it_works(command, make, api, sql) -> None:
+    business_id = make.business()
+    done = command("token", "--business", business_id, "--user", 7, "--role", "owner")
+    assert (done.returncode, done.stderr) == (0, "")
+    headers = {"Authorization": f"Bearer {done.stdout.strip()}"}
+    assert api().get("/api/jobs", headers=headers).status_code == 200
+    assert sql("SELECT business_id, user_id, role FROM api_tokens") == [
+        {"business_id": business_id, "user_id": 7, "role": "owner"}
+    ]
+
+
+def test_an_operators_token_takes_no_business(command, make, sql) -> None:
+    assert command("token", "--role", "operator").returncode == 0
+    assert command("token", "--role", "operator", "--business", make.business()).returncode == 1
+    assert [row["role"] for row in sql("SELECT role FROM api_tokens")] == ["operator"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("token", "--role", "owner"), "needs --business and --user"),
+        (("token", "--role", "owner", "--business", "5", "--user", "7"), "there is no business 5"),
+        (("token", "--role", "king", "--business", "5"), "invalid choice: 'king'"),
+        (("token", "--role", "owner", "--business", "9223372036854775808", "--user", "7"), "expected a number from 0"),
+        (("business", " "), "expected 1 to 200"),
+        (("import", "no-such-file.jsonl", "--business", "5"), "there is no business 5"),
+        (("frobnicate",), "invalid choice"),
+        ((), "required"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(arguments, says, command) -> None:
+    done = command(*arguments)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_import_loads_names_what_it_could_not_read_and_exits_with_1(command, make, tmp_path, sql) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_text('{"vendor": "X", "amount": 1, "date": "2018-01-01"}\n{"vendor": "X", "date": "2018-01-01"}\n')
+    done = command("import", file, "--business", make.business(), "--currency", "eur")
+    assert done.returncode == 1
+    assert f"{file}, line 2: amount or total is missing" in done.stderr
+    assert "1 receipts made, 0 were there already, 0 files uploaded, 1 lines could not be read" in done.stdout
+    assert sql("SELECT currency FROM receipts") == [{"currency": "EUR"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"S3_BUCKET": "no-such-bucket"}, "does not exist; see S3_BUCKET"),
+        ({"AWS_SECRET_ACCESS_KEY": "hunter2"}, "refuses our credentials"),
+        ({"S3_ENDPOINT_URL": "http://127.0.0.1:1"}, "cannot be reached"),
+        ({"S3_BUCKET": None}, "S3_BUCKET is not set"),
+    ],
+)
+def test_import_into_a_bucket_that_cannot_be_used_does_nothing(changes, says, command, make, tmp_path, sql) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_text('{"vendor": "X", "amount": 1, "date": "2018-01-01"}\n')
+    done = command("import", file, "--business", make.business(), **changes)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sql("SELECT FROM receipts") == []
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "."])
+def test_import_of_a_file_that_is_not_there_says_so(name, command, make, tmp_path) -> None:
+    done = command("import", tmp_path / name, "--business", make.business())
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (None, "DATABASE_URL is not set"),
+        ("mysql://u:hunter2@h/d", "expected postgres://"),
+        ("postgresql://u:hunter2@127.0.0.1:1/d", "Postgres refused or cannot be reached"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("release",), ("business", "X"), ("token", "--role", "operator")])
+def test_a_wrong_database_url_is_said_at_once(url, says, arguments, command) -> None:
+    done = command(*arguments, DATABASE_URL=url)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_release_needs_nothing_but_the_database(command) -> None:
+    done = command("release", S3_BUCKET=None, AWS_ACCESS_KEY_ID=None)
+    assert (done.returncode, done.stdout) == (0, "released: schema version 0001\n")
