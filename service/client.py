@@ -3,13 +3,18 @@
 import json
 import urllib.error
 import urllib.request
+from email.message import Message
 from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
     status: int
     body: Any
-    headers: dict[str, str]
+    headers: dict[str, str]  # names in lower case
+
+
+def _lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 class Client:
@@ -30,7 +35,7 @@ class Client:
         request = urllib.request.Request(self.address + path, data, headers, method=method)  # noqa: S310 - our own
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-                return Answer(response.status, json.load(response), dict(response.headers))
+                return Answer(response.status, json.load(response), _lower(response.headers))
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, json.load(error), dict(error.headers))
+                return Answer(error.code, json.load(error), _lower(error.headers))

@@ -228,7 +228,7 @@ def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[.
             given = {**environment, "LOG_FORMAT": "json", **{key: str(value) for key, value in changes.items()}}
             with log.open("wb") as output:
                 dyno = Dyno(start_process(name, given, output), log)
-            defer.callback(dyno.stop)
+            defer.callback(stop_process, dyno.process, 0)  # the test is over: no need to be gentle
             return dyno
 
         yield start_one

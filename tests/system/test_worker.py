@@ -1,0 +1,119 @@
+"""The worker dyno: how it starts, how it refuses to, how it stops, and what its death leaves behind."""
+
+import signal
+
+import pytest
+
+from service.processes import wait_until
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"DATABASE_URL": "mysql://u:hunter2@h/d"}, "DATABASE_URL: its value is not usable: expected postgres://"),
+        ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d"}, "DATABASE_URL: Postgres cannot be used"),
+        ({"S3_BUCKET": "no-such-bucket"}, "does not exist; see S3_BUCKET"),
+        ({"AWS_SECRET_ACCESS_KEY": "hunter2"}, "refuses our credentials"),
+        ({"WORKER_QUEUES": "maintenance,maintenence"}, "unknown queue 'maintenence'"),
+        ({"BATCH_SIZE": "many"}, "BATCH_SIZE: 'many'"),
+    ],
+)
+def test_a_worker_that_is_configured_wrongly_says_so_and_exits(changes, says, start) -> None:
+    worker = start("worker", **changes)
+    assert worker.process.wait(10) == 1
+    log = worker.log.read_text()
+    assert says in log
+    assert "hunter2" not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("changes", [{"DATABASE_URL": "mysql://u:hunter2@h/d"}, {"S3_BUCKET": ""}])
+def test_a_web_process_that_is_configured_wrongly_says_so_and_exits(changes, start) -> None:
+    web = start("web", PORT=1, **changes)
+    assert web.process.wait(10) != 0
+    log = web.log.read_text()
+    assert next(iter(changes)) in log
+    assert "hunter2" not in log
+    assert "Traceback" not in log
+
+
+def test_a_worker_on_a_database_that_was_never_released_says_what_to_do(start, servers) -> None:
+    from service.sandbox import database
+
+    with database(servers["DATABASE_URL"], "longhaul_test_never") as url:
+        worker = start("worker", DATABASE_URL=url)
+        assert worker.process.wait(10) == 1
+        assert "found a database without our tables" in worker.log.read_text()
+
+
+def test_a_bucket_that_is_away_does_not_keep_a_worker_from_starting(owner, start) -> None:
+    user = owner(5)
+    worker = start("worker", S3_ENDPOINT_URL="http://127.0.0.1:1")
+    assert user.wait_for(user.start(), "completed")["succeeded"] == 5
+    assert worker.lines("bucket.unreachable")
+
+
+def test_a_worker_that_does_not_listen_to_the_queue_leaves_the_job_alone(owner, start, sql) -> None:
+    user = owner(5)
+    worker = start("worker", WORKER_QUEUES="low,high")
+    wait_until(lambda: worker.lines("worker.start"), 20, "the worker")
+    assert user.client.post("/api/receipts/delete_all", {"confirm": "DELETE"}).body["workers_listening"] == 0
+    start("worker", WORKER_QUEUES="maintenance")
+    wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'completed'"), 20, "the other worker to do it")
+    assert worker.lines("job.picked") == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_to_all_processes_at_once_ends_the_batch_and_puts_the_job_back(processes, owner, start, sql) -> None:
+    user = owner(2000)
+    worker = start("worker", WORKER_PROCESSES=processes)
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    worker.signal(signal.SIGTERM)
+    user.wait_for(job_id, "queued", seconds=5)
+    worker.signal(signal.SIGTERM)  # and once more, as dramatiq's parent does anyway
+    assert worker.process.wait(15) == 0
+    job = user.job(job_id)
+    assert user.events(job_id)[-1]["reason"] == "the worker is stopping"
+    (row,) = sql("SELECT count(*) AS deleted FROM receipts WHERE is_deleted")
+    assert row["deleted"] == job["processed"]
+    assert job["processed"] % 50 == 0
+    assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}] * processes
+
+    start("worker", THROTTLE_MS=0)
+    done = user.wait_for(job_id, "completed")
+    assert (done["processed"], done["succeeded"]) == (2000, 2000)
+
+
+def test_after_kill_9_another_worker_takes_the_job_over_from_its_last_batch(owner, start) -> None:
+    user = owner(2000)
+    first = start("worker")
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    start("worker", THROTTLE_MS=0)
+    first.signal(signal.SIGKILL)
+    job = user.wait_for(job_id, "completed", seconds=30)
+    assert (job["processed"], job["succeeded"]) == (2000, 2000)
+    assert "recovered" in [event["event"] for event in user.events(job_id)]
+
+
+def test_after_kill_9_the_api_tells_the_truth_with_no_worker_and_a_restart_goes_on(owner, start) -> None:
+    user = owner(1000)
+    worker = start("worker")
+    job_id = user.start()
+    before = user.wait_for_progress(job_id)
+    worker.signal(signal.SIGKILL)
+    status = user.wait_for(job_id, "queued", seconds=5)
+    assert status["processed"] >= before["processed"]
+    start("worker", THROTTLE_MS=0)
+    assert user.wait_for(job_id, "completed")["succeeded"] == 1000
+
+
+def test_no_secret_is_in_any_log(owner, start, environment, make) -> None:
+    user = owner(5)
+    worker = start("worker")
+    user.wait_for(user.start(), "completed")
+    worker.stop()
+    for log in worker.log.parent.glob("*.log"):
+        for secret in (environment["AWS_SECRET_ACCESS_KEY"], "lh_"):
+            assert secret not in log.read_text()
