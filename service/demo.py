@@ -54,9 +54,9 @@ def dev() -> int:
         token = new_token(engine, business_id)
         DEV_URL.write_text(environment["DATABASE_URL"])
         print(
-            f"\n{client.address}/api/docs\n\n"
-            f"export TOKEN={token}\n"
-            f"curl -H \"Authorization: Bearer $TOKEN\" '{client.address}/api/receipts?limit=3'\n\n"
+            f"\nThe API, described: {client.address}/api/docs\n\n"
+            f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
+            f'curl -H "Authorization: Bearer $TOKEN" $LONGHAUL/api/receipts?limit=3\n\n'
             f"Business {business_id}; logs in {LOCAL.name}/dev-*.log; `make psql` opens the database. Ctrl-C stops it.",
             flush=True,
         )

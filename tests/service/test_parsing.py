@@ -101,7 +101,7 @@ def test_a_currency_is_a_code_or_a_sign_that_has_only_one_meaning() -> None:
     ],
 )
 def test_a_line_that_cannot_be_read_says_why(fields, says: str) -> None:
-    with pytest.raises(ValueError, match="expected|missing|UTF-8") as refusal:
+    with pytest.raises(ValueError, match=r"expected|missing|UTF-8") as refusal:
         parse_line(fields, "USD")
     assert says in str(refusal.value)
 
