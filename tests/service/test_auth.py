@@ -19,13 +19,14 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path"), CALLS)
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic bGg6eA==", "Bearer \u00e9", "lh_token"])
-def test_without_a_good_token_every_call_is_a_401_before_anything_else_is_looked_at(method, path, header, api) -> None:
+def test_without_a_good_token_every_call_is_a_401_before_anything_else_is_looked_at(header, api) -> None:
     headers = {"Authorization": header} if header else {}
-    answer = api().call(method, path, headers=headers, body="x" * 100_000 if method == "POST" else None)
-    assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    stranger = api()
+    for method, path in CALLS:
+        answer = stranger.call(method, path, headers=headers, body="x" * 100_000 if method == "POST" else None)
+        assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_a_revoked_token_is_refused(api, make, sql) -> None:

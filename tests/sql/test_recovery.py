@@ -88,14 +88,14 @@ def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_
 
 
 @pytest.mark.parametrize(
-    ("columns", "reason"),
+    ("column", "minutes", "reason"),
     [
-        ({"heartbeat_at": minutes_ago(3)}, "no heartbeat for 18"),
-        ({"updated_at": minutes_ago(6)}, "no update for 36"),
+        ("heartbeat_at", 3, "no heartbeat for 18"),
+        ("updated_at", 6, "no update for 36"),
     ],
 )
-def test_a_job_without_signs_of_life_fails_as_stale(columns, reason, make, sql, job_row, worker_id) -> None:
-    job_id = make.job(status="running", worker_id=worker_id, **columns)
+def test_a_job_without_signs_of_life_fails_as_stale(column, minutes, reason, make, sql, job_row, worker_id) -> None:
+    job_id = make.job(status="running", worker_id=worker_id, **{column: minutes_ago(minutes)})
     sql("SELECT fail_stale_jobs('delete_receipts', 120, 300)")
     row = job_row(job_id)
     assert row["status"] == "failed"

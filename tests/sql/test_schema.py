@@ -1,5 +1,6 @@
 """The models and the migrations say the same, on every PostgreSQL that we support."""
 
+import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_the_models_and_the_migrated_database_agree(server: str) -> None:
 
 @pytest.fixture
 def empty(servers: dict[str, str]) -> Iterator[str]:
-    with database(servers["DATABASE_URL"], "longhaul_test_empty") as url:
+    with database(servers["DATABASE_URL"], f"longhaul_test_{secrets.token_hex(4)}") as url:
         yield url
 
 

@@ -1,5 +1,6 @@
 """The worker dyno: how it starts, how it refuses to, how it stops, and what its death leaves behind."""
 
+import secrets
 import signal
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_web_process_that_is_configured_wrongly_says_so_and_exits(changes, sta
 def test_a_worker_on_a_database_that_was_never_released_says_what_to_do(start, servers) -> None:
     from service.sandbox import database
 
-    with database(servers["DATABASE_URL"], "longhaul_test_never") as url:
+    with database(servers["DATABASE_URL"], f"longhaul_test_{secrets.token_hex(4)}") as url:
         worker = start("worker", DATABASE_URL=url)
         assert worker.process.wait(10) == 1
         assert "found a database without our tables" in worker.log.read_text()
