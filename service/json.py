@@ -14,4 +14,11 @@ def _encode(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-JSON_HANDLER = JSONHandler(dumps=partial(json.dumps, default=_encode, ensure_ascii=False))
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+JSON_HANDLER = JSONHandler(loads=_decode, dumps=partial(json.dumps, default=_encode, ensure_ascii=False))

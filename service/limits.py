@@ -5,7 +5,7 @@ from typing import Any
 
 import falcon
 
-from service.errors import ApiError
+from service.errors import ApiError, bad_input
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -33,7 +33,10 @@ class Limits:
 
     def _read_chunked(self, request: falcon.Request) -> None:
         """A body without a length: read up to the limit, then treated like any other."""
-        body = request.env["wsgi.input"].read(MAX_BODY_BYTES + 1)
+        try:
+            body = request.env["wsgi.input"].read(MAX_BODY_BYTES + 1)
+        except Exception as error:  # each server has errors of its own for chunks that are malformed or cut off
+            raise bad_input("The body's chunks are malformed") from error
         if len(body) > MAX_BODY_BYTES:
             raise self._too_large("more")
         request.env["wsgi.input"] = BytesIO(body)

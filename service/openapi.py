@@ -21,6 +21,10 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Nothing(Input):
+    """The query of a call that takes none."""
+
+
 class Success(BaseModel):
     success: bool
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from psycopg2.extensions import connection
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 
 # No session of ours may wait or sit for ever, nor outlive a client that is gone.
@@ -63,6 +63,15 @@ def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_over
     )
     event.listen(engine, "connect", _limit_session)
     return engine
+
+
+def take_time(connection: Connection) -> None:
+    """Lifts the limits on time, for the transaction that is open."""
+    names = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    if (connection.dialect.server_version_info or (0,)) >= (17,):
+        names.append("transaction_timeout")
+    for name in names:
+        connection.execute(text(f"SET LOCAL {name} = 0"))
 
 
 def _limit_session(dbapi_connection: connection, _record: Any) -> None:

@@ -8,6 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from sql.engine import take_time
 from sql.locks import RELEASE
 
 HERE = Path(__file__).parent
@@ -26,7 +27,7 @@ def release(engine: Engine) -> None:
     that running jobs hold, so that a release never queues them up behind itself; it fails, and can be repeated.
     """
     with engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        take_time(connection)
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))

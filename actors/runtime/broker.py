@@ -19,7 +19,7 @@ from actors.runtime.config import Settings
 from actors.runtime.kinds import Kind
 from sql.engine import CLIENT_SETTINGS, libpq_url
 
-TIME_LIMIT_SLACK_SECONDS = 120  # past a job's own cap; only for a batch that hangs
+TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
 
 
 class Consumer(PostgresConsumer):  # type: ignore[misc]

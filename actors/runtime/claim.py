@@ -19,6 +19,11 @@ CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id)")
 
 GIVE_BACK = text("SELECT send_job_message(id) FROM background_jobs WHERE id = :job_id AND status = 'queued'")
 
+LET_GO = text("""
+    SELECT leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id, 'the answer to the claim was lost')
+    FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
+""")
+
 HELD = "WHERE id = :job_id AND attempt = :attempt AND status = 'running'"
 
 READ = text(f"SELECT * FROM background_jobs {HELD}")  # noqa: S608 - HELD is the constant above
@@ -52,6 +57,11 @@ ROW_FAILED = text("""
 LEAVE = text("SELECT * FROM leave_running(:job_id, :attempt, :target, :event, :who, :why)")
 
 
+def give_back(connection: Connection, job_id: int) -> None:
+    """Sends a new message for a job that is still queued, so that another worker takes it."""
+    connection.execute(GIVE_BACK, {"job_id": job_id})
+
+
 @dataclass
 class Claim:
     job_id: int
@@ -74,6 +84,14 @@ class Claim:
         """None when the job is not queued: nothing to do for this message."""
         job = connection.execute(CLAIM, {"job_id": job_id, "worker_id": worker_id}).mappings().one_or_none()
         return None if job is None else cls.of(job)
+
+    @staticmethod
+    def let_go(connection: Connection, job_id: int, worker_id: int) -> None:
+        """Puts the job back if it is this worker's: after a claim of which nobody knows whether it took place.
+
+        Should another thread of this worker have it, that one is fenced off and the job goes on from its cursor.
+        """
+        connection.execute(LET_GO, {"job_id": job_id, "worker_id": worker_id})
 
     def read_again(self, connection: Connection) -> "Claim":
         """The claim as the database has it: after a failure nobody knows whether the last commit took place."""

@@ -1,6 +1,6 @@
 """What a failed statement means for the job: wait, look for the row, or give up."""
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which the same statement may work later.
@@ -10,6 +10,7 @@ TRANSIENT = (
     "53",  # the server is out of something
     "57",  # shutdown, restart, statement timeout
     "58",  # the server's own disk
+    "25006",  # read-only: a server that is just being replaced
     "25P03",  # idle-in-transaction timeout
     "25P04",  # transaction timeout
     "55P03",  # lock timeout
@@ -25,7 +26,9 @@ def is_transient(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = sqlstate(error)
-    return error.connection_invalidated or state is None or state.startswith(TRANSIENT)
+    if state is None:
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return error.connection_invalidated or state.startswith(TRANSIENT)
 
 
 def is_data(error: BaseException) -> bool:
@@ -34,6 +37,11 @@ def is_data(error: BaseException) -> bool:
     if state is None or is_transient(error):
         return False
     return state.startswith(DATA) or not state.startswith(BUGS)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Was the statement cancelled, by statement_timeout as a rule?"""
+    return sqlstate(error) == "57014"
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -48,3 +56,10 @@ def sentence(error: BaseException) -> str:
     message = getattr(getattr(original, "diag", None), "message_primary", None) or str(original)
     line = message.strip().partition("\n")[0]
     return (line if isinstance(error, DBAPIError) and line else f"{type(error).__name__}: {line}")[:500]
+
+
+def reason(error: BaseException) -> str:
+    """The same for a job's `last_error`, which every member of the business reads: no word of our hosts."""
+    if isinstance(error, DBAPIError) and sqlstate(error) is None and is_transient(error):
+        return "the connection to Postgres was lost"
+    return sentence(error)

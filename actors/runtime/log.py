@@ -29,7 +29,10 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.__stdout__ is not None and sys.__stdout__.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.__stdout__ is not None and sys.__stdout__.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # no local variables: one may be a token
+        )
     )
     tail: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if log_format == "json":

@@ -9,11 +9,11 @@ from threading import Event
 import structlog
 from sqlalchemy import Connection, Engine
 
-from actors.runtime.claim import GIVE_BACK, Claim
+from actors.runtime.claim import Claim, give_back
 from actors.runtime.config import Settings
 from actors.runtime.errors import ClaimLost
-from actors.runtime.failures import is_data, is_transient, sentence
-from actors.runtime.kinds import Kind
+from actors.runtime.failures import is_data, is_timeout, is_transient, reason, sentence
+from actors.runtime.kinds import Count, Kind
 from actors.runtime.progress import percent
 from actors.runtime.run import Batch, Run
 from sql.states import COMPLETED, FAILED, PAUSED, QUEUED
@@ -22,6 +22,7 @@ log = structlog.get_logger("longhaul.job")
 
 MAX_BACKOFF_SECONDS = 30
 BEAT_SECONDS = 2  # while backing off
+CLAIM_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,28 @@ def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
         # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
         log.exception("job.crashed", job_id=job_id)
         with suppress(ClaimLost):
-            loop.leave(FAILED, "failed", sentence(error))
+            loop.leave(FAILED, "failed", reason(error))
     finally:
         loop.close()
 
 
 def _claim(job_id: int, place: Workplace) -> Claim | None:
-    """Claims the job; while Postgres is away, again and again. A worker that stops passes the message on instead."""
-    failures = 0
+    """Claims the job. None: it is not queued, or this worker is stopping and has passed the message on.
+
+    While Postgres is away it tries again, for a minute; after that the sweep will send another message.
+    """
+    failures, gives_up_at = 0, time.monotonic() + CLAIM_SECONDS
     while True:
         try:
             with place.engine.begin() as connection:
+                if failures:  # did the last try succeed, and only its answer get lost?
+                    Claim.let_go(connection, job_id, place.worker_id())
                 if place.stopping.is_set():
-                    connection.execute(GIVE_BACK, {"job_id": job_id})
+                    give_back(connection, job_id)
                     return None
                 return Claim.take(connection, job_id, place.worker_id())
         except Exception as error:
-            if not is_transient(error) or place.stopping.is_set():
+            if not is_transient(error) or place.stopping.is_set() or time.monotonic() > gives_up_at:
                 raise
             failures += 1
             seconds = min(2**failures, MAX_BACKOFF_SECONDS)
@@ -100,10 +106,10 @@ class Loop:
                 in_hand = self.current.in_hand if self.current else None
                 self.close()
                 if is_transient(error):
-                    if not self._back_off(sentence(error)):
+                    if not self._back_off(reason(error)):
                         return
                 elif is_data(error) and in_hand:
-                    self._narrow_down(in_hand, sentence(error))
+                    self._narrow_down(in_hand, reason(error))
                 else:
                     raise
 
@@ -112,7 +118,9 @@ class Loop:
         if self._told_to_stop():
             return True
         if self.bad_row:
-            self._pass_over(*self.bad_row)
+            # Taken out first: should the commit's answer be lost, the saved cursor says whether it is still to do.
+            row, self.bad_row = self.bad_row, None
+            self._pass_over(*row)
             return False
         batch = self._next_batch()
         if batch is None:
@@ -126,10 +134,11 @@ class Loop:
     def _told_to_stop(self) -> bool:
         """Between batches: is there a reason to leave? Then leaves."""
         if self.claim.requested:
-            self.leave(PAUSED, self.claim.requested, None)  # or cancelled: leave_running() knows
+            # leave_running() turns this into paused or cancelled, unless the request was withdrawn meanwhile.
+            self.leave(QUEUED, "requeued", "the request was withdrawn")
         elif self.place.stopping.is_set():
             self.leave(QUEUED, "requeued", "the worker is stopping")
-        elif time.monotonic() >= self.ends_at:
+        elif time.monotonic() >= self.ends_at and not self.failures:  # else ten in a row would never be reached
             self.leave(QUEUED, "requeued", f"runtime cap of {self.cap} s")
         else:
             return False
@@ -152,12 +161,22 @@ class Loop:
             with self.connection.begin():
                 self.claim = self.claim.read_again(self.connection)
                 if self.claim.total is None and self.kind.count:
-                    total = self.kind.count(self.connection, self.claim.business_id, self.claim.params)
-                    self.claim.set_total(self.connection, total)
+                    self._count(self.connection, self.kind.count)
             claim = self.claim
             self.current = Run(claim.job_id, claim.business_id, claim.params, claim.cursor, self.connection, self.limit)
             self.batches = self.kind.work(self.current)
         return self.connection, self.current
+
+    def _count(self, connection: Connection, count: Count) -> None:
+        """What the start left to us. Takes it too long here as well, the total stays unknown."""
+        try:
+            with connection.begin_nested():
+                total = count(connection, self.claim.business_id, self.claim.params)
+        except Exception as error:
+            if not is_timeout(error):
+                raise
+            return
+        self.claim.set_total(connection, total)
 
     def close(self) -> None:
         """Lets go of the connection; what was not committed is rolled back."""
@@ -184,10 +203,10 @@ class Loop:
     def _back_off(self, error: str) -> bool:
         """Waits, beating, before the batch is tried again. False when there is no next try.
 
-        A worker that is stopping waits for nothing: the sweep puts the job back once this process is gone.
+        A worker that is stopping waits for nothing.
         """
         if self.place.stopping.is_set():
-            log.warning("job.abandoned", job_id=self.claim.job_id, error=error)
+            self._leave_at_once(error)
             return False
         self.failures += 1
         if self.failures >= self.max_failures:
@@ -208,6 +227,13 @@ class Loop:
             self.place.stopping.wait(min(left, BEAT_SECONDS))
         return True
 
+    def _leave_at_once(self, error: str) -> None:
+        """One try to put the job back; else the sweep does, once this process is gone."""
+        try:
+            self.leave(QUEUED, "requeued", "the worker is stopping")
+        except Exception:
+            log.warning("job.abandoned", job_id=self.claim.job_id, error=error)
+
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""
         log.warning("batch.failed", job_id=self.claim.job_id, ids=len(failed.ids), error=error)
@@ -220,13 +246,12 @@ class Loop:
         row.succeeded, row.failed = 0, 1
         with self.place.engine.begin() as connection:
             self.claim.row_failed(connection, row, error)
-        self.bad_row = None
         self._batch_done(row)
 
     def leave(self, target: str, event: str, why: str | None = None) -> None:
         self.close()
         with self.place.engine.begin() as connection:
             status = self.claim.leave(connection, target, event, why)
-        name = {QUEUED: "job.requeued", FAILED: "job.failed"}.get(status, "job.finished")
+        name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(status, "job.finished")
         log.info(name, job_id=self.claim.job_id, status=status, processed=self.claim.processed, why=why)
         self.place.after_commit()

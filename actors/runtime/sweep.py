@@ -9,14 +9,15 @@ from sqlalchemy import Connection, text
 from actors.runtime.config import Settings
 from actors.runtime.kinds import Kind
 from sql.locks import SWEEP
+from sql.states import FAILED
 
 log = structlog.get_logger("longhaul.sweep")
 
 RECOVER = text("SELECT id, status FROM recover_jobs(:business_id)")
 FAIL_STALE = text("""
-    SELECT id, last_error FROM fail_stale_jobs(:type, :heartbeat_seconds, :update_seconds, :business_id)
+    SELECT id, status FROM fail_stale_jobs(:type, :heartbeat_seconds, :update_seconds, :business_id)
 """)
-SEND_MISSING = text("SELECT id FROM send_missing_messages()")
+WAKE = text("SELECT id FROM wake_queued_jobs()")
 
 
 @dataclass
@@ -35,7 +36,7 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
         if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), SWEEP).scalar():
             return None
         swept = settle(connection, kinds, settings)
-        swept.woken = list(connection.scalars(SEND_MISSING))
+        swept.woken = list(connection.scalars(WAKE))
     for event, ids in (
         ("sweep.recovered", swept.recovered),
         ("sweep.stale", swept.stale),
@@ -56,5 +57,5 @@ def settle(connection: Connection, kinds: Iterable[Kind], settings: Settings, bu
             "update_seconds": kind.setting(settings, "STALE_UPDATE_SECONDS"),
             "business_id": business_id,
         }
-        swept.stale += [row.id for row in connection.execute(FAIL_STALE, limits)]
+        swept.stale += [row.id for row in connection.execute(FAIL_STALE, limits) if row.status == FAILED]
     return swept

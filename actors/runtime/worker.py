@@ -84,6 +84,9 @@ class Process(dramatiq.Middleware):
         for thread in (self.sweeper, self.purger, self.cleaner):
             thread.start()
 
+    def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self.stopping.set()  # where another signal than SIGTERM, or one that came very early, ends the process
+
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         # What the purger leaves is in the outbox, what the sweeper leaves is found by any other worker's.
         for thread in (self.sweeper, self.purger):

@@ -5,22 +5,21 @@ CREATE OR REPLACE FUNCTION fail_stale_jobs(
 ) RETURNS SETOF background_jobs LANGUAGE plpgsql AS $$
 DECLARE
     job background_jobs;
-    heartbeat_age integer;
-    update_age integer;
+    now_at timestamptz := clock_timestamp();
+    no_heartbeat_since timestamptz := now_at - make_interval(secs => heartbeat_seconds);
+    no_update_since timestamptz := now_at - make_interval(secs => update_seconds);
 BEGIN
     FOR job IN
         SELECT * FROM background_jobs j
         WHERE j.status = 'running' AND j.job_type = type AND (only_business IS NULL OR j.business_id = only_business)
-          AND (j.heartbeat_at < clock_timestamp() - make_interval(secs => heartbeat_seconds)
-               OR j.updated_at < clock_timestamp() - make_interval(secs => update_seconds))
+          AND (j.heartbeat_at < no_heartbeat_since OR j.updated_at < no_update_since)
         ORDER BY j.id FOR UPDATE SKIP LOCKED
     LOOP
-        heartbeat_age := extract(epoch FROM clock_timestamp() - job.heartbeat_at);
-        update_age := extract(epoch FROM clock_timestamp() - job.updated_at);
         RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'failed', 'stale', 'sweep',
             'Server restarted / job heartbeat lost: ' || CASE
-                WHEN heartbeat_age > heartbeat_seconds THEN format('no heartbeat for %s s', heartbeat_age)
-                ELSE format('no update for %s s', update_age)
+                WHEN job.heartbeat_at < no_heartbeat_since
+                THEN format('no heartbeat for %s s', extract(epoch FROM now_at - job.heartbeat_at)::integer)
+                ELSE format('no update for %s s', extract(epoch FROM now_at - job.updated_at)::integer)
             END);
     END LOOP;
 END $$;

@@ -104,7 +104,7 @@ BEGIN
                 WHERE j.business_id = job.business_id AND j.job_type = job.job_type
                   AND j.status IN ('queued', 'running', 'paused');
                 RAISE EXCEPTION 'job % cannot be resumed while job % of the same type is active', job.id, other
-                    USING ERRCODE = 'LH423', DETAIL = other::text;
+                    USING ERRCODE = 'LH423', DETAIL = coalesce(other::text, '');  -- null: it has just ended
             END;
             PERFORM log_job_event(job, 'resumed', was, who, why);
             RETURN send_job_message(job.id);

@@ -7,7 +7,6 @@ LANGUAGE plpgsql AS $$
 DECLARE
     dead integer[];
     job background_jobs;
-    name text;
 BEGIN
     dead := ARRAY(
         SELECT DISTINCT j.worker_id FROM background_jobs j
@@ -28,14 +27,12 @@ BEGIN
             job.recoveries := job.recoveries + 1;
             UPDATE background_jobs j SET recoveries = job.recoveries WHERE j.id = job.id;
         END IF;
-        name := coalesce((SELECT format('worker %s (%s, pid %s)', w.id, w.hostname, w.pid)
-                          FROM workers w WHERE w.id = job.worker_id), 'worker ' || job.worker_id);
         IF job.recoveries >= 3 THEN
             RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
-                '%s died, the third in a row at cursor %s', name, coalesce(job.cursor::text, 'null')));
+                'worker %s died, the third in a row at cursor %s', job.worker_id, coalesce(job.cursor::text, 'null')));
         ELSE
             RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
-                                                     name || ' died');
+                                                     format('worker %s died', job.worker_id));
         END IF;
     END LOOP;
 END $$;

@@ -132,6 +132,13 @@ def test_the_status_call_fails_a_stale_job_and_says_so_once(column, seconds, api
     assert caller.get(STATUS).json["was_stale"] is False
 
 
+def test_a_stale_job_that_was_to_be_paused_is_paused_and_not_told_as_failed(api, make, worker_id) -> None:
+    business_id = make.business()
+    make.job(business_id, status="running", requested="pause", worker_id=worker_id, heartbeat_at=ago(121))
+    answer = api(business_id).get(STATUS).json
+    assert (answer["has_active_job"], answer["was_stale"], answer["job"]["status"]) == (True, False, "paused")
+
+
 def test_with_no_worker_at_all_the_status_call_still_tells_the_truth(api, make) -> None:
     business_id = make.business()
     make.job(business_id, status="running", worker_id=99, heartbeat_at=ago(5))

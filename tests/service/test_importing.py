@@ -1,6 +1,7 @@
 """Loading receipts from files, again and again, through crashes and deletions."""
 
 import json
+from threading import Event
 
 import pytest
 
@@ -133,6 +134,18 @@ def test_killed_between_the_upload_and_its_mark_the_object_is_still_known_and_ca
     sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now()")
     purge_all_due(engine, bucket)
     assert bucket.keys() == []
+
+
+@pytest.mark.scale
+def test_a_file_that_takes_longer_to_go_up_than_a_session_may_idle_arrives(load, sql, bucket, tmp_path) -> None:
+    (tmp_path / "1.pdf").write_bytes(b"12345")
+
+    class Slow(Bucket):
+        def put(self, *arguments):
+            Event().wait(17)
+            return super().put(*arguments)
+
+    assert load([{**GOOD, "image": "1.pdf"}], bucket=Slow(bucket._settings)).uploaded == 1
 
 
 def test_a_file_whose_receipt_was_deleted_meanwhile_is_not_uploaded(load, sql, bucket, settings, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """What is too large, of the wrong type or not there, and that nothing of ours leaks out."""
 
 import json
+import socket
 
 import pytest
 
@@ -43,6 +44,39 @@ def test_size_comes_before_type_and_type_before_content(api, make) -> None:
     wrong = caller.post(START, {"confirm": "no"})
     right = caller.post(START, {"confirm": "DELETE"})
     assert [answer.status_code for answer in (large, typed, wrong, right)] == [413, 415, 400, 403]
+
+
+@pytest.mark.parametrize("body", ["[" * 60_000, '{"a":' * 12_000])
+def test_a_body_that_is_nested_without_end_is_a_400(body, api, make) -> None:
+    answer = api(make.business()).post(START, body.encode(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n", b"5\r\n{}", b"-1\r\n"])
+def test_malformed_chunks_are_a_400(chunks, web, make) -> None:
+    client = web(make.token(make.business()))
+    host, port = client.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            f"POST {START} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {client.headers['Authorization']}\r\n"
+            "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            + chunks
+        )
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_verb_with_a_malformed_body_or_a_query_is_a_400_and_does_nothing(api, make, job_row) -> None:
+    business_id = make.business()
+    caller, job_id = api(business_id), make.job(business_id)
+    json_type = {"Content-Type": "application/json"}
+    answers = [
+        caller.post(f"/api/jobs/{job_id}/cancel", b"{bad", headers=json_type),
+        caller.post(f"/api/jobs/{job_id}/cancel", query_string="now=1"),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert job_row(job_id)["status"] == "queued"
+    assert caller.post(f"/api/jobs/{job_id}/cancel", {}).status_code == 200
 
 
 def test_an_address_that_is_not_there_is_a_404_and_a_wrong_method_a_405(api, make) -> None:

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from sql.engine import libpq_url, make_engine, sqlalchemy_url
+from sql.engine import libpq_url, make_engine, sqlalchemy_url, take_time
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
@@ -41,6 +41,18 @@ def test_every_session_has_its_limits_and_its_name(engine) -> None:
         "timezone": "UTC",
         "application_name": "test",
     }
+
+
+def test_what_must_take_its_time_may_and_only_in_its_own_transaction(engine) -> None:
+    def limits(connection) -> list[str]:
+        names = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+        return [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
+
+    with engine.connect() as connection:
+        with connection.begin():
+            take_time(connection)
+            assert limits(connection) == ["0", "0", "0"]
+        assert limits(connection) == ["30s", "15s", "1min"]
 
 
 def test_a_server_that_is_not_there_is_an_error_at_once() -> None:

@@ -1,5 +1,6 @@
 """What the sweep's functions do to jobs whose worker is dead, that are stale, or that nothing would wake."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_job_of_a_dead_worker_goes_back_to_the_queue_from_its_cursor(make, sql
     assert (row["status"], row["cursor"], row["processed"]) == ("queued", {"last_id": 50}, 50)
     (told,) = events(job_id)
     assert (told["event"], told["worker_id"]) == ("recovered", 9)
-    assert told["reason"] == "worker 9 (dyno-3, pid 123) died"
+    assert told["reason"] == "worker 9 died"
     assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=row["message_id"]) == [{"state": "queued"}]
 
 
@@ -91,6 +92,7 @@ def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_
     ("column", "minutes", "reason"),
     [
         ("heartbeat_at", 3, "no heartbeat for 18"),
+        ("heartbeat_at", 2.005, "no heartbeat for 120"),
         ("updated_at", 6, "no update for 36"),
     ],
 )
@@ -114,9 +116,22 @@ def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row)
         sql("SELECT send_job_message(:id)", id=job_id)
     sql("UPDATE dramatiq.queue SET state = 'done' WHERE message_id = :id", id=job_row(done)["message_id"])
     kept = job_row(waiting)["message_id"]
-    assert [row["id"] for row in sql("SELECT id FROM send_missing_messages()")] == [never, done]
-    assert sql("SELECT id FROM send_missing_messages()") == []
+    assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [never, done]
+    assert sql("SELECT id FROM wake_queued_jobs()") == []
     assert job_row(waiting)["message_id"] == kept
+
+
+def test_a_message_that_waits_is_told_of_again_after_five_seconds(make, sql, engine, job_row) -> None:
+    fresh, waiting = make.job(), make.job(updated_at=minutes_ago(0.1))
+    for job_id in (fresh, waiting):
+        sql("SELECT send_job_message(:id)", id=job_id)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text('LISTEN "dramatiq.maintenance.enqueue"'))
+        sql("SELECT wake_queued_jobs()")
+        connection.execute(text("SELECT 1"))
+        told = [json.loads(notify.payload) for notify in connection.connection.driver_connection.notifies]
+        connection.invalidate()
+    assert told == [{"message_id": str(job_row(waiting)["message_id"])}]
 
 
 def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events) -> None:

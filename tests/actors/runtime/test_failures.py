@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.failures import is_data, is_transient, sentence
+from actors.runtime.failures import is_data, is_transient, reason, sentence
 from sql.engine import make_engine
 
 TRANSIENT = [
@@ -15,6 +15,7 @@ TRANSIENT = [
     "DO $$ BEGIN RAISE lock_not_available; END $$",
     "DO $$ BEGIN RAISE too_many_connections; END $$",
     "DO $$ BEGIN RAISE admin_shutdown; END $$",
+    "DO $$ BEGIN RAISE read_only_sql_transaction; END $$",
 ]
 DATA = [
     "DO $$ BEGIN RAISE 'a trigger says no'; END $$",
@@ -49,6 +50,20 @@ def test_a_server_that_is_away_is_transient() -> None:
     with pytest.raises(DBAPIError) as error:
         make_engine("postgresql://127.0.0.1:1/db", application_name="test").connect()
     assert is_transient(error.value)
+
+
+def test_a_value_that_the_driver_cannot_send_is_a_bug(engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.execute(text("SELECT :x"), {"x": object()})
+    assert not is_transient(error.value)
+    assert not is_data(error.value)
+
+
+def test_the_reason_for_the_users_names_no_host(engine) -> None:
+    with pytest.raises(DBAPIError) as error:
+        make_engine("postgresql://127.0.0.1:1/db", application_name="test").connect()
+    assert reason(error.value) == "the connection to Postgres was lost"
+    assert "127.0.0.1" in sentence(error.value)
 
 
 def test_an_error_of_python_is_neither() -> None:

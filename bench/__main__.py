@@ -1,0 +1,38 @@
+"""`make bench`, or `python -m bench delete`: runs the parts named, all by default, and keeps what they print."""
+
+import datetime
+import importlib
+import os
+import pkgutil
+import platform
+import sys
+from pathlib import Path
+
+import bench
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def main() -> None:
+    parts = sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if not module.name.startswith("_"))
+    wanted = sys.argv[1:] or parts
+    if unknown := set(wanted) - set(parts):
+        sys.exit(f"found {', '.join(sorted(unknown))}, expected one of {', '.join(parts)}")
+    for part in wanted:
+        print(f"\n{part} …", flush=True)
+        keep(part, importlib.import_module(f"bench.{part}").run())
+
+
+def keep(part: str, table: str) -> None:
+    """Puts the table into RESULTS.md in place of the last one of this part."""
+    print(table)
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    section = f"## {part}\n\n{datetime.date.today().isoformat()}, {machine}\n\n{table.strip()}\n"
+    head, *sections = RESULTS.read_text().split("\n## ") if RESULTS.exists() else ["# What was measured\n"]
+    others = {text.partition("\n")[0]: f"## {text.strip()}\n" for text in sections}
+    others[part] = section
+    RESULTS.write_text("\n".join([head.strip() + "\n", *(others[name] for name in sorted(others))]))
+
+
+if __name__ == "__main__":
+    main()
