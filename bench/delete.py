@@ -14,7 +14,8 @@ from sqlalchemy import Engine, text
 from actors.delete_receipts import delete_receipts
 from actors.runtime.config import load_settings
 from actors.runtime.log import set_up_logging
-from actors.runtime.loop import Workplace, work_on
+from actors.runtime.loop import Workplace
+from actors.runtime.work import work_on
 from service.sandbox import sandbox
 from sql.engine import libpq_url, make_engine
 from sql.release import release

@@ -63,3 +63,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and sqlstate(error) is None and is_transient(error):
         return "the connection to Postgres was lost"
     return sentence(error)
+
+
+def backoff_seconds(failures: int) -> int:
+    """How long to wait after so many failures in a row: 2, 4, 8, 16, and then 30 s each time."""
+    return min(2**failures, 30)

@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 
 import structlog
 from sqlalchemy import Connection, Engine
 
-from actors.runtime.claim import Claim, give_back
+from actors.runtime.claim import Claim
 from actors.runtime.config import Settings
-from actors.runtime.errors import ClaimLost
-from actors.runtime.failures import is_data, is_timeout, is_transient, reason, sentence
+from actors.runtime.failures import backoff_seconds, is_data, is_timeout, is_transient, reason
 from actors.runtime.kinds import Count, Kind
 from actors.runtime.progress import percent
 from actors.runtime.run import Batch, Run
@@ -20,9 +18,7 @@ from sql.states import COMPLETED, FAILED, PAUSED, QUEUED
 
 log = structlog.get_logger("longhaul.job")
 
-MAX_BACKOFF_SECONDS = 30
 BEAT_SECONDS = 2  # while backing off
-CLAIM_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -34,51 +30,6 @@ class Workplace:
     worker_id: Callable[[], int]
     stopping: Event  # set when the process was told to go
     after_commit: Callable[[], None]  # effects outside Postgres may be waiting now
-
-
-def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
-    """Everything that one message asks for. Leaves the job in a state that says what to expect of it."""
-    claim = _claim(job_id, place)
-    if claim is None:
-        log.info("job.skipped", job_id=job_id, kind=kind.name)
-        return
-    log.info("job.picked", queue=kind.queue, job_id=job_id, kind=kind.name, attempt=claim.attempt)
-    loop = Loop(claim, kind, place)
-    try:
-        loop.run()
-    except ClaimLost:
-        log.warning("job.claim_lost", job_id=job_id, attempt=claim.attempt)
-    except BaseException as error:
-        # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
-        log.exception("job.crashed", job_id=job_id)
-        with suppress(ClaimLost):
-            loop.leave(FAILED, "failed", reason(error))
-    finally:
-        loop.close()
-
-
-def _claim(job_id: int, place: Workplace) -> Claim | None:
-    """Claims the job. None: it is not queued, or this worker is stopping and has passed the message on.
-
-    While Postgres is away it tries again, for a minute; after that the sweep will send another message.
-    """
-    failures, gives_up_at = 0, time.monotonic() + CLAIM_SECONDS
-    while True:
-        try:
-            with place.engine.begin() as connection:
-                if failures:  # did the last try succeed, and only its answer get lost?
-                    Claim.let_go(connection, job_id, place.worker_id())
-                if place.stopping.is_set():
-                    give_back(connection, job_id)
-                    return None
-                return Claim.take(connection, job_id, place.worker_id())
-        except Exception as error:
-            if not is_transient(error) or place.stopping.is_set() or time.monotonic() > gives_up_at:
-                raise
-            failures += 1
-            seconds = min(2**failures, MAX_BACKOFF_SECONDS)
-            log.warning("backoff", job_id=job_id, seconds=seconds, failures=failures, error=sentence(error))
-            place.stopping.wait(seconds)
 
 
 class Loop:
@@ -212,7 +163,7 @@ class Loop:
         if self.failures >= self.max_failures:
             self.leave(FAILED, "failed", f"{self.failures} failures in a row, the last: {error}")
             return False
-        seconds = min(2**self.failures, MAX_BACKOFF_SECONDS)
+        seconds = backoff_seconds(self.failures)
         log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=self.failures, error=error)
         ends_at = time.monotonic() + seconds
         while (left := ends_at - time.monotonic()) > 0 and not self.place.stopping.is_set():

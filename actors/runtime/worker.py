@@ -14,12 +14,13 @@ from actors.runtime.config import Settings, load_settings
 from actors.runtime.every import Every
 from actors.runtime.kinds import load_kinds
 from actors.runtime.log import set_up_logging
-from actors.runtime.loop import Workplace, work_on
+from actors.runtime.loop import Workplace
 from actors.runtime.presence import Presence
 from actors.runtime.purge import purge_all_due
 from actors.runtime.retention import clear_old_rows
 from actors.runtime.storage import Bucket
 from actors.runtime.sweep import sweep
+from actors.runtime.work import work_on
 from sql.engine import make_engine
 
 log = structlog.get_logger("longhaul.worker")

@@ -3,8 +3,8 @@
 import pytest
 
 from actors.delete_receipts import bounds, delete_receipts
-from actors.runtime.loop import work_on
 from actors.runtime.purge import purge_all_due
+from actors.runtime.work import work_on
 
 
 @pytest.fixture

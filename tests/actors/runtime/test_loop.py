@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from actors.runtime.kinds import Kind, job_kind
-from actors.runtime.loop import work_on
 from actors.runtime.run import Batch, Run
+from actors.runtime.work import work_on
 from service.processes import wait_until
 
 

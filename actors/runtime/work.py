@@ -1,0 +1,62 @@
+"""What one message asks for: claim its job, run it, and leave it in a state that says what to expect of it."""
+
+import time
+from contextlib import suppress
+
+import structlog
+
+from actors.runtime.claim import Claim, give_back
+from actors.runtime.errors import ClaimLost
+from actors.runtime.failures import backoff_seconds, is_transient, reason, sentence
+from actors.runtime.kinds import Kind
+from actors.runtime.loop import Loop, Workplace
+from sql.states import FAILED
+
+log = structlog.get_logger("longhaul.job")
+
+CLAIM_SECONDS = 60
+
+
+def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
+    """The body of every job's Dramatiq actor."""
+    claim = _claim(job_id, place)
+    if claim is None:
+        log.info("job.skipped", job_id=job_id, kind=kind.name)
+        return
+    log.info("job.picked", queue=kind.queue, job_id=job_id, kind=kind.name, attempt=claim.attempt)
+    loop = Loop(claim, kind, place)
+    try:
+        loop.run()
+    except ClaimLost:
+        log.warning("job.claim_lost", job_id=job_id, attempt=claim.attempt)
+    except BaseException as error:
+        # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
+        log.exception("job.crashed", job_id=job_id)
+        with suppress(ClaimLost):
+            loop.leave(FAILED, "failed", reason(error))
+    finally:
+        loop.close()
+
+
+def _claim(job_id: int, place: Workplace) -> Claim | None:
+    """Claims the job. None: it is not queued, or this worker is stopping and has passed the message on.
+
+    While Postgres is away it tries again, for a minute; after that the sweep will send another message.
+    """
+    failures, gives_up_at = 0, time.monotonic() + CLAIM_SECONDS
+    while True:
+        try:
+            with place.engine.begin() as connection:
+                if failures:  # did the last try succeed, and only its answer get lost?
+                    Claim.let_go(connection, job_id, place.worker_id())
+                if place.stopping.is_set():
+                    give_back(connection, job_id)
+                    return None
+                return Claim.take(connection, job_id, place.worker_id())
+        except Exception as error:
+            if not is_transient(error) or place.stopping.is_set() or time.monotonic() > gives_up_at:
+                raise
+            failures += 1
+            seconds = backoff_seconds(failures)
+            log.warning("backoff", job_id=job_id, seconds=seconds, failures=failures, error=sentence(error))
+            place.stopping.wait(seconds)
