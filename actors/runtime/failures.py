@@ -67,4 +67,4 @@ def reason(error: BaseException) -> str:
 
 def backoff_seconds(failures: int) -> int:
     """How long to wait after so many failures in a row: 2, 4, 8, 16, and then 30 s each time."""
-    return min(2**failures, 30)
+    return min(1 << failures, 30)
