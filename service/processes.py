@@ -32,7 +32,7 @@ def start_process(name: str, environment: Mapping[str, str], output: IO[bytes] |
     """Starts one line of the Procfile in a process group of its own, with only this environment and PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return subprocess.Popen(
-        ["bash", "-c", f"exec {procfile()[name]}"],
+        ["sh", "-c", f"exec {procfile()[name]}"],
         cwd=ROOT,
         env={"PATH": path, "HOME": os.environ.get("HOME", "/"), **environment},
         stdin=subprocess.DEVNULL,
