@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Enum,
     ForeignKey,
@@ -251,7 +252,8 @@ class JobEvent(Base):
     detail: Mapped[dict[str, Any] | None]
 
 
-# dramatiq-pg's table, as dramatiq-pg 0.12 makes it (its own processes read and write it too).
+# dramatiq-pg's table. The columns up to result_ttl are as dramatiq-pg 0.12 makes them (its own processes may put
+# messages in), those after it are ours.
 message_state = Enum("queued", "consumed", "rejected", "done", name="state", schema="dramatiq", metadata=Base.metadata)
 queue = Table(
     "queue",
@@ -263,6 +265,22 @@ queue = Table(
     Column("message", JSONB),
     Column("result", JSONB),
     Column("result_ttl", DateTime(timezone=True)),
+    Column("seq", BigInteger, Identity()),  # the order in which messages are taken; mtime is hours off outside UTC
+    Column("worker_id", Integer),  # who has it, while consumed
+    Column("delivery", Integer, nullable=False, server_default=text("0")),  # fences an ack of an earlier delivery
+    Column("eta", Numeric, Computed("((message -> 'options') ->> 'eta')::numeric", persisted=True)),  # in ms
     Index("queue_state_mtime_idx", "state", "mtime"),
+    # Which messages of a queue are next?
+    Index("queue_waiting_idx", "queue_name", "seq", postgresql_where=text("state = 'queued'")),
+    # Which delayed messages are due?
+    Index("queue_delayed_idx", "eta", postgresql_where=text("state = 'queued' AND eta IS NOT NULL")),
+    # What does this worker hold?
+    Index("queue_claimed_idx", "worker_id", postgresql_where=text("state = 'consumed'")),
     schema="dramatiq",
+    postgresql_with={
+        "fillfactor": 80,
+        "autovacuum_vacuum_scale_factor": 0.01,
+        "autovacuum_vacuum_cost_delay": 0,
+        "autovacuum_analyze_scale_factor": 0.02,
+    },
 )

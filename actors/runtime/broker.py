@@ -1,61 +1,137 @@
-"""The queue: dramatiq-pg's broker on its own table, with one actor for each kind of job.
+"""Dramatiq's broker on dramatiq-pg's table, with our own way of claiming, ending and sending messages.
 
-Messages are put in by SQL (functions/send_job_message.sql), in the transaction of the change that they tell of;
-here they are only taken out.
+The table and the messages are dramatiq-pg's: a stock process may send to our workers. Its consumers must not run
+beside ours: they would take messages that we hold.
 """
 
-import time
-from collections.abc import Callable
-from threading import Event
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from dramatiq import Middleware, actor
-from dramatiq.middleware import TimeLimit
+import dramatiq
+import structlog
+from dramatiq.common import current_millis, dq_name
+from dramatiq.middleware import Retries, TimeLimit
 from dramatiq_pg import PostgresBroker
-from dramatiq_pg.broker import PostgresConsumer
-from psycopg2.extensions import parse_dsn
+from sqlalchemy import Connection, Engine, text
 
-from actors.runtime.config import Settings
+from actors.runtime.delivery import DONE, QUEUED, REJECTED, Delivery, Settlements
+from actors.runtime.failures import sentence
+from actors.runtime.feeder import Feeder
 from actors.runtime.kinds import Kind
-from sql.engine import CLIENT_SETTINGS, libpq_url
+
+log = structlog.get_logger("longhaul.queue")
 
 TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
 
+# A message that is sent again under its own id (a retry) takes the place of the delivery that sends it, but not of a
+# later one: a worker that was declared dead must not take back what another works on.
+ENQUEUE = text("""
+    INSERT INTO dramatiq.queue AS q (message_id, queue_name, state, mtime, message)
+    VALUES (:message_id, :queue_name, 'queued', now(), CAST(:message AS jsonb))
+    ON CONFLICT (message_id) DO UPDATE
+        SET state = 'queued', queue_name = EXCLUDED.queue_name, message = EXCLUDED.message, mtime = now(), seq = DEFAULT
+        WHERE q.state <> 'consumed' OR (q.worker_id = :worker_id AND q.delivery = :delivery)
+""")
 
-class Consumer(PostgresConsumer):  # type: ignore[misc]
-    """Takes nothing more once the worker is stopping: it would swallow what its own jobs have just put back."""
+WAKE = text("SELECT wake_workers(ARRAY[:queue_name], CAST(:message_id AS uuid))")
 
-    def __init__(self, stopping: Event, **options: Any) -> None:
-        super().__init__(**options)
-        self._stopping = stopping
+in_hand: ContextVar[Delivery | None] = ContextVar("in_hand", default=None)  # what this thread is working on
+_joined: ContextVar[Connection | None] = ContextVar("_joined", default=None)
 
-    def __next__(self) -> Any:
-        if self._stopping.is_set():
-            time.sleep(0.1)
+
+@contextmanager
+def joined(connection: Connection) -> Iterator[None]:
+    """Messages that are sent inside belong to the transaction of `connection`: they exist when it commits, or never."""
+    token = _joined.set(connection)
+    try:
+        yield
+    finally:
+        _joined.reset(token)
+
+
+class Consumer(dramatiq.Consumer):
+    """One queue's end of the feeder."""
+
+    def __init__(self, inbox: "SimpleQueue[Delivery | None]", broker: "Broker", timeout: int) -> None:
+        self._inbox = inbox
+        self._broker = broker
+        self._timeout = timeout / 1000
+
+    def __next__(self) -> Delivery | None:
+        try:
+            return self._inbox.get(timeout=self._timeout)
+        except Empty:
             return None
-        return super().__next__()
+
+    def ack(self, message: Delivery) -> None:
+        self._end(message, QUEUED if message.returned else DONE)
+
+    def nack(self, message: Delivery) -> None:
+        self._end(message, REJECTED)
+
+    def requeue(self, messages: Iterator[Delivery]) -> None:
+        for message in messages:
+            self._end(message, QUEUED)
+
+    def _end(self, message: Delivery, state: str) -> None:
+        self._broker.feeder.finish(message)
+        if message.void:
+            return
+        try:
+            self._broker.settlements.end(message, state)
+        except Exception as error:  # it is kept, and written with the next one or within a second
+            log.warning("settlement.delayed", message_id=message.message_id, error=sentence(error))
 
 
 class Broker(PostgresBroker):  # type: ignore[misc]
-    def __init__(self, settings: Settings, stopping: Event, middleware: list[Middleware]) -> None:
-        # A dict, for dramatiq-pg breaks URLs without a host.
-        pool = parse_dsn(libpq_url(settings.DATABASE_URL)) | CLIENT_SETTINGS
-        super().__init__(
-            url={name: str(value) for name, value in pool.items()},
-            results=False,
-            middleware=[TimeLimit(), *middleware],
-        )
-        self._stopping = stopping
+    def __init__(self, engine: Engine, feeder: Feeder | None, settlements: Settlements, middleware: list[Any]) -> None:
+        # dramatiq-pg wants a pool; it is never used, for all that would use it is ours.
+        super().__init__(pool=engine.pool, results=False, middleware=[TimeLimit(), Retries(), *middleware])
+        self.engine = engine
+        self.settlements = settlements
+        self.long_queues: set[str] = set()
+        if feeder is not None:
+            self.feeder = feeder
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
-        return Consumer(self._stopping, pool=self.pool, queue_name=queue_name, prefetch=prefetch, timeout=timeout)
+        if queue_name in self.delay_queues:  # delayed messages stay in the table until they are due
+            return Consumer(SimpleQueue(), self, timeout)
+        return Consumer(self.feeder.serve(queue_name, long=queue_name in self.long_queues), self, timeout)
+
+    def enqueue(self, message: "dramatiq.Message[Any]", *, delay: int | None = None) -> "dramatiq.Message[Any]":
+        """Sends once; an error of Postgres is the caller's to know. Inside joined(): in the caller's transaction."""
+        if delay:
+            message = message.copy(queue_name=dq_name(message.queue_name))
+            message.options["eta"] = current_millis() + delay
+        self.emit_before("enqueue", message, delay)
+        sender = in_hand.get()
+        again = sender is not None and sender.message_id == message.message_id
+        values = {
+            "message_id": message.message_id,
+            "queue_name": message.queue_name,
+            "message": json.dumps(json.loads(message.encode())),
+            "worker_id": sender.worker_id if sender is not None and again else None,
+            "delivery": sender.number if sender is not None and again else None,
+        }
+        connection = _joined.get()
+        with self.engine.begin() if connection is None else nullcontext(connection) as connection:
+            connection.execute(ENQUEUE, values)
+            connection.execute(WAKE, values)
+        self.emit_after("enqueue", message, delay)
+        return message
 
     def add_kind(self, kind: Kind, cap_seconds: int, work_on: Callable[[int], None]) -> None:
         """Declares the Dramatiq actor of a kind: it takes a job's id, and never returns a failure to be retried."""
-        actor(
+        self.long_queues.add(kind.queue)
+        dramatiq.actor(
             work_on,
             actor_name=kind.name,
             queue_name=kind.queue,
             broker=self,
+            max_retries=0,
             time_limit=(cap_seconds + TIME_LIMIT_SLACK_SECONDS) * 1000,
         )

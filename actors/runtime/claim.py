@@ -17,8 +17,6 @@ MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
 CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id)")
 
-GIVE_BACK = text("SELECT send_job_message(id) FROM background_jobs WHERE id = :job_id AND status = 'queued'")
-
 LET_GO = text("""
     SELECT leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id, 'the answer to the claim was lost')
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
@@ -55,11 +53,6 @@ ROW_FAILED = text("""
 """)
 
 LEAVE = text("SELECT * FROM leave_running(:job_id, :attempt, :target, :event, :who, :why)")
-
-
-def give_back(connection: Connection, job_id: int) -> None:
-    """Sends a new message for a job that is still queued, so that another worker takes it."""
-    connection.execute(GIVE_BACK, {"job_id": job_id})
 
 
 @dataclass

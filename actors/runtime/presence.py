@@ -5,8 +5,8 @@ import socket
 from threading import Event
 
 import structlog
+from psycopg2.extensions import quote_ident
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.config import Settings
 from sql.locks import worker_lock
@@ -19,64 +19,62 @@ REGISTER = text("""
 
 
 class Presence:
-    """Alive as long as `beat` is called each second.
+    """Alive as long as its session says something at least every few seconds: the feeder's does, each second.
 
-    A session that is lost takes the identity with it: jobs claimed under it are given back by the sweep, so the
+    A session that is lost takes the identity with it: what was claimed under it is given back by the sweep, so the
     process registers anew.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, queues: list[str]) -> None:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
-        self._queues = queues
         self._connection: Connection | None = None
-        self._worker_id = 0
         self._registered = Event()
+        self.queues: list[str] = []  # what the process listens to
+        self.current = 0  # the present identity; 0 while there is none
 
     def worker_id(self) -> int:
         """The present identity; waits up to 10 s while the process has none."""
         if not self._registered.wait(10):
             raise TimeoutError("this worker is not registered: Postgres cannot be reached")
-        return self._worker_id
+        return self.current
 
-    def beat(self) -> Connection:
-        """Says that we are here; returns the session, outside a transaction, for the sweep to use."""
+    def session(self) -> Connection:
+        """The session, outside a transaction; registers when there is none."""
         if self._connection is not None and self._connection.invalidated:
             self.lose()  # else SQLAlchemy would reconnect, without the lock
         if self._connection is None:
-            self._register()
-        assert self._connection is not None
-        try:
-            with self._connection.begin():
-                self._connection.execute(text("SELECT 1"))
-        except DBAPIError:
-            self.lose()
-            raise
+            self._connection = self._register()
         return self._connection
 
-    def _register(self) -> None:
+    def _register(self) -> Connection:
         connection = self._engine.connect()
         try:
             with connection.begin():
                 values = {
                     "hostname": socket.gethostname(),
                     "pid": os.getpid(),
-                    "queues": self._queues,
+                    "queues": self.queues,
                     "release": self._settings.RELEASE,
                 }
-                worker_id = connection.execute(REGISTER, values).scalar_one()
+                worker_id: int = connection.execute(REGISTER, values).scalar_one()
                 # Held by the session, so past the commit; taken before it, so nobody sees us registered but dead.
                 connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), worker_lock(worker_id))
+                for queue in self.queues:
+                    channel = quote_ident(f"dramatiq.{queue}.enqueue", connection.connection.driver_connection)
+                    connection.exec_driver_sql(f"LISTEN {channel}")
         except BaseException:
             connection.close()
             raise
-        self._connection, self._worker_id = connection, worker_id
+        self.current = worker_id
         self._registered.set()
-        log.info("worker.start", worker_id=worker_id, queues=self._queues, pid=os.getpid())
+        log.info("worker.start", worker_id=worker_id, queues=self.queues, pid=os.getpid())
+        return connection
 
     def lose(self) -> None:
         """Forgets the session and with it the identity."""
         self._registered.clear()
+        self.current = 0
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()
@@ -87,6 +85,6 @@ class Presence:
         if self._connection is not None:
             with self._connection.begin():
                 self._connection.execute(
-                    text("UPDATE workers SET stopped_at = now() WHERE id = :id"), {"id": self._worker_id}
+                    text("UPDATE workers SET stopped_at = now() WHERE id = :id"), {"id": self.current}
                 )
             self.lose()

@@ -17,16 +17,19 @@ RECOVER = text("SELECT id, status FROM recover_jobs(:business_id)")
 FAIL_STALE = text("""
     SELECT id, status FROM fail_stale_jobs(:type, :heartbeat_seconds, :update_seconds, :business_id)
 """)
+RECOVER_MESSAGES = text("SELECT recover_messages()")
+RELEASE_DUE = text("SELECT release_due_messages()")
 WAKE = text("SELECT id FROM wake_queued_jobs()")
 
 
 @dataclass
 class Swept:
-    """The ids of the jobs that something was done to."""
+    """The ids of the jobs that something was done to, and how many messages."""
 
     recovered: list[int] = field(default_factory=list)  # their worker is dead
     stale: list[int] = field(default_factory=list)  # failed: their worker lives, but they do not move
     woken: list[int] = field(default_factory=list)  # queued, and no message would have woken them
+    messages: int = 0  # that a dead worker held, back in their queues
 
 
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
@@ -35,7 +38,10 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
         connection.execute(text("SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'"))
         if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), SWEEP).scalar():
             return None
+        messages: int = connection.execute(RECOVER_MESSAGES).scalar_one()
+        connection.execute(RELEASE_DUE)
         swept = settle(connection, kinds, settings)
+        swept.messages = messages
         swept.woken = list(connection.scalars(WAKE))
     for event, ids in (
         ("sweep.recovered", swept.recovered),
@@ -44,6 +50,8 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
     ):
         if ids:
             log.warning(event, jobs=ids)
+    if swept.messages:
+        log.warning("sweep.messages", number=swept.messages)
     return swept
 
 

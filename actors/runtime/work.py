@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import structlog
 
-from actors.runtime.claim import Claim, give_back
+from actors.runtime.claim import Claim
 from actors.runtime.errors import ClaimLost
 from actors.runtime.failures import backoff_seconds, is_transient, reason, sentence
 from actors.runtime.kinds import Kind
@@ -39,7 +39,7 @@ def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
 
 
 def _claim(job_id: int, place: Workplace) -> Claim | None:
-    """Claims the job. None: it is not queued, or this worker is stopping and has passed the message on.
+    """Claims the job. None: it is not queued, so the message has no more to say.
 
     While Postgres is away it tries again, for a minute; after that the sweep will send another message.
     """
@@ -49,9 +49,6 @@ def _claim(job_id: int, place: Workplace) -> Claim | None:
             with place.engine.begin() as connection:
                 if failures:  # did the last try succeed, and only its answer get lost?
                     Claim.let_go(connection, job_id, place.worker_id())
-                if place.stopping.is_set():
-                    give_back(connection, job_id)
-                    return None
                 return Claim.take(connection, job_id, place.worker_id())
         except Exception as error:
             if not is_transient(error) or place.stopping.is_set() or time.monotonic() > gives_up_at:

@@ -8,10 +8,13 @@ from typing import Any
 
 import dramatiq
 import structlog
+from dramatiq.middleware import SkipMessage
 
-from actors.runtime.broker import Broker
+from actors.runtime.broker import Broker, in_hand
 from actors.runtime.config import Settings, load_settings
+from actors.runtime.delivery import Delivery, Settlements
 from actors.runtime.every import Every
+from actors.runtime.feeder import Feeder
 from actors.runtime.kinds import load_kinds
 from actors.runtime.log import set_up_logging
 from actors.runtime.loop import Workplace
@@ -25,7 +28,6 @@ from sql.engine import make_engine
 
 log = structlog.get_logger("longhaul.worker")
 
-SWEEP_SECONDS = 1
 PURGE_SECONDS = 5
 RETENTION_SECONDS = 3600
 
@@ -37,30 +39,35 @@ class Process(dramatiq.Middleware):
         self.settings = settings
         self.kinds = load_kinds()
         self.stopping = Event()
+        # One for each thread, one for the feeder, one for the purge, one for all that is short.
         self.engine = make_engine(
             settings.DATABASE_URL,
             application_name="longhaul worker",
-            pool_size=settings.WORKER_THREADS + 1,
-            max_overflow=2,
+            pool_size=settings.WORKER_THREADS + 3,
+            max_overflow=0,
         )
         self.bucket = Bucket(settings)
-        queues = [name for name in settings.WORKER_QUEUES if any(kind.queue == name for kind in self.kinds.values())]
-        self.presence = Presence(self.engine, settings, queues)
-        self.sweeper = Every(SWEEP_SECONDS, "sweep", self._sweep)
+        self.presence = Presence(self.engine, settings)
+        self.settlements = Settlements(self.engine)
+        self.feeder = Feeder(
+            self.presence,
+            self.settlements,
+            self.stopping,
+            threads=settings.WORKER_THREADS,
+            prefetch=2 * settings.WORKER_THREADS,
+            tick=lambda session: sweep(session, self.kinds.values(), settings),
+        )
         self.purger = Every(PURGE_SECONDS, "purge", partial(purge_all_due, self.engine, self.bucket))
         self.cleaner = Every(RETENTION_SECONDS, "retention", partial(clear_old_rows, self.engine, settings))
 
     def broker(self) -> Broker:
         """The broker with this process as its middleware and an actor for each kind."""
-        broker = Broker(self.settings, self.stopping, [self])
+        broker = Broker(self.engine, self.feeder, self.settlements, [self])
         place = Workplace(self.engine, self.settings, self.presence.worker_id, self.stopping, self.purger.poke)
         for kind in self.kinds.values():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")
             broker.add_kind(kind, cap, partial(work_on, kind=kind, place=place))
         return broker
-
-    def _sweep(self) -> None:
-        sweep(self.presence.beat(), self.kinds.values(), self.settings)
 
     def after_process_boot(self, _broker: dramatiq.Broker) -> None:
         """Takes SIGTERM before Dramatiq's own handler does.
@@ -77,21 +84,33 @@ class Process(dramatiq.Middleware):
 
         signal.signal(signal.SIGTERM, stop)
 
-    def before_worker_boot(self, _broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        # Claim no more messages of a queue than can be worked on: nothing may be parked behind a long job.
-        worker.queue_prefetch = self.settings.WORKER_THREADS
-
-    def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        for thread in (self.sweeper, self.purger, self.cleaner):
+    def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
+        for thread in (self.feeder, self.purger, self.cleaner):
             thread.start()
+
+    def before_process_message(self, _broker: dramatiq.Broker, message: Delivery) -> None:
+        """Skips what was claimed by an identity that is lost, and gives back what a stopping worker need not begin."""
+        message.void = message.worker_id != self.presence.current
+        message.returned = self.stopping.is_set()
+        if message.void or message.returned:
+            raise SkipMessage
+        in_hand.set(message)
+
+    def after_process_message(
+        self, _broker: dramatiq.Broker, _message: Delivery, *, result: Any = None, exception: Any = None
+    ) -> None:
+        in_hand.set(None)
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self.stopping.set()  # where another signal than SIGTERM, or one that came very early, ends the process
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        # What the purger leaves is in the outbox, what the sweeper leaves is found by any other worker's.
-        for thread in (self.sweeper, self.purger):
-            thread.stop(seconds=2)
+        # What the purger leaves is in the outbox, what the feeder leaves is found by any other worker's sweep.
+        self.feeder.stop(seconds=2)
+        self.purger.stop(seconds=2)
+        self.feeder.give_back()
+        self.settlements.flush()
         self.presence.leave()
         log.info("worker.stop")
 

@@ -18,7 +18,6 @@ BEGIN
         'message_id', job.message_id,
         'message_timestamp', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint));
 
-    PERFORM pg_notify('dramatiq.' || job.queue || '.enqueue',
-                      jsonb_build_object('message_id', job.message_id)::text);
+    PERFORM wake_workers(ARRAY[job.queue], job.message_id);
     RETURN job;
 END $$;

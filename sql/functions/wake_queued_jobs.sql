@@ -1,6 +1,4 @@
 -- Queued jobs that no message in the queue will wake get a new one; returns them.
--- And those that have waited for 5 s have their message told of again: a worker that died with it, or gave it back as it
--- stopped, told nobody. Whoever has it in hand ignores that.
 CREATE OR REPLACE FUNCTION wake_queued_jobs() RETURNS SETOF background_jobs LANGUAGE plpgsql AS $$
 DECLARE
     job background_jobs;
@@ -13,9 +11,4 @@ BEGIN
     LOOP
         RETURN NEXT send_job_message(job.id);
     END LOOP;
-
-    PERFORM pg_notify('dramatiq.' || j.queue || '.enqueue', jsonb_build_object('message_id', j.message_id)::text)
-    FROM background_jobs j
-    WHERE j.status = 'queued' AND j.message_id IS NOT NULL AND j.updated_at < clock_timestamp() - interval '5 seconds'
-    ORDER BY j.updated_at LIMIT 20;
 END $$;

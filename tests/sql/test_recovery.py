@@ -1,6 +1,5 @@
 """What the sweep's functions do to jobs whose worker is dead, that are stale, or that nothing would wake."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -119,19 +118,6 @@ def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row)
     assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [never, done]
     assert sql("SELECT id FROM wake_queued_jobs()") == []
     assert job_row(waiting)["message_id"] == kept
-
-
-def test_a_message_that_waits_is_told_of_again_after_five_seconds(make, sql, engine, job_row) -> None:
-    fresh, waiting = make.job(), make.job(updated_at=minutes_ago(0.1))
-    for job_id in (fresh, waiting):
-        sql("SELECT send_job_message(:id)", id=job_id)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text('LISTEN "dramatiq.maintenance.enqueue"'))
-        sql("SELECT wake_queued_jobs()")
-        connection.execute(text("SELECT 1"))
-        told = [json.loads(notify.payload) for notify in connection.connection.driver_connection.notifies]
-        connection.invalidate()
-    assert told == [{"message_id": str(job_row(waiting)["message_id"])}]
 
 
 def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events) -> None:

@@ -185,15 +185,6 @@ def test_a_stopping_worker_does_not_wait_for_its_throttle(run, settings) -> None
     assert (job["status"], job["processed"]) == ("queued", 50)
 
 
-def test_a_stopping_worker_passes_the_message_of_a_waiting_job_on(run, sql, make) -> None:
-    stopping = Event()
-    stopping.set()
-    job_id = make.job()
-    job = run(kind(lambda run: numbers(run, 10)), job_id, stopping=stopping)
-    assert (job["status"], job["attempt"]) == ("queued", 0)
-    assert sql("SELECT message_id FROM dramatiq.queue WHERE state = 'queued'") == [{"message_id": job["message_id"]}]
-
-
 @pytest.mark.parametrize("bad", [[101], [113], [101, 102], [101, 102, 113]])
 def test_rows_that_fail_on_their_data_are_found_passed_over_and_named(bad, run, done, events, sql) -> None:
     sql(f"ALTER TABLE done ADD CHECK (n NOT IN ({', '.join(map(str, bad))}))")

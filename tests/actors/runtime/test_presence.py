@@ -1,6 +1,7 @@
 """A worker's identity: alive while its session lives, and a new one after that."""
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.presence import Presence
@@ -8,7 +9,8 @@ from actors.runtime.presence import Presence
 
 @pytest.fixture
 def presence(engine, settings):
-    presence = Presence(engine, settings, ["maintenance"])
+    presence = Presence(engine, settings)
+    presence.queues = ["maintenance"]
     yield presence
     presence.lose()
 
@@ -17,37 +19,38 @@ def alive(sql) -> list[int]:
     return [row["id"] for row in sql("SELECT live_workers() AS id")]
 
 
-def test_a_process_that_beats_is_registered_with_what_it_listens_to_and_alive(presence, sql) -> None:
-    presence.beat()
-    presence.beat()
+def test_a_process_is_registered_with_what_it_listens_to_and_alive(presence, sql) -> None:
+    presence.session()
+    presence.session()
     assert alive(sql) == [presence.worker_id()]
     (row,) = sql("SELECT queues, stopped_at FROM workers")
     assert row == {"queues": ["maintenance"], "stopped_at": None}
 
 
 def test_a_lost_session_makes_a_new_identity_and_the_old_one_is_dead(presence, sql) -> None:
-    presence.beat()
+    presence.session()
     first = presence.worker_id()
-    sql("""SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id""", id=first)
+    sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id", id=first)
     with pytest.raises(DBAPIError):
-        presence.beat()
-    presence.beat()
+        presence.session().execute(text("SELECT 1"))
+    assert alive(sql) == []
+    presence.session()
     assert presence.worker_id() != first
     assert alive(sql) == [presence.worker_id()]
 
 
 def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(presence, sql) -> None:
     """SQLAlchemy would reconnect by itself, without the lock."""
-    session = presence.beat()
+    session = presence.session()
     first = presence.worker_id()
     session.invalidate()
-    presence.beat()
+    presence.session()
     assert presence.worker_id() != first
     assert alive(sql) == [presence.worker_id()]
 
 
 def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(presence, sql) -> None:
-    presence.beat()
+    presence.session()
     presence.leave()
     assert alive(sql) == []
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]

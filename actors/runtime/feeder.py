@@ -1,0 +1,201 @@
+"""The feeder: one thread and one session per process, for all queues.
+
+Its session holds the lock that says that this process is alive, listens for new messages, and claims them: so a claim
+can never outlive the identity that it was made for. Between two claims it sleeps until somebody sends a message, a
+thread gets free, or a second is over.
+"""
+
+import os
+import select
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from typing import Any
+
+import structlog
+from dramatiq import Message
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.delivery import QUEUED, Delivery, Settlements
+from actors.runtime.failures import sentence
+from actors.runtime.presence import Presence
+
+log = structlog.get_logger("longhaul.worker")
+
+TICK_SECONDS = 1.0
+
+CLAIM = text("SELECT * FROM claim_messages(:worker_id, :queues, :limits, :afters, :most)")
+
+
+class Room:
+    """How many more messages this process may hold: its threads for long jobs, a few per queue for short messages.
+
+    Nothing may be parked behind a long job: those are claimed for a free thread only, and where short messages are
+    served too, one thread is kept for them.
+    """
+
+    def __init__(self, threads: int, prefetch: int) -> None:
+        self._threads = threads
+        self._prefetch = prefetch
+        self._held: dict[str, int] = defaultdict(int)
+        self._lock = Lock()
+
+    def take(self, queue: str) -> None:
+        with self._lock:
+            self._held[queue] += 1
+
+    def give(self, queue: str) -> None:
+        with self._lock:
+            self._held[queue] -= 1
+
+    def for_long(self, queues: list[str], beside_short: bool) -> int:
+        """Over all of these queues together."""
+        with self._lock:
+            reserved = 1 if beside_short and self._threads > 1 else 0
+            return max(0, self._threads - reserved - sum(self._held[queue] for queue in queues))
+
+    def for_short(self, queue: str) -> int:
+        with self._lock:
+            return max(0, self._prefetch - self._held[queue])
+
+
+class Feeder(Thread):
+    def __init__(
+        self,
+        presence: Presence,
+        settlements: Settlements,
+        stopping: Event,
+        threads: int,
+        prefetch: int,
+        tick: Callable[[Connection], object],
+    ) -> None:
+        super().__init__(name="feeder", daemon=True)
+        self.room = Room(threads, prefetch)
+        self._presence = presence
+        self._settlements = settlements
+        self._stopping = stopping
+        self._tick = tick
+        self._next_tick = 0.0
+        self._long: list[str] = []
+        self._short: list[str] = []
+        self._inboxes: dict[str, SimpleQueue[Delivery | None]] = {}
+        self._afters: dict[str, int] = defaultdict(int)  # look above what was claimed last: cheap under an old snapshot
+        self._turn = 0
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ended = False
+
+    def serve(self, queue: str, *, long: bool) -> "SimpleQueue[Delivery | None]":
+        """From now on messages of this queue are claimed; they arrive in the queue that is returned."""
+        if queue not in self._inboxes:
+            self._inboxes[queue] = SimpleQueue()
+            (self._long if long else self._short).append(queue)
+            self.poke()
+        return self._inboxes[queue]
+
+    def finish(self, delivery: Delivery) -> None:
+        """A thread is done with it: there is room for another."""
+        self.room.give(delivery.queue_name)
+        self.poke()
+
+    def poke(self) -> None:
+        with suppress(BlockingIOError, OSError):
+            os.write(self._wake_write, b".")
+
+    def run(self) -> None:
+        while not self._ended:
+            try:
+                session = self._presence.session()
+                self._round(session)
+            except Exception as error:
+                # The identity goes with the session. What it had claimed and nobody began is void; the sweep of any
+                # worker, our next identity among them, puts it back.
+                log.warning("feeder.lost", error=sentence(error) if isinstance(error, DBAPIError) else repr(error))
+                self._presence.lose()
+                self._drop_inboxes()
+                self._wait(None)
+
+    def _round(self, session: Connection) -> None:
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK_SECONDS
+            self._afters.clear()
+            self._settlements.flush()
+            self._tick(session)
+        if self._stopping.is_set() or not self._claim(session):
+            self._wait(session)
+
+    def _claim(self, session: Connection) -> bool:
+        """Claims what there is room for; True when there may be more."""
+        more = False
+        if self._long:
+            most = self.room.for_long(self._long, beside_short=bool(self._short))
+            more |= self._claim_from(session, {queue: most for queue in self._long if most}, most)
+        limits = {queue: room for queue in self._short if (room := self.room.for_short(queue))}
+        if limits and (not self._long or self.room.for_long(self._long, beside_short=False)):
+            more |= self._claim_from(session, limits, sum(limits.values()))
+        return more
+
+    def _claim_from(self, session: Connection, limits: dict[str, int], most: int) -> bool:
+        if not limits:
+            return False
+        self._turn += 1
+        names = sorted(limits, key=lambda name: (hash(name) + self._turn) % 1009)  # nobody is always first
+        afters = [self._afters[name] for name in names]
+        worker_id = self._presence.worker_id()
+        values = {
+            "worker_id": worker_id,
+            "queues": names,
+            "limits": [limits[name] for name in names],
+            "afters": afters,
+            "most": most,
+        }
+        with session.begin():
+            rows = session.execute(CLAIM, values).all()
+        found: dict[str, int] = defaultdict(int)
+        for row in sorted(rows, key=lambda row: row.seq):
+            found[row.queue_name] += 1
+            self._afters[row.queue_name] = max(self._afters[row.queue_name], row.seq)
+            self.room.take(row.queue_name)
+            message = Message.decode(row.message.encode())
+            self._inboxes[row.queue_name].put(Delivery(message, row.seq, row.delivery, worker_id))
+        short = [name for name, after in zip(names, afters, strict=True) if after and found[name] < limits[name]]
+        for name in short:  # perhaps older ones have come back: look from the start, once
+            self._afters[name] = 0
+        return bool(short) or len(rows) >= most
+
+    def _wait(self, session: Connection | None) -> None:
+        """Until a message is sent, room is made, or the tick is due."""
+        seconds = max(0.0, self._next_tick - time.monotonic()) if session is not None else TICK_SECONDS
+        sockets: list[Any] = [self._wake_read]
+        connection = None if session is None else session.connection.driver_connection
+        if connection is not None:
+            sockets.append(connection)
+        select.select(sockets, [], [], seconds)
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 65536)
+        if connection is not None:
+            connection.poll()
+            connection.notifies.clear()
+
+    def _drop_inboxes(self) -> None:
+        for inbox in self._inboxes.values():
+            while not inbox.empty():
+                delivery = inbox.get_nowait()
+                if delivery is not None:
+                    self.room.give(delivery.queue_name)
+
+    def give_back(self) -> None:
+        """What was claimed and handed to nobody goes back to its queue."""
+        for inbox in self._inboxes.values():
+            while not inbox.empty():
+                delivery = inbox.get_nowait()
+                if delivery is not None:
+                    self._settlements.end(delivery, QUEUED)
+
+    def stop(self, seconds: float) -> None:
+        self._ended = True
+        self.poke()
+        self.join(seconds)
