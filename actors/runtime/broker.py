@@ -90,7 +90,7 @@ class Consumer(dramatiq.Consumer):
 class Broker(PostgresBroker):  # type: ignore[misc]
     def __init__(self, engine: Engine, feeder: Feeder | None, settlements: Settlements, middleware: list[Any]) -> None:
         # dramatiq-pg wants a pool; it is never used, for all that would use it is ours.
-        super().__init__(pool=engine.pool, results=False, middleware=[TimeLimit(), Retries(), *middleware])
+        super().__init__(pool=engine.pool, results=False, middleware=[*middleware, TimeLimit(), Retries()])
         self.engine = engine
         self.settlements = settlements
         self.long_queues: set[str] = set()

@@ -20,17 +20,17 @@ DONE, REJECTED, QUEUED = "done", "rejected", "queued"
 class Delivery(MessageProxy):
     """A message as Dramatiq's worker threads see it."""
 
-    def __init__(self, message: "Message[Any]", seq: int, number: int, worker_id: int) -> None:
+    def __init__(self, message: "Message[Any]", order: int, number: int, worker_id: int) -> None:
         super().__init__(message)
-        self.seq = seq
+        self.order = order
         self.number = number
         self.worker_id = worker_id
         self.void = False  # its identity was lost before anybody began: it is somebody else's by now
         self.returned = False  # nobody began, for the worker is stopping: it goes back to its queue
 
     def __lt__(self, other: Any) -> bool:
-        """Among messages of one priority the older goes first; Dramatiq's own answer is "always me"."""
-        return bool(self.seq < other.seq)
+        """Among messages of one priority the one that was claimed first goes first; Dramatiq says "always me"."""
+        return bool(self.order < other.order)
 
 
 class Ended(NamedTuple):

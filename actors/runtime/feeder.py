@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
@@ -85,6 +86,7 @@ class Feeder(Thread):
         self._inboxes: dict[str, SimpleQueue[Delivery | None]] = {}
         self._afters: dict[str, int] = defaultdict(int)  # look above what was claimed last: cheap under an old snapshot
         self._turn = 0
+        self._order = count()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ended = False
 
@@ -155,12 +157,15 @@ class Feeder(Thread):
         with session.begin():
             rows = session.execute(CLAIM, values).all()
         found: dict[str, int] = defaultdict(int)
+        turns = []  # oldest first within a queue, turn by turn between them
         for row in sorted(rows, key=lambda row: row.seq):
             found[row.queue_name] += 1
+            turns.append((found[row.queue_name], row))
+        for _, row in sorted(turns, key=lambda turn: turn[0]):
             self._afters[row.queue_name] = max(self._afters[row.queue_name], row.seq)
             self.room.take(row.queue_name)
             message = Message.decode(row.message.encode())
-            self._inboxes[row.queue_name].put(Delivery(message, row.seq, row.delivery, worker_id))
+            self._inboxes[row.queue_name].put(Delivery(message, next(self._order), row.delivery, worker_id))
         short = [name for name, after in zip(names, afters, strict=True) if after and found[name] < limits[name]]
         for name in short:  # perhaps older ones have come back: look from the start, once
             self._afters[name] = 0
@@ -172,6 +177,9 @@ class Feeder(Thread):
         sockets: list[Any] = [self._wake_read]
         connection = None if session is None else session.connection.driver_connection
         if connection is not None:
+            if connection.notifies:  # it came with the answer to the claim, and may be later than what that saw
+                connection.notifies.clear()
+                return
             sockets.append(connection)
         select.select(sockets, [], [], seconds)
         with suppress(BlockingIOError):

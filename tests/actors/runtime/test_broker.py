@@ -1,0 +1,421 @@
+"""The queue under an unmodified Dramatiq worker, in the test's own process."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Event
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq_pg import PostgresBroker
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.broker import Broker, in_hand, joined
+from actors.runtime.config import QUEUES
+from actors.runtime.delivery import DONE, Delivery, Settlements
+from actors.runtime.worker import Process
+from service.processes import wait_until
+
+
+@pytest.fixture
+def process(settings) -> Iterator[Callable[..., Process]]:
+    """process(threads): one worker process's parts; process.broker() once, then work(process) to start."""
+    made: list[Process] = []
+
+    def make(threads: int = 2) -> Process:
+        made.append(Process(settings.model_copy(update={"WORKER_THREADS": threads})))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.presence.lose()
+        one.engine.dispose()
+
+
+@pytest.fixture
+def work() -> Iterator[Callable[[Broker], dramatiq.Worker]]:
+    """work(broker): Dramatiq's own worker on it, until the test ends."""
+    running: list[dramatiq.Worker] = []
+
+    def start(broker: Broker) -> dramatiq.Worker:
+        process = next(m for m in broker.middleware if isinstance(m, Process))
+        worker = dramatiq.Worker(broker, worker_threads=process.settings.WORKER_THREADS, worker_timeout=100)
+        worker.start()
+        running.append(worker)
+        return worker
+
+    yield start
+    for worker in running:
+        with suppress(Exception):
+            worker.stop(timeout=5000)
+
+
+@pytest.fixture
+def states(sql) -> Callable[[], dict[str, int]]:
+    return lambda: {
+        row["state"]: row["n"] for row in sql("SELECT state::text, count(*) AS n FROM dramatiq.queue GROUP BY state")
+    }
+
+
+def actor(broker: Broker, function: Callable[..., Any], queue: str = "low", **options: Any) -> dramatiq.Actor:
+    return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name=function.__name__, **options)
+
+
+def test_a_message_is_worked_on_once_and_done(process, work, states) -> None:
+    broker, seen = process().broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    for n in range(100):
+        noting.send(n)
+    work(broker)
+    wait_until(lambda: states() == {"done": 100}, 10, "all to be done")
+    assert sorted(seen) == list(range(100))
+
+
+def test_a_message_reaches_an_idle_worker_though_nobody_told_of_it(process, work, sql) -> None:
+    broker, seen = process().broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    work(broker)
+    wait_until(lambda: sql("SELECT FROM workers"), 5, "the worker")
+    noting.send(1)
+    wait_until(lambda: seen == [1], 5, "the message")
+    message = noting.message(2)
+    sql(
+        "INSERT INTO dramatiq.queue (message_id, queue_name, state, message) VALUES (:i, 'low', 'queued', :m)",
+        i=message.message_id,
+        m=message.encode().decode(),
+    )  # no NOTIFY
+    wait_until(lambda: seen == [1, 2], 5, "the poll")
+
+
+def test_messages_of_a_queue_go_oldest_first_also_past_what_one_claim_takes(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    for n in range(300):
+        noting.send(n)
+    work(broker)
+    wait_until(lambda: states() == {"done": 300}, 10, "all to be done")
+    assert seen == list(range(300))
+
+
+def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    def busy() -> None:
+        seen.append("busy")
+
+    def rare() -> None:
+        seen.append("rare")
+
+    flood, drops = actor(broker, busy, "low"), actor(broker, rare, "high")
+    for _ in range(500):
+        flood.send()
+    for _ in range(5):
+        drops.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 505}, 20, "all to be done")
+    assert max(n for n, name in enumerate(seen) if name == "rare") < 50
+
+
+def test_messages_of_long_jobs_are_claimed_for_a_free_thread_only(process, work, states) -> None:
+    broker, go_on = process(threads=2).broker(), Event()
+
+    def long() -> None:
+        go_on.wait(30)
+
+    broker.long_queues.add("receipts")
+    longs = actor(broker, long, "receipts")
+    for _ in range(5):
+        longs.send()
+    work(broker)
+    wait_until(lambda: states().get("consumed") == 2, 5, "both threads to be busy")
+    Event().wait(1.5)  # a tick, in which nothing more may be claimed
+    assert states() == {"consumed": 2, "queued": 3}
+    go_on.set()
+    wait_until(lambda: states() == {"done": 5}, 10, "all to be done")
+
+
+def test_short_messages_get_through_though_long_jobs_wait_in_another_queue(process, work, states) -> None:
+    broker, go_on, seen = process(threads=2).broker(), Event(), []
+
+    def long() -> None:
+        go_on.wait(30)
+
+    def short() -> None:
+        seen.append(1)
+
+    broker.long_queues.add("receipts")
+    longs, shorts = actor(broker, long, "receipts"), actor(broker, short, "low")
+    for _ in range(5):
+        longs.send()
+        shorts.send()
+    work(broker)
+    wait_until(lambda: len(seen) == 5, 5, "the short ones")
+    go_on.set()
+    wait_until(lambda: states() == {"done": 10}, 10, "all to be done")
+
+
+def test_a_message_that_fails_is_tried_again_after_its_backoff_and_then_done(process, work, states, sql) -> None:
+    broker, tries = process().broker(), []
+
+    def flaky() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise LookupError("not yet")
+
+    actor(broker, flaky, max_retries=3, min_backoff=50, max_backoff=50).send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 10, "the second try")
+    assert len(tries) == 2
+    assert sql("SELECT queue_name, delivery FROM dramatiq.queue") == [{"queue_name": "low", "delivery": 2}]
+
+
+def test_a_message_that_fails_for_good_is_rejected_and_keeps_its_traceback(process, work, states, sql) -> None:
+    broker = process().broker()
+
+    def broken() -> None:
+        raise LookupError("never")
+
+    actor(broker, broken, max_retries=0).send()
+    work(broker)
+    wait_until(lambda: states() == {"rejected": 1}, 10, "the rejection")
+    (row,) = sql("SELECT message->'options'->>'traceback' AS traceback FROM dramatiq.queue")
+    assert "LookupError: never" in row["traceback"]
+
+
+def test_a_delayed_message_stays_in_the_table_until_it_is_due(process, work, states, sql) -> None:
+    broker, seen = process().broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    actor(broker, note).send_with_options(delay=1500)
+    work(broker)
+    wait_until(lambda: sql("SELECT FROM workers"), 5, "the worker")
+    assert sql("SELECT queue_name, state::text FROM dramatiq.queue") == [{"queue_name": "low.DQ", "state": "queued"}]
+    assert seen == []
+    wait_until(lambda: states() == {"done": 1}, 5, "its time")
+    assert seen == [1]
+
+
+def test_a_message_sent_inside_a_transaction_exists_when_that_commits_or_never(process, engine, sql) -> None:
+    broker = process().broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    with engine.begin() as connection, joined(connection):
+        noting.send()
+        assert sql("SELECT FROM dramatiq.queue") == []
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1
+    with engine.connect() as connection, joined(connection):
+        noting.send()
+        connection.rollback()
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1
+
+
+def test_sending_to_a_database_that_is_away_is_an_error_at_once(settings, process) -> None:
+    away = process().broker()
+    away.engine.dispose()
+    away.engine = Process(settings.model_copy(update={"DATABASE_URL": "postgresql://127.0.0.1:1/none"})).engine
+
+    def note() -> None: ...
+
+    noting = actor(away, note)
+    with pytest.raises(DBAPIError):
+        noting.send()
+
+
+def test_a_message_of_a_megabyte_passes(process, work, states) -> None:
+    broker, seen = process().broker(), []
+
+    def note(text: str) -> None:
+        seen.append(len(text))
+
+    actor(broker, note).send("x" * 1_000_000)
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 10, "it to be done")
+    assert seen == [1_000_000]
+
+
+@pytest.fixture
+def claimed(process, sql):
+    """A message that worker 1 has claimed; its settlements, and a proxy for any delivery of it."""
+    one = process()
+    broker = one.broker()
+
+    def note() -> None: ...
+
+    message = actor(broker, note).send()
+    sql("SELECT * FROM claim_messages(1, '{low}', '{5}', '{0}', 5)")
+
+    def delivery(number: int, worker_id: int) -> Delivery:
+        return Delivery(message, 1, number, worker_id)
+
+    return broker, delivery
+
+
+def taken_over(sql) -> None:
+    """The sweep declares worker 1 dead, and worker 2 claims."""
+    sql("SELECT recover_messages()")
+    sql("SELECT * FROM claim_messages(2, '{low}', '{5}', '{0}', 5)")
+
+
+@pytest.mark.parametrize("state", ["done", "rejected", "queued"])
+def test_an_end_that_comes_after_another_took_over_changes_nothing(state, claimed, sql, states) -> None:
+    broker, delivery = claimed
+    taken_over(sql)
+    broker.settlements.end(delivery(1, worker_id=1), state)
+    broker.settlements.end(delivery(1, worker_id=2), state)  # nor an older delivery to the same worker
+    assert sql("SELECT state::text, worker_id, delivery FROM dramatiq.queue") == [
+        {"state": "consumed", "worker_id": 2, "delivery": 2}
+    ]
+    broker.settlements.end(delivery(2, worker_id=2), DONE)
+    assert states() == {"done": 1}
+
+
+def test_a_retry_that_comes_after_another_took_over_does_not_take_the_message_back(claimed, sql, states) -> None:
+    broker, delivery = claimed
+    taken_over(sql)
+    late = delivery(1, worker_id=1)
+    in_hand.set(late)
+    try:
+        broker.enqueue(late._message, delay=10)
+        assert states() == {"consumed": 1}
+        in_hand.set(delivery(2, worker_id=2))
+        broker.enqueue(late._message)
+        assert states() == {"queued": 1}
+    finally:
+        in_hand.set(None)
+
+
+def test_ends_that_could_not_be_written_are_written_with_the_next_one(claimed, engine, states) -> None:
+    broker, delivery = claimed
+    broken = Settlements(broker.engine)
+    working, broken._engine = broken._engine, None
+    with pytest.raises(AttributeError):
+        broken.end(delivery(1, 1), DONE)
+    assert states() == {"consumed": 1}
+    broken._engine = working
+    broken.flush()
+    assert states() == {"done": 1}
+
+
+def test_ends_from_many_threads_at_once_are_all_written(process, sql, states) -> None:
+    broker = process(threads=8).broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    messages = {noting.send().message_id: noting for _ in range(400)}
+    rows = sql("SELECT * FROM claim_messages(1, '{low}', '{400}', '{0}', 400)")
+    assert len(rows) == len(messages) == 400
+    deliveries = [
+        Delivery(dramatiq.Message.decode(row["message"].encode()), row["seq"], row["delivery"], 1) for row in rows
+    ]
+
+    def end(part: list[Delivery]) -> None:
+        for delivery in part:
+            broker.settlements.end(delivery, DONE)
+
+    threads = [threading.Thread(target=end, args=(deliveries[n::8],)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states() == {"done": 400}
+
+
+def test_on_shutdown_what_nobody_began_goes_back_and_is_told_of(process, work, states) -> None:
+    broker, began, go_on = process(threads=2).broker(), Event(), Event()
+
+    def slow() -> None:
+        began.set()
+        go_on.wait(30)
+
+    slows = actor(broker, slow)
+    for _ in range(20):
+        slows.send()
+    worker = work(broker)
+    began.wait(10)
+    wait_until(lambda: states().get("consumed", 0) > 2, 5, "some to be claimed ahead")
+    threading.Timer(0.5, go_on.set).start()
+    worker.stop(timeout=10_000)
+    assert set(states()) == {"done", "queued"}
+    assert states()["done"] <= 4
+
+
+def test_when_the_session_is_cut_nothing_is_lost_and_what_nobody_began_is_not_begun_twice(
+    process, work, states, sql
+) -> None:
+    one = process(threads=2)
+    broker, runs, lock = one.broker(), {}, threading.Lock()
+
+    def note(n: int) -> None:
+        with lock:
+            runs[n] = runs.get(n, 0) + 1
+        Event().wait(0.005)
+
+    noting = actor(broker, note)
+    for n in range(300):
+        noting.send(n)
+    work(broker)
+    for _ in range(3):
+        wait_until(lambda: one.presence.current, 10, "an identity")
+        cut = len(runs)
+        wait_until(lambda cut=cut: len(runs) > cut + 20, 10, "some work")
+        sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id",
+            id=one.presence.current,
+        )
+    wait_until(lambda: states() == {"done": 300}, 20, "all to be done")
+    assert set(runs) == set(range(300))
+    assert sum(runs.values()) - 300 <= 3 * 2  # at most what was in the threads' hands at each cut
+
+
+def test_a_stock_process_can_send_to_our_workers_with_and_without_delay(process, work, states, environment) -> None:
+    broker, seen = process().broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    actor(broker, note)
+    stock = PostgresBroker(url=parse_dsn(environment["DATABASE_URL"]), results=False, middleware=[])
+    there = dramatiq.actor(lambda n: None, actor_name="note", queue_name="low", broker=stock)
+    there.send(1)
+    there.send_with_options(args=(2,), delay=300)
+    work(broker)
+    wait_until(lambda: states() == {"done": 2}, 10, "both to be done")
+    assert seen == [1, 2]
+    stock.pool.closeall()
+
+
+def test_eight_queues_and_eight_threads_need_no_more_than_eleven_connections(process, work, states, sql) -> None:
+    broker, most = process(threads=8).broker(), []
+
+    def look() -> None:
+        (row,) = sql("SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'longhaul worker' "
+                     "AND datname = current_database()")  # fmt: skip
+        most.append(row["n"])
+
+    lookers = [dramatiq.actor(look, actor_name=f"look_{name}", broker=broker, queue_name=name) for name in QUEUES]
+    for looker in lookers * 10:
+        looker.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 80}, 20, "all to be done")
+    assert max(most) <= 8 + 3
+    (locks,) = sql("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'")
+    assert locks["n"] <= 2
