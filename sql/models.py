@@ -269,7 +269,8 @@ queue = Table(
     Column("worker_id", Integer),  # who has it, while consumed
     Column("delivery", Integer, nullable=False, server_default=text("0")),  # fences an ack of an earlier delivery
     Column("eta", Numeric, Computed("((message -> 'options') ->> 'eta')::numeric", persisted=True)),  # in ms
-    Index("queue_state_mtime_idx", "state", "mtime"),
+    # Which messages ended long ago? (retention)
+    Index("queue_ended_idx", "mtime", postgresql_where=text("state IN ('done', 'rejected')")),
     # Which messages of a queue are next?
     Index("queue_waiting_idx", "queue_name", "seq", postgresql_where=text("state = 'queued'")),
     # Which delayed messages are due?

@@ -78,8 +78,8 @@ class Consumer(dramatiq.Consumer):
             self._end(message, QUEUED)
 
     def _end(self, message: Delivery, state: str) -> None:
-        self._broker.feeder.finish(message)
         if message.void:
+            self._broker.feeder.finish(message)
             return
         try:
             self._broker.settlements.end(message, state)

@@ -2,17 +2,19 @@
 
 import json
 from collections import deque
+from collections.abc import Callable
+from contextlib import closing
 from threading import Lock
 from typing import Any, NamedTuple
 
 from dramatiq import Message, MessageProxy
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, PoolProxiedConnection
 
-SETTLE = text("""
-    SELECT * FROM settle_messages(:worker_id, CAST(:ids AS uuid[]), :deliveries, :states, CAST(:messages AS jsonb[]))
-""")
+SETTLE = "SELECT FROM settle_messages(%s, %s::uuid[], %s::integer[], %s::text[], %s::jsonb[])"
 
-WAKE = text("SELECT wake_workers(:queues)")
+WAKE = "SELECT wake_workers(%s)"
+
+GROUP = 256  # ends in one statement, at most
 
 DONE, REJECTED, QUEUED = "done", "rejected", "queued"
 
@@ -42,10 +44,13 @@ class Settlements:
     """Ends of deliveries, written in groups: whoever finds the buffer free writes all that has gathered there.
 
     A write that fails loses none: they stay, and the next caller, or the feeder's next round, tries again.
+    One connection in autocommit: a group costs one round trip.
     """
 
     def __init__(self, engine: Engine) -> None:
+        self.on_written: Callable[[Delivery], None] = lambda _delivery: None
         self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
         self._waiting: deque[Ended] = deque()
         self._writing = Lock()
 
@@ -58,32 +63,44 @@ class Settlements:
         while self._waiting and self._writing.acquire(blocking=False):
             batch: list[Ended] = []
             try:
-                while self._waiting:
+                for _ in range(min(len(self._waiting), GROUP)):  # others go on adding meanwhile
                     batch.append(self._waiting.popleft())
-                with self._engine.begin() as connection:
-                    settle(connection, batch)
+                self._write(batch)
+                for ended in batch:
+                    self.on_written(ended.delivery)
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
+                self._disconnect()
                 raise
             finally:
                 self._writing.release()
 
+    def _write(self, batch: list[Ended]) -> None:
+        if self._connection is None:
+            self._connection = self._engine.raw_connection()
+            self._connection.driver_connection.autocommit = True  # type: ignore[union-attr]
+        with closing(self._connection.cursor()) as cursor:
+            for worker_id in {ended.delivery.worker_id for ended in batch}:  # as a rule one
+                settle(cursor, worker_id, [ended for ended in batch if ended.delivery.worker_id == worker_id])
 
-def settle(connection: Connection, batch: list[Ended]) -> None:
-    """One statement for each identity among them, as a rule one."""
-    for worker_id in {ended.delivery.worker_id for ended in batch}:
-        ours = [ended for ended in batch if ended.delivery.worker_id == worker_id]
-        values = {
-            "worker_id": worker_id,
-            "ids": [ended.delivery.message_id for ended in ours],
-            "deliveries": [ended.delivery.number for ended in ours],
-            "states": [ended.state for ended in ours],
-            "messages": [_changed(ended) for ended in ours],
-        }
-        connection.execute(SETTLE, values)
-        given_back = {ended.delivery.queue_name for ended in ours if ended.state == QUEUED}
-        if given_back:
-            connection.execute(WAKE, {"queues": sorted(given_back)})
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection = None
+
+
+def settle(cursor: Any, worker_id: int, batch: list[Ended]) -> None:
+    values = (
+        worker_id,
+        [ended.delivery.message_id for ended in batch],
+        [ended.delivery.number for ended in batch],
+        [ended.state for ended in batch],
+        [_changed(ended) for ended in batch],
+    )
+    cursor.execute(SETTLE, values)
+    given_back = {ended.delivery.queue_name for ended in batch if ended.state == QUEUED}
+    if given_back:
+        cursor.execute(WAKE, (sorted(given_back),))
 
 
 def _changed(ended: Ended) -> str | None:

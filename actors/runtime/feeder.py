@@ -9,16 +9,16 @@ import os
 import select
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
 
 import structlog
-from dramatiq import Message
-from sqlalchemy import Connection, text
+from dramatiq import DecodeError, Message
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.delivery import QUEUED, Delivery, Settlements
@@ -29,7 +29,14 @@ log = structlog.get_logger("longhaul.worker")
 
 TICK_SECONDS = 1.0
 
-CLAIM = text("SELECT * FROM claim_messages(:worker_id, :queues, :limits, :afters, :most)")
+PREFETCH = 64  # of short messages, per queue: a claim brings half as many at a time
+
+CLAIM = """
+    SELECT seq, delivery, queue_name, message, message_id::text
+    FROM claim_messages(%s, %s::text[], %s::integer[], %s::bigint[], %s)
+"""
+
+REJECT = "SELECT FROM settle_messages(%s, ARRAY[%s]::uuid[], ARRAY[%s], ARRAY['rejected'], ARRAY[NULL]::jsonb[])"
 
 
 class Room:
@@ -39,7 +46,7 @@ class Room:
     served too, one thread is kept for them.
     """
 
-    def __init__(self, threads: int, prefetch: int) -> None:
+    def __init__(self, threads: int, prefetch: int = PREFETCH) -> None:
         self._threads = threads
         self._prefetch = prefetch
         self._held: dict[str, int] = defaultdict(int)
@@ -60,8 +67,10 @@ class Room:
             return max(0, self._threads - reserved - sum(self._held[queue] for queue in queues))
 
     def for_short(self, queue: str) -> int:
+        """0 until half of the room is free: many at a time are much cheaper than one by one."""
         with self._lock:
-            return max(0, self._prefetch - self._held[queue])
+            free = self._prefetch - self._held[queue]
+            return free if free * 2 >= self._prefetch else 0
 
 
 class Feeder(Thread):
@@ -71,13 +80,13 @@ class Feeder(Thread):
         settlements: Settlements,
         stopping: Event,
         threads: int,
-        prefetch: int,
         tick: Callable[[Connection], object],
     ) -> None:
         super().__init__(name="feeder", daemon=True)
-        self.room = Room(threads, prefetch)
+        self.room = Room(threads)
         self._presence = presence
         self._settlements = settlements
+        settlements.on_written = self.finish  # not before: what is not written yet is still in our hands
         self._stopping = stopping
         self._tick = tick
         self._next_tick = 0.0
@@ -99,9 +108,10 @@ class Feeder(Thread):
         return self._inboxes[queue]
 
     def finish(self, delivery: Delivery) -> None:
-        """A thread is done with it: there is room for another."""
+        """It is not in our hands any more: there is room for another."""
         self.room.give(delivery.queue_name)
-        self.poke()
+        if delivery.queue_name in self._long or self.room.for_short(delivery.queue_name):
+            self.poke()
 
     def poke(self) -> None:
         with suppress(BlockingIOError, OSError):
@@ -147,29 +157,41 @@ class Feeder(Thread):
         names = sorted(limits, key=lambda name: (hash(name) + self._turn) % 1009)  # nobody is always first
         afters = [self._afters[name] for name in names]
         worker_id = self._presence.worker_id()
-        values = {
-            "worker_id": worker_id,
-            "queues": names,
-            "limits": [limits[name] for name in names],
-            "afters": afters,
-            "most": most,
-        }
-        with session.begin():
-            rows = session.execute(CLAIM, values).all()
+        with self._autocommit(session) as cursor:
+            cursor.execute(CLAIM, (worker_id, names, [limits[name] for name in names], afters, most))
+            rows = cursor.fetchall()
         found: dict[str, int] = defaultdict(int)
         turns = []  # oldest first within a queue, turn by turn between them
-        for row in sorted(rows, key=lambda row: row.seq):
-            found[row.queue_name] += 1
-            turns.append((found[row.queue_name], row))
-        for _, row in sorted(turns, key=lambda turn: turn[0]):
-            self._afters[row.queue_name] = max(self._afters[row.queue_name], row.seq)
-            self.room.take(row.queue_name)
-            message = Message.decode(row.message.encode())
-            self._inboxes[row.queue_name].put(Delivery(message, next(self._order), row.delivery, worker_id))
+        for seq, number, queue, message, message_id in sorted(rows):
+            found[queue] += 1
+            self._afters[queue] = seq
+            turns.append((found[queue], seq, number, queue, message, message_id))
+        for _, _, number, queue, message, message_id in sorted(turns):
+            try:
+                decoded = Message.decode(message.encode())
+            except DecodeError:
+                log.error("message.unreadable", message_id=message_id, queue=queue)
+                with self._autocommit(session) as cursor:
+                    cursor.execute(REJECT, (worker_id, message_id, number))
+                continue
+            self.room.take(queue)
+            self._inboxes[queue].put(Delivery(decoded, next(self._order), number, worker_id))
         short = [name for name, after in zip(names, afters, strict=True) if after and found[name] < limits[name]]
         for name in short:  # perhaps older ones have come back: look from the start, once
             self._afters[name] = 0
         return bool(short) or len(rows) >= most
+
+    @contextmanager
+    def _autocommit(self, session: Connection) -> Iterator[Any]:
+        """A cursor of the session for a single statement: one round trip, not three."""
+        connection: Any = session.connection.driver_connection
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+        finally:
+            if not connection.closed:
+                connection.autocommit = False
 
     def _wait(self, session: Connection | None) -> None:
         """Until a message is sent, room is made, or the tick is due."""

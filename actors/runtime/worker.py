@@ -54,7 +54,6 @@ class Process(dramatiq.Middleware):
             self.settlements,
             self.stopping,
             threads=settings.WORKER_THREADS,
-            prefetch=2 * settings.WORKER_THREADS,
             tick=lambda session: sweep(session, self.kinds.values(), settings),
         )
         self.purger = Every(PURGE_SECONDS, "purge", partial(purge_all_due, self.engine, self.bucket))

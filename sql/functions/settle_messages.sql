@@ -4,7 +4,9 @@
 -- which gets slow while an old snapshot is open, and two workers cannot lock each other out.
 CREATE OR REPLACE FUNCTION settle_messages(
     worker integer, ids uuid[], deliveries integer[], states text[], messages jsonb[]
-) RETURNS SETOF uuid LANGUAGE sql AS $$
+) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT q.message_id, q.state, q.worker_id, q.delivery FROM dramatiq.queue q
         WHERE q.message_id = ANY (ids) ORDER BY q.message_id FOR UPDATE
@@ -15,5 +17,5 @@ CREATE OR REPLACE FUNCTION settle_messages(
         ON ended.message_id = held.message_id
     WHERE q.message_id = held.message_id AND held.state = 'consumed' AND held.worker_id = worker
       AND held.delivery = ended.delivery
-    RETURNING q.message_id
-$$;
+    RETURNING q.message_id;
+END $$;

@@ -110,6 +110,23 @@ def test_after_kill_9_the_api_tells_the_truth_with_no_worker_and_a_restart_goes_
     assert user.wait_for(job_id, "completed")["succeeded"] == 1000
 
 
+@pytest.mark.scale
+def test_a_stopped_worker_loses_its_job_within_20_s_and_changes_nothing_when_it_wakes_up(owner, start, sql) -> None:
+    user = owner(3000)
+    frozen = start("worker")
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    frozen.signal(signal.SIGSTOP)
+    start("worker", THROTTLE_MS=50)
+    wait_until(lambda: "recovered" in [event["event"] for event in user.events(job_id)], 25, "the takeover")
+    user.wait_for_progress(job_id, beyond=user.job(job_id)["processed"])
+    frozen.signal(signal.SIGCONT)
+    job = user.wait_for(job_id, "completed")
+    assert (job["processed"], job["succeeded"], job["failed_count"]) == (3000, 3000, 0)
+    assert sql("SELECT count(*) AS n FROM receipts WHERE is_deleted") == [{"n": 3000}]
+    wait_until(lambda: frozen.lines("job.claim_lost") or frozen.lines("job.abandoned"), 30, "the zombie to notice")
+
+
 def test_no_secret_is_in_any_log(owner, start, environment, make) -> None:
     user = owner(5)
     worker = start("worker")

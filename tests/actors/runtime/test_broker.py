@@ -239,6 +239,26 @@ def test_sending_to_a_database_that_is_away_is_an_error_at_once(settings, proces
         noting.send()
 
 
+def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, states, sql) -> None:
+    broker, seen = process().broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           VALUES (gen_random_uuid(), 'low', 'queued', '{}')""")
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT id, 'low', 'queued', jsonb_build_object('queue_name', 'low', 'actor_name', 'nobody',
+               'args', '[]'::jsonb, 'kwargs', '{}'::jsonb, 'options', '{}'::jsonb, 'message_id', id,
+               'message_timestamp', 0)
+           FROM gen_random_uuid() AS id""")
+    noting.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 1, "rejected": 2}, 10, "the good one to be done")
+    assert seen == [1]
+
+
 def test_a_message_of_a_megabyte_passes(process, work, states) -> None:
     broker, seen = process().broker(), []
 

@@ -1,0 +1,30 @@
+"""A worker whose actor inserts a row for each message: what test_queue.py counts."""
+
+import os
+from threading import local
+
+import dramatiq
+import psycopg2
+
+from actors.runtime.config import load_settings
+from actors.runtime.log import set_up_logging
+from actors.runtime.worker import Process
+
+_thread = local()
+
+
+def insert(n: int) -> None:
+    """In a transaction of its own: it can be done twice, and then there are two rows."""
+    if not hasattr(_thread, "connection"):
+        _thread.connection = psycopg2.connect(os.environ["DATABASE_URL"])
+        _thread.connection.autocommit = True
+    with _thread.connection.cursor() as cursor:
+        cursor.execute("INSERT INTO effects (n, pid) VALUES (%s, %s)", (n, os.getpid()))
+
+
+def set_up() -> None:
+    settings = load_settings()
+    set_up_logging(settings.LOG_FORMAT)
+    broker = Process(settings).broker()
+    dramatiq.actor(insert, broker=broker, queue_name="low", max_retries=100, min_backoff=100, max_backoff=1000)
+    dramatiq.set_broker(broker)
