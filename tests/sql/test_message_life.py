@@ -1,0 +1,170 @@
+"""The life of messages against a model: send, delay, claim, end, end too late, crash, in any order."""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Connection, Engine, text
+
+QUEUES = ("low", "high")
+LONG_AGO, FAR_AHEAD = 1000, 10**15  # ms
+
+SEND = text("""
+    INSERT INTO dramatiq.queue (message_id, queue_name, state, message) VALUES (:id, :name, 'queued',
+        jsonb_build_object('queue_name', CAST(:name AS text), 'options', CAST(:options AS jsonb)))
+    RETURNING seq
+""")
+CLAIM = text("SELECT * FROM claim_messages(:worker, CAST(:queues AS text[]), :limits, :afters, :most)")
+SETTLE = text("""
+    SELECT * FROM settle_messages(:worker, CAST(ARRAY[:id] AS uuid[]), ARRAY[:delivery], ARRAY[:state],
+                                  CAST(ARRAY[NULL] AS jsonb[]))
+""")
+
+
+@dataclass
+class Expected:
+    queue: str
+    seq: int
+    state: str = "queued"
+    worker: int | None = None
+    delivery: int = 0
+
+
+def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(engine: Engine) -> None:
+    class MessageLife(RuleBasedStateMachine):
+        @initialize()
+        def empty(self) -> None:
+            self.messages: dict[str, Expected] = {}
+            self.delayed: dict[str, tuple[str, bool]] = {}  # id → queue, due
+            self.workers: dict[int, Connection] = {}
+            self.next_worker = 1
+            with engine.begin() as connection:
+                connection.execute(text("TRUNCATE dramatiq.queue"))
+            for _ in range(2):
+                self.boot()
+
+        def boot(self) -> None:
+            session = engine.connect()
+            session.execute(text("SELECT pg_advisory_lock(1819242087, :id)"), {"id": self.next_worker})
+            session.commit()
+            self.workers[self.next_worker] = session
+            self.next_worker += 1
+
+        def teardown(self) -> None:
+            for session in self.workers.values():
+                session.invalidate()
+                session.close()
+
+        @rule(queue=st.sampled_from(QUEUES))
+        def send(self, queue: str) -> None:
+            message_id = str(uuid4())
+            with engine.begin() as connection:
+                seq = connection.execute(SEND, {"id": message_id, "name": queue, "options": "{}"}).scalar_one()
+            self.messages[message_id] = Expected(queue, seq)
+
+        @rule(queue=st.sampled_from(QUEUES), due=st.booleans())
+        def send_delayed(self, queue: str, due: bool) -> None:
+            message_id = str(uuid4())
+            options = f'{{"eta": {LONG_AGO if due else FAR_AHEAD}}}'
+            with engine.begin() as connection:
+                connection.execute(SEND, {"id": message_id, "name": f"{queue}.DQ", "options": options})
+            self.delayed[message_id] = (queue, due)
+
+        @rule()
+        def release(self) -> None:
+            due = [message_id for message_id, (_, is_due) in self.delayed.items() if is_due]
+            with engine.begin() as connection:
+                assert connection.execute(text("SELECT release_due_messages()")).scalar() == len(due)
+                rows = connection.execute(
+                    text("SELECT message_id::text AS id, seq FROM dramatiq.queue WHERE message_id::text = ANY(:ids)"),
+                    {"ids": due},
+                ).all()
+            for row in rows:
+                self.messages[row.id] = Expected(self.delayed.pop(row.id)[0], row.seq)
+
+        @rule(data=st.data(), most=st.integers(1, 4), limit=st.integers(1, 3))
+        def claim(self, data: st.DataObject, most: int, limit: int) -> None:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            waiting = {
+                queue: sorted(
+                    (m.seq, message_id)
+                    for message_id, m in self.messages.items()
+                    if m.queue == queue and m.state == "queued"
+                )
+                for queue in QUEUES
+            }
+            values = {"worker": worker, "queues": list(QUEUES), "limits": [limit] * 2, "afters": [0, 0], "most": most}
+            with engine.begin() as connection:
+                rows = connection.execute(CLAIM, values).all()
+            assert len(rows) == min(most, sum(min(limit, len(found)) for found in waiting.values()))
+            for queue, found in waiting.items():
+                got = sorted(row.seq for row in rows if row.queue_name == queue)
+                assert got == [seq for seq, _ in found[: len(got)]], "not the oldest first"
+            for row in rows:
+                expected = self.messages[str(row.message_id)]
+                expected.state, expected.worker, expected.delivery = "consumed", worker, expected.delivery + 1
+                assert row.delivery == expected.delivery
+
+        @rule(data=st.data(), state=st.sampled_from(("done", "rejected", "queued")), late=st.integers(0, 2))
+        def end(self, data: st.DataObject, state: str, late: int) -> None:
+            """By whoever holds it; or, `late`, by an older delivery or another worker: then nothing may change."""
+            if not self.messages:
+                return
+            message_id = data.draw(st.sampled_from(sorted(self.messages)))
+            expected = self.messages[message_id]
+            values = {
+                "worker": (expected.worker or 1) + (late == 2),
+                "id": message_id,
+                "delivery": expected.delivery - (late == 1),
+                "state": state,
+            }
+            with engine.begin() as connection:
+                changed = connection.execute(SETTLE, values).all()
+            if expected.state == "consumed" and not late:
+                assert len(changed) == 1
+                expected.state = state
+            else:
+                assert changed == []
+
+        @rule(data=st.data())
+        def crash(self, data: st.DataObject) -> None:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            session = self.workers.pop(worker)
+            session.invalidate()
+            session.close()
+            held = [m for m in self.messages.values() if m.state == "consumed" and m.worker == worker]
+            with engine.begin() as connection:
+                assert connection.execute(text("SELECT recover_messages()")).scalar() == len(held)
+            for expected in held:
+                expected.state, expected.worker = "queued", None
+            self.boot()
+
+        @invariant()
+        def agrees(self) -> None:
+            with engine.begin() as connection:
+                rows = connection.execute(
+                    text(
+                        "SELECT message_id::text AS id, queue_name, state::text, worker_id, delivery FROM dramatiq.queue"
+                    )
+                ).all()
+            found = {row.id: row for row in rows}
+            assert found.keys() == self.messages.keys() | self.delayed.keys()
+            for message_id, expected in self.messages.items():
+                row = found[message_id]
+                assert (row.queue_name, row.state, row.delivery) == (expected.queue, expected.state, expected.delivery)
+                if expected.state == "consumed":
+                    assert row.worker_id == expected.worker
+
+    run_state_machine_as_test(
+        MessageLife,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
