@@ -146,7 +146,8 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(engi
             with engine.begin() as connection:
                 rows = connection.execute(
                     text(
-                        "SELECT message_id::text AS id, queue_name, state::text, worker_id, delivery FROM dramatiq.queue"
+                        "SELECT message_id::text AS id, queue_name, state::text, worker_id, delivery"
+                        " FROM dramatiq.queue"
                     )
                 ).all()
             found = {row.id: row for row in rows}
