@@ -24,8 +24,8 @@ def test_a_worker_killed_at_20_random_moments_skips_and_repeats_nothing(
     kept = set(make.attachments(bystander.ids[:10], tmp_path))
     worker = start("worker", BATCH_SIZE=10, THROTTLE_MS=50)
     job_id = user.start()
-    for _ in range(KILLS):
-        wait_until(lambda: user.job(job_id)["status"] == "running", 30, "the job to run")
+    for kill in range(KILLS):
+        wait_until(lambda kill=kill: user.job(job_id)["attempt"] > kill, 30, "the next claim")
         Event().wait(chance.uniform(0, 0.8))
         worker.signal(signal.SIGKILL)
         worker.process.wait(5)
@@ -42,6 +42,7 @@ def test_a_worker_killed_at_20_random_moments_skips_and_repeats_nothing(
     assert set(bucket.keys()) == kept
 
     events = user.events(job_id)
-    assert len([event for event in events if event["event"] == "recovered"]) >= KILLS
+    segments = [event["event"] for event in events]
+    assert segments == ["created", *["claimed", "recovered"] * KILLS, "claimed", "completed"], segments
     for before, after in pairwise(events):
         assert before["to_status"] == after["from_status"]
