@@ -4,7 +4,6 @@ The table and the messages are dramatiq-pg's: a stock process may send to our wo
 beside ours: they would take messages that we hold.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -18,7 +17,7 @@ from dramatiq.middleware import Retries, TimeLimit
 from dramatiq_pg import PostgresBroker
 from sqlalchemy import Connection, Engine, text
 
-from actors.runtime.delivery import DONE, QUEUED, REJECTED, Delivery, Settlements
+from actors.runtime.delivery import DONE, QUEUED, REJECTED, Delivery, Settlements, as_json
 from actors.runtime.failures import sentence
 from actors.runtime.feeder import Feeder
 from actors.runtime.kinds import Kind
@@ -34,7 +33,8 @@ ENQUEUE = text("""
     VALUES (:message_id, :queue_name, 'queued', now(), CAST(:message AS jsonb))
     ON CONFLICT (message_id) DO UPDATE
         SET state = 'queued', queue_name = EXCLUDED.queue_name, message = EXCLUDED.message, mtime = now(), seq = DEFAULT
-        WHERE q.state <> 'consumed' OR (q.worker_id = :worker_id AND q.delivery = :delivery)
+        WHERE (CAST(:worker_id AS integer) IS NULL AND q.state <> 'consumed')
+           OR (q.state = 'consumed' AND q.worker_id = :worker_id AND q.delivery = :delivery)
 """)
 
 WAKE = text("SELECT wake_workers(ARRAY[:queue_name], CAST(:message_id AS uuid))")
@@ -113,14 +113,19 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         values = {
             "message_id": message.message_id,
             "queue_name": message.queue_name,
-            "message": json.dumps(json.loads(message.encode())),
+            "message": as_json(message),
             "worker_id": sender.worker_id if sender is not None and again else None,
             "delivery": sender.number if sender is not None and again else None,
         }
         connection = _joined.get()
-        with self.engine.begin() if connection is None else nullcontext(connection) as connection:
-            connection.execute(ENQUEUE, values)
-            connection.execute(WAKE, values)
+        try:
+            with self.engine.begin() if connection is None else nullcontext(connection) as connection:
+                connection.execute(ENQUEUE, values)
+                connection.execute(WAKE, values)
+        except BaseException:
+            if sender is not None and again:
+                sender.returned = True  # the retry could not be sent: Dramatiq goes on to ack, which gives it back
+            raise
         self.emit_after("enqueue", message, delay)
         return message
 

@@ -3,12 +3,16 @@
 import json
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from threading import Lock
 from typing import Any, NamedTuple
 
+import structlog
 from dramatiq import Message, MessageProxy
+from psycopg2 import DataError
 from sqlalchemy import Engine, PoolProxiedConnection
+
+log = structlog.get_logger("longhaul.queue")
 
 SETTLE = "SELECT FROM settle_messages(%s, %s::uuid[], %s::integer[], %s::text[], %s::jsonb[])"
 
@@ -43,7 +47,7 @@ class Ended(NamedTuple):
 class Settlements:
     """Ends of deliveries, written in groups: whoever finds the buffer free writes all that has gathered there.
 
-    A write that fails loses none: they stay, and the next caller, or the feeder's next round, tries again.
+    A write that fails loses none: they stay, and the next caller, or the thread that flushes each second, tries again.
     One connection in autocommit: a group costs one round trip.
     """
 
@@ -81,7 +85,12 @@ class Settlements:
             self._connection.driver_connection.autocommit = True  # type: ignore[union-attr]
         with closing(self._connection.cursor()) as cursor:
             for worker_id in {ended.delivery.worker_id for ended in batch}:  # as a rule one
-                settle(cursor, worker_id, [ended for ended in batch if ended.delivery.worker_id == worker_id])
+                ours = [ended for ended in batch if ended.delivery.worker_id == worker_id]
+                try:
+                    settle(cursor, worker_id, ours)
+                except DataError:  # one of them cannot be written: it must not hold up the others
+                    for ended in ours:
+                        settle_alone(cursor, worker_id, ended)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -89,13 +98,22 @@ class Settlements:
             self._connection = None
 
 
-def settle(cursor: Any, worker_id: int, batch: list[Ended]) -> None:
+def settle_alone(cursor: Any, worker_id: int, ended: Ended) -> None:
+    """With what its middleware noted on it, else without."""
+    for keep in (False, True):
+        with suppress(DataError):
+            settle(cursor, worker_id, [ended], keep_messages=keep)
+            return
+    log.error("settlement.impossible", message_id=ended.delivery.message_id)
+
+
+def settle(cursor: Any, worker_id: int, batch: list[Ended], *, keep_messages: bool = False) -> None:
     values = (
         worker_id,
         [ended.delivery.message_id for ended in batch],
         [ended.delivery.number for ended in batch],
         [ended.state for ended in batch],
-        [_changed(ended) for ended in batch],
+        [None if keep_messages else _changed(ended) for ended in batch],
     )
     cursor.execute(SETTLE, values)
     given_back = {ended.delivery.queue_name for ended in batch if ended.state == QUEUED}
@@ -107,4 +125,19 @@ def _changed(ended: Ended) -> str | None:
     """A rejected message keeps what its middleware noted on it, the traceback above all; others stay as they are."""
     if ended.state != REJECTED:
         return None
-    return json.dumps(json.loads(ended.delivery.encode()))
+    return as_json(ended.delivery)
+
+
+def as_json(message: Any) -> str:
+    """A message as jsonb takes it: without NUL characters and halves of surrogate pairs, wherever they stand."""
+    return json.dumps(_clean(json.loads(message.encode())))
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item) for name, item in value.items()}
+    return value

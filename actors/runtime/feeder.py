@@ -7,12 +7,13 @@ thread gets free, or a second is over.
 
 import os
 import select
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -80,7 +81,7 @@ class Feeder(Thread):
         settlements: Settlements,
         stopping: Event,
         threads: int,
-        tick: Callable[[Connection], object],
+        tick: Callable[[Connection], bool],  # each second; True: again, at once
     ) -> None:
         super().__init__(name="feeder", daemon=True)
         self.room = Room(threads)
@@ -118,24 +119,46 @@ class Feeder(Thread):
             os.write(self._wake_write, b".")
 
     def run(self) -> None:
-        while not self._ended:
-            try:
-                session = self._presence.session()
-                self._round(session)
-            except Exception as error:
-                # The identity goes with the session. What it had claimed and nobody began is void; the sweep of any
-                # worker, our next identity among them, puts it back.
-                log.warning("feeder.lost", error=sentence(error) if isinstance(error, DBAPIError) else repr(error))
-                self._presence.lose()
-                self._drop_inboxes()
-                self._wait(None)
+        try:
+            while not self._ended:
+                self._survive_one_round()
+        finally:
+            if not self._ended:  # a process that lives but takes nothing would be the worst of all
+                log.critical("feeder.died")
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _survive_one_round(self) -> None:
+        session = None
+        try:
+            session = self._presence.session()
+            self._round(session)
+        except Exception as error:
+            told = sentence(error) if isinstance(error, DBAPIError) else repr(error)[:300]
+            if session is not None and not session.invalidated and not session.connection.closed:
+                log.warning("feeder.failed", error=told)  # a lock timeout, say: the session still holds our lock
+                self._wait(session)
+                return
+            # The identity goes with the session. What it had claimed and nobody began is void; the sweep of any
+            # worker, our next identity among them, puts it back.
+            log.warning("feeder.lost", error=told)
+            self._lose()
+            self._wait(None)
+
+    def _lose(self) -> None:
+        self._presence.lose()
+        for delivery in self._taken_out():
+            self.room.give(delivery.queue_name)
 
     def _round(self, session: Connection) -> None:
+        if not self._presence.seen():
+            log.warning("feeder.lost", error="this process stood still for too long")
+            self._lose()
+            return
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_SECONDS
-            self._afters.clear()
-            self._settlements.flush()
-            self._tick(session)
+            self._afters.clear()  # perhaps older ones have come back: look from the start
+            if self._tick(session):
+                self._next_tick = 0.0  # there is more of that
         if self._stopping.is_set() or not self._claim(session):
             self._wait(session)
 
@@ -168,18 +191,19 @@ class Feeder(Thread):
             turns.append((found[queue], seq, number, queue, message, message_id))
         for _, _, number, queue, message, message_id in sorted(turns):
             try:
-                decoded = Message.decode(message.encode())
-            except DecodeError:
+                decoded = Message.decode((message or "").encode())
+                assert isinstance(decoded.options, dict)
+                assert isinstance(decoded.kwargs, dict)
+                assert isinstance(decoded.actor_name, str)
+            except (DecodeError, AssertionError):
                 log.error("message.unreadable", message_id=message_id, queue=queue)
                 with self._autocommit(session) as cursor:
                     cursor.execute(REJECT, (worker_id, message_id, number))
                 continue
+            decoded = decoded.copy(queue_name=queue, message_id=message_id)  # the row is the truth
             self.room.take(queue)
             self._inboxes[queue].put(Delivery(decoded, next(self._order), number, worker_id))
-        short = [name for name, after in zip(names, afters, strict=True) if after and found[name] < limits[name]]
-        for name in short:  # perhaps older ones have come back: look from the start, once
-            self._afters[name] = 0
-        return bool(short) or len(rows) >= most
+        return len(rows) >= most
 
     @contextmanager
     def _autocommit(self, session: Connection) -> Iterator[Any]:
@@ -210,20 +234,19 @@ class Feeder(Thread):
             connection.poll()
             connection.notifies.clear()
 
-    def _drop_inboxes(self) -> None:
-        for inbox in self._inboxes.values():
-            while not inbox.empty():
-                delivery = inbox.get_nowait()
-                if delivery is not None:
-                    self.room.give(delivery.queue_name)
+    def _taken_out(self) -> Iterator[Delivery]:
+        """What was claimed and handed to nobody."""
+        for inbox in list(self._inboxes.values()):
+            with suppress(Empty):
+                while True:
+                    delivery = inbox.get_nowait()
+                    if delivery is not None:
+                        yield delivery
 
     def give_back(self) -> None:
         """What was claimed and handed to nobody goes back to its queue."""
-        for inbox in self._inboxes.values():
-            while not inbox.empty():
-                delivery = inbox.get_nowait()
-                if delivery is not None:
-                    self._settlements.end(delivery, QUEUED)
+        for delivery in self._taken_out():
+            self._settlements.end(delivery, QUEUED)
 
     def stop(self, seconds: float) -> None:
         self._ended = True

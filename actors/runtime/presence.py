@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from threading import Event
 
 import structlog
@@ -12,6 +13,8 @@ from actors.runtime.config import Settings
 from sql.locks import worker_lock
 
 log = structlog.get_logger("longhaul.worker")
+
+SILENCE_SECONDS = 12
 
 REGISTER = text("""
     INSERT INTO workers (hostname, pid, queues, release) VALUES (:hostname, :pid, :queues, :release) RETURNING id
@@ -32,12 +35,23 @@ class Presence:
         self._registered = Event()
         self.queues: list[str] = []  # what the process listens to
         self.current = 0  # the present identity; 0 while there is none
+        self._seen_at = 0.0  # when the feeder came by last, monotonic
 
     def worker_id(self) -> int:
         """The present identity; waits up to 10 s while the process has none."""
         if not self._registered.wait(10):
             raise TimeoutError("this worker is not registered: Postgres cannot be reached")
         return self.current
+
+    def seen(self) -> bool:
+        """Called in each round of the feeder. False: this process stood still so long that others think it dead."""
+        fresh = self.is_fresh()
+        self._seen_at = time.monotonic()
+        return fresh
+
+    def is_fresh(self) -> bool:
+        """Others declare us dead after 15 s of silence (functions/live_workers.sql); we stop believing before that."""
+        return time.monotonic() - self._seen_at < SILENCE_SECONDS
 
     def session(self) -> Connection:
         """The session, outside a transaction; registers when there is none."""
@@ -67,6 +81,7 @@ class Presence:
             connection.close()
             raise
         self.current = worker_id
+        self._seen_at = time.monotonic()
         self._registered.set()
         log.info("worker.start", worker_id=worker_id, queues=self.queues, pid=os.getpid())
         return connection

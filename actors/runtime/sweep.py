@@ -18,6 +18,7 @@ FAIL_STALE = text("""
     SELECT id, status FROM fail_stale_jobs(:type, :heartbeat_seconds, :update_seconds, :business_id)
 """)
 RECOVER_MESSAGES = text("SELECT recover_messages()")
+RELEASED_AT_A_TIME = 1000  # as functions/release_due_messages.sql does
 RELEASE_DUE = text("SELECT release_due_messages()")
 WAKE = text("SELECT id FROM wake_queued_jobs()")
 
@@ -30,6 +31,7 @@ class Swept:
     stale: list[int] = field(default_factory=list)  # failed: their worker lives, but they do not move
     woken: list[int] = field(default_factory=list)  # queued, and no message would have woken them
     messages: int = 0  # that a dead worker held, back in their queues
+    released: int = 0  # delayed ones whose time has come
 
 
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
@@ -39,9 +41,9 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
         if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), SWEEP).scalar():
             return None
         messages: int = connection.execute(RECOVER_MESSAGES).scalar_one()
-        connection.execute(RELEASE_DUE)
+        released: int = connection.execute(RELEASE_DUE).scalar_one()
         swept = settle(connection, kinds, settings)
-        swept.messages = messages
+        swept.messages, swept.released = messages, released
         swept.woken = list(connection.scalars(WAKE))
     for event, ids in (
         ("sweep.recovered", swept.recovered),

@@ -1,6 +1,7 @@
 """One worker process under Dramatiq's command line: what it is made of, and how it starts and stops."""
 
 import signal
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from types import FrameType
@@ -9,6 +10,7 @@ from typing import Any
 import dramatiq
 import structlog
 from dramatiq.middleware import SkipMessage
+from sqlalchemy import Connection
 
 from actors.runtime.broker import Broker, in_hand
 from actors.runtime.config import Settings, load_settings
@@ -22,12 +24,13 @@ from actors.runtime.presence import Presence
 from actors.runtime.purge import purge_all_due
 from actors.runtime.retention import clear_old_rows
 from actors.runtime.storage import Bucket
-from actors.runtime.sweep import sweep
+from actors.runtime.sweep import RELEASED_AT_A_TIME, sweep
 from actors.runtime.work import work_on
 from sql.engine import make_engine
 
 log = structlog.get_logger("longhaul.worker")
 
+SETTLE_SECONDS = 1
 PURGE_SECONDS = 5
 RETENTION_SECONDS = 3600
 
@@ -54,10 +57,15 @@ class Process(dramatiq.Middleware):
             self.settlements,
             self.stopping,
             threads=settings.WORKER_THREADS,
-            tick=lambda session: sweep(session, self.kinds.values(), settings),
+            tick=self._sweep,
         )
         self.purger = Every(PURGE_SECONDS, "purge", partial(purge_all_due, self.engine, self.bucket))
+        self.settler = Every(SETTLE_SECONDS, "settle", self.settlements.flush)
         self.cleaner = Every(RETENTION_SECONDS, "retention", partial(clear_old_rows, self.engine, settings))
+
+    def _sweep(self, session: Connection) -> bool:
+        swept = sweep(session, self.kinds.values(), self.settings)
+        return swept is not None and swept.released >= RELEASED_AT_A_TIME
 
     def broker(self) -> Broker:
         """The broker with this process as its middleware and an actor for each kind."""
@@ -85,12 +93,12 @@ class Process(dramatiq.Middleware):
 
     def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
-        for thread in (self.feeder, self.purger, self.cleaner):
+        for thread in (self.feeder, self.settler, self.purger, self.cleaner):
             thread.start()
 
     def before_process_message(self, _broker: dramatiq.Broker, message: Delivery) -> None:
         """Skips what was claimed by an identity that is lost, and gives back what a stopping worker need not begin."""
-        message.void = message.worker_id != self.presence.current
+        message.void = message.worker_id != self.presence.current or not self.presence.is_fresh()
         message.returned = self.stopping.is_set()
         if message.void or message.returned:
             raise SkipMessage
@@ -108,9 +116,10 @@ class Process(dramatiq.Middleware):
         # What the purger leaves is in the outbox, what the feeder leaves is found by any other worker's sweep.
         self.feeder.stop(seconds=2)
         self.purger.stop(seconds=2)
-        self.feeder.give_back()
-        self.settlements.flush()
-        self.presence.leave()
+        with suppress(Exception):  # what cannot be written now is recovered like after a crash
+            self.feeder.give_back()
+            self.settlements.flush()
+            self.presence.leave()
         log.info("worker.stop")
 
 

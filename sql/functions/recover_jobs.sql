@@ -16,6 +16,7 @@ BEGIN
     IF dead = '{}' THEN
         RETURN;
     END IF;
+    PERFORM end_sessions(dead);
 
     FOR job IN
         SELECT * FROM background_jobs j

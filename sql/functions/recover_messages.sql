@@ -12,6 +12,7 @@ BEGIN
     IF dead = '{}' THEN
         RETURN 0;
     END IF;
+    PERFORM end_sessions(dead);
 
     WITH lost AS MATERIALIZED (
         SELECT q.message_id FROM dramatiq.queue q

@@ -12,7 +12,8 @@ BEGIN
         WHERE q.message_id = ANY (ids) ORDER BY q.message_id FOR UPDATE
     )
     UPDATE dramatiq.queue q
-    SET state = ended.state::dramatiq.state, message = coalesce(ended.message, q.message), mtime = now()
+    SET state = ended.state::dramatiq.state, message = coalesce(ended.message, q.message), mtime = now(),
+        worker_id = CASE WHEN ended.state <> 'queued' THEN q.worker_id END
     FROM held JOIN unnest(ids, deliveries, states, messages) AS ended (message_id, delivery, state, message)
         ON ended.message_id = held.message_id
     WHERE q.message_id = held.message_id AND held.state = 'consumed' AND held.worker_id = worker

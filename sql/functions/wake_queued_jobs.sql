@@ -6,7 +6,10 @@ BEGIN
     FOR job IN
         SELECT * FROM background_jobs j
         WHERE j.status = 'queued' AND NOT EXISTS (
-            SELECT FROM dramatiq.queue q WHERE q.message_id = j.message_id AND q.state IN ('queued', 'consumed'))
+            SELECT FROM dramatiq.queue q
+            WHERE q.message_id = j.message_id
+              AND (q.state = 'queued' OR q.state = 'consumed' AND (q.worker_id IS NOT NULL
+                   OR q.mtime > now() - interval '15 minutes')))  -- taken by a stock consumer, which may have died
         ORDER BY j.id LIMIT 1000 FOR UPDATE SKIP LOCKED
     LOOP
         RETURN NEXT send_job_message(job.id);

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 
 def minutes_ago(minutes: float) -> datetime:
@@ -118,6 +119,17 @@ def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row)
     assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [never, done]
     assert sql("SELECT id FROM wake_queued_jobs()") == []
     assert job_row(waiting)["message_id"] == kept
+
+
+def test_the_session_of_a_worker_that_stood_still_is_ended_when_its_jobs_are_taken(make, engine, sql) -> None:
+    with engine.connect() as session:
+        session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
+        sql("CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE sql AS 'SELECT 0 WHERE false'")
+        make.job(status="running", worker_id=77)
+        sql("SELECT recover_jobs()")
+        with pytest.raises(DBAPIError):
+            session.execute(text("SELECT 1"))
+        session.invalidate()
 
 
 def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events) -> None:

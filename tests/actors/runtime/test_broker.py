@@ -1,5 +1,6 @@
 """The queue under an unmodified Dramatiq worker, in the test's own process."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,11 +11,12 @@ import dramatiq
 import pytest
 from dramatiq_pg import PostgresBroker
 from psycopg2.extensions import parse_dsn
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.broker import Broker, in_hand, joined
 from actors.runtime.config import QUEUES
-from actors.runtime.delivery import DONE, Delivery, Settlements
+from actors.runtime.delivery import DONE, Delivery, Settlements, as_json
 from actors.runtime.worker import Process
 from service.processes import wait_until
 
@@ -239,6 +241,115 @@ def test_sending_to_a_database_that_is_away_is_an_error_at_once(settings, proces
         noting.send()
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_traceback_that_postgres_cannot_store_holds_nothing_up(retries, process, work, states) -> None:
+    broker, tries = process().broker(), []
+
+    def broken() -> None:
+        tries.append(1)
+        raise LookupError("a\x00b")
+
+    def fine() -> None: ...
+
+    breaking, fining = actor(broker, broken, max_retries=retries, min_backoff=10, max_backoff=10), actor(broker, fine)
+    for _ in range(3):
+        breaking.send()
+        fining.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 3, "rejected": 3}, 15, "all to end")
+    assert len(tries) == 3 * (retries + 1)
+
+
+def test_what_jsonb_cannot_hold_is_left_out_wherever_it_stands() -> None:
+    message = dramatiq.Message("low", "note", ("a\x00b",), {"k\x00": ["\ud800", {"x": "y\x00"}]}, {})
+    assert json.loads(as_json(message))["args"] == ["ab"]
+    assert json.loads(as_json(message))["kwargs"] == {"k": ["?", {"x": "y"}]}
+
+
+def test_a_retry_that_could_not_be_sent_is_not_taken_for_done(process, work, states, monkeypatch) -> None:
+    broker, tries = process().broker(), []
+
+    def flaky() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise LookupError("not yet")
+
+    flaking = actor(broker, flaky, max_retries=3, min_backoff=10, max_backoff=10)
+    flaking.send()
+    engine = broker.engine
+    broker.engine = None  # the retry meets a broken connection
+    work(broker)
+    wait_until(lambda: tries, 10, "the first try")
+    wait_until(lambda: len(tries) == 2, 10, "the second try, though no retry was sent")
+    broker.engine = engine
+    wait_until(lambda: states() == {"done": 1}, 10, "it to be done")
+
+
+def test_a_lock_that_the_feeder_runs_into_does_not_cost_it_its_identity(process, work, states, engine, sql) -> None:
+    one = process()
+    broker, seen = one.broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    work(broker)
+    wait_until(lambda: one.presence.current, 10, "an identity")
+    before = one.presence.current
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE dramatiq.queue IN ACCESS EXCLUSIVE MODE"))
+        Event().wait(2.5)
+    noting.send()
+    wait_until(lambda: seen == [1], 10, "work to go on")
+    assert one.presence.current == before
+    assert len(sql("SELECT FROM workers")) == 1
+
+
+ODD = {
+    "null": None,
+    "no options": {"options": None},
+    "another queue": {"queue_name": "high"},
+    "an unknown queue": {"queue_name": "nowhere"},
+    "another id": {"message_id": "6f0b2b2e-0000-4000-8000-000000000000"},
+    "no actor": {"actor_name": 5},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_message_that_disagrees_with_its_row_stops_nothing(odd, process, work, states, sql) -> None:
+    one = process()
+    broker, seen = one.broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    for _ in range(80):  # more than there is room for
+        message = noting.message()
+        content = None if ODD[odd] is None else json.dumps(message.asdict() | ODD[odd])
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state, message) VALUES (:i, 'low', 'queued', :m)",
+            i=message.message_id,
+            m=content,
+        )
+    noting.send()
+    worker = work(broker)
+    wait_until(lambda: sum(n for state, n in states().items() if state in ("done", "rejected")) == 81, 15, "all to end")
+    assert all(thread.is_alive() for thread in worker.workers)
+    assert len(sql("SELECT FROM workers")) == 1
+    assert len(seen) == states()["done"]
+
+
+def test_a_process_that_stood_still_takes_a_new_identity_and_does_not_begin_what_it_held(process, work, sql) -> None:
+    one = process()
+    broker = one.broker()
+    work(broker)
+    wait_until(lambda: one.presence.current, 10, "an identity")
+    before = one.presence.current
+    one.presence._seen_at -= 60  # what SIGSTOP for a minute would leave
+    wait_until(lambda: one.presence.current not in (0, before), 10, "a new identity")
+
+
 def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, states, sql) -> None:
     broker, seen = process().broker(), []
 
@@ -320,6 +431,21 @@ def test_a_retry_that_comes_after_another_took_over_does_not_take_the_message_ba
         assert states() == {"queued": 1}
     finally:
         in_hand.set(None)
+
+
+@pytest.mark.parametrize("state", ["done", "rejected", "queued"])
+def test_a_retry_that_comes_after_another_has_ended_it_does_not_bring_it_back(state, claimed, sql) -> None:
+    broker, delivery = claimed
+    taken_over(sql)
+    broker.settlements.end(delivery(2, worker_id=2), state)
+    before = sql("SELECT * FROM dramatiq.queue")
+    late = delivery(1, worker_id=1)
+    in_hand.set(late)
+    try:
+        broker.enqueue(late._message, delay=10)
+    finally:
+        in_hand.set(None)
+    assert sql("SELECT * FROM dramatiq.queue") == before
 
 
 def test_ends_that_could_not_be_written_are_written_with_the_next_one(claimed, engine, states) -> None:

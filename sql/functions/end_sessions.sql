@@ -1,0 +1,8 @@
+-- Ends the sessions by which these workers, which are dead to us, still hold their locks: a process that only stood
+-- still learns so, when it wakes up, that it has lost its identity.
+CREATE OR REPLACE FUNCTION end_sessions(dead integer[]) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_terminate_backend(lock.pid) FROM pg_locks lock
+    WHERE lock.locktype = 'advisory' AND lock.objsubid = 2 AND lock.classid = 1819242087
+      AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND lock.objid::bigint = ANY (dead)
+$$;
