@@ -18,7 +18,7 @@ SELECT j.id, j.status, j.processed, j.total,
            WHEN j.status = 'queued' AND message.state IS NULL THEN
                'No message would wake it; any live worker sends one within a second or two'
            WHEN j.status = 'queued' AND message.state = 'consumed' THEN
-               'A worker has its message and has not begun: its threads are busy, or it died just then'
+               'A worker has its message and is about to begin'
            WHEN j.status = 'queued' THEN
                'It waits its turn: ' || ahead || ' messages are ahead of it in ' || j.queue
            WHEN j.status = 'paused' THEN 'Somebody paused it: SELECT resume_job(' || j.id || ', ''your name'')'
@@ -35,5 +35,5 @@ CROSS JOIN LATERAL (
     WHERE j.queue = ANY (w.queues)) listeners
 CROSS JOIN LATERAL (
     SELECT count(*) AS ahead FROM dramatiq.queue q
-    WHERE q.state = 'queued' AND q.queue_name = j.queue AND q.mtime < message.mtime) waiting
+    WHERE q.state = 'queued' AND q.queue_name = j.queue AND q.seq < message.seq) waiting
 WHERE j.id = :job;

@@ -45,7 +45,7 @@ def test_why_a_job_does_not_move_is_answered_for_each_reason(psql, make, sql, wo
     sql("UPDATE workers SET queues = '{maintenance}'")
     assert "It waits its turn: 0 messages are ahead" in answer(queued)
     sql("UPDATE dramatiq.queue SET state = 'consumed'")
-    assert "A worker has its message and has not begun" in answer(queued)
+    assert "A worker has its message and is about to begin" in answer(queued)
     sql("DELETE FROM dramatiq.queue")
     assert "No message would wake it" in answer(queued)
     assert "Its worker is dead" in answer(make.job(status="running", worker_id=worker_id + 1))
