@@ -6,6 +6,7 @@ thread gets free, or a second is over.
 """
 
 import os
+import random
 import select
 import signal
 import time
@@ -95,7 +96,6 @@ class Feeder(Thread):
         self._short: list[str] = []
         self._inboxes: dict[str, SimpleQueue[Delivery | None]] = {}
         self._afters: dict[str, int] = defaultdict(int)  # look above what was claimed last: cheap under an old snapshot
-        self._turn = 0
         self._order = count()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ended = False
@@ -136,7 +136,7 @@ class Feeder(Thread):
             told = sentence(error) if isinstance(error, DBAPIError) else repr(error)[:300]
             if session is not None and not session.invalidated and not session.connection.closed:
                 log.warning("feeder.failed", error=told)  # a lock timeout, say: the session still holds our lock
-                self._wait(session)
+                self._wait(None)
                 return
             # The identity goes with the session. What it had claimed and nobody began is void; the sweep of any
             # worker, our next identity among them, puts it back.
@@ -176,8 +176,7 @@ class Feeder(Thread):
     def _claim_from(self, session: Connection, limits: dict[str, int], most: int) -> bool:
         if not limits:
             return False
-        self._turn += 1
-        names = sorted(limits, key=lambda name: (hash(name) + self._turn) % 1009)  # nobody is always first
+        names = random.sample(list(limits), len(limits))  # nobody is always first, not even for a single free thread
         afters = [self._afters[name] for name in names]
         worker_id = self._presence.worker_id()
         with self._autocommit(session) as cursor:

@@ -132,6 +132,25 @@ def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
     assert max(n for n, name in enumerate(seen) if name == "rare") < 50
 
 
+def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    def busy() -> None:
+        seen.append("busy")
+
+    def rare() -> None:
+        seen.append("rare")
+
+    broker.long_queues |= {"receipts", "recordings"}
+    flood, drop = actor(broker, busy, "receipts"), actor(broker, rare, "recordings")
+    for _ in range(100):
+        flood.send()
+    drop.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 101}, 20, "all to be done")
+    assert seen.index("rare") < 40  # by chance, once in a million million runs it is not
+
+
 def test_messages_of_long_jobs_are_claimed_for_a_free_thread_only(process, work, states) -> None:
     broker, go_on = process(threads=2).broker(), Event()
 
