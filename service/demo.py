@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -62,7 +63,7 @@ def dev() -> int:
         )
         try:
             with suppress(KeyboardInterrupt):
-                signal.pause()
+                Event().wait()
         finally:
             DEV_URL.unlink(missing_ok=True)
     return 0
@@ -88,7 +89,9 @@ def psql_binary() -> str:
 @contextmanager
 def system(name: str) -> Iterator[tuple[dict[str, str], Client, Engine]]:
     """release, web and worker from the Procfile; yields their environment, a client without a token, an engine."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the block ends and stops everything
+    # So that the block ends and stops everything; SIGINT too, which a shell's background job is born ignoring.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("Starting Postgres and S3 …", flush=True)
     with sandbox(name) as servers:
         environment = {**servers, "PORT": str(free_port()), "LOG_FORMAT": "json"}
