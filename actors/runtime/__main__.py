@@ -12,6 +12,7 @@ from actors.runtime.failures import sentence
 from actors.runtime.kinds import load_kinds
 from actors.runtime.log import set_up_logging
 from actors.runtime.storage import Bucket
+from actors.runtime.worker import set_up
 from sql.engine import make_engine
 from sql.release import expected_version, schema_version
 
@@ -30,7 +31,7 @@ def main() -> int:
     except LonghaulError as error:
         sys.exit(str(error))
     arguments = [
-        "actors.runtime.worker:set_up",
+        f"{set_up.__module__}:{set_up.__name__}",  # imported above, so that each process has it the moment it is forked
         *("--processes", str(settings.WORKER_PROCESSES)),
         *("--threads", str(settings.WORKER_THREADS)),
         *("--worker-shutdown-timeout", str(SHUTDOWN_SECONDS * 1000)),

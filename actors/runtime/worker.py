@@ -1,5 +1,6 @@
 """One worker process under Dramatiq's command line: what it is made of, and how it starts and stops."""
 
+import inspect
 import signal
 from contextlib import suppress
 from functools import partial
@@ -38,10 +39,10 @@ RETENTION_SECONDS = 3600
 class Process(dramatiq.Middleware):
     """The process's own threads beside Dramatiq's, and its part in Dramatiq's life cycle."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stopping: Event | None = None) -> None:
         self.settings = settings
         self.kinds = load_kinds()
-        self.stopping = Event()
+        self.stopping = stopping or Event()
         # One for each thread, one for the feeder, one for the purge, one for all that is short.
         self.engine = make_engine(
             settings.DATABASE_URL,
@@ -76,21 +77,6 @@ class Process(dramatiq.Middleware):
             broker.add_kind(kind, cap, partial(work_on, kind=kind, place=place))
         return broker
 
-    def after_process_boot(self, _broker: dramatiq.Broker) -> None:
-        """Takes SIGTERM before Dramatiq's own handler does.
-
-        Jobs hear of it at once, not up to a second later. Repeats are ignored: the platform signals every process
-        and Dramatiq's parent forwards it, and Dramatiq would answer the second one by exiting in mid-batch.
-        """
-        dramatiq_handler: Any = signal.getsignal(signal.SIGTERM)
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if not self.stopping.is_set():
-                self.stopping.set()
-                dramatiq_handler(number, frame)
-
-        signal.signal(signal.SIGTERM, stop)
-
     def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
         for thread in (self.feeder, self.settler, self.purger, self.cleaner):
@@ -123,8 +109,33 @@ class Process(dramatiq.Middleware):
         log.info("worker.stop")
 
 
+def heed_sigterm_once() -> Event:
+    """Puts our handler of SIGTERM before Dramatiq's; returns the event that it sets.
+
+    Jobs hear of it at once, not up to a second later. Repeats are ignored, also of one that came before us: the
+    platform signals every process and Dramatiq's parent forwards it, and Dramatiq would answer the second one by
+    exiting in mid-batch.
+    """
+    stopping = Event()
+    dramatiq_handler: Any = signal.getsignal(signal.SIGTERM)
+
+    def still_running() -> bool:
+        return bool(inspect.getclosurevars(dramatiq_handler).nonlocals["running"])
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        if still_running():
+            dramatiq_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    if not still_running():
+        stopping.set()
+    return stopping
+
+
 def set_up() -> None:
     """What Dramatiq's command line calls in each worker process, to find its broker."""
+    stopping = heed_sigterm_once()
     settings = load_settings()
     set_up_logging(settings.LOG_FORMAT)
-    dramatiq.set_broker(Process(settings).broker())
+    dramatiq.set_broker(Process(settings, stopping).broker())

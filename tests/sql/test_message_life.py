@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Connection, Engine, text
 
+from service.processes import wait_until
+
 QUEUES = ("low", "high")
 LONG_AGO, FAR_AHEAD = 1000, 10**15  # ms
 
@@ -44,6 +46,10 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(engi
                 connection.execute(text("TRUNCATE dramatiq.queue"))
             for _ in range(2):
                 self.boot()
+
+        def alive(self) -> list[int]:
+            with engine.begin() as connection:
+                return list(connection.scalars(text("SELECT live_workers()")))
 
         def boot(self) -> None:
             session = engine.connect()
@@ -134,6 +140,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(engi
             session = self.workers.pop(worker)
             session.invalidate()
             session.close()
+            wait_until(lambda: worker not in self.alive(), 10, "the server to notice")
             held = [m for m in self.messages.values() if m.state == "consumed" and m.worker == worker]
             with engine.begin() as connection:
                 assert connection.execute(text("SELECT recover_messages()")).scalar() == len(held)

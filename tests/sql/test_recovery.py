@@ -6,6 +6,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from service.processes import wait_until
+
 
 def minutes_ago(minutes: float) -> datetime:
     return datetime.now(UTC) - timedelta(minutes=minutes)
@@ -20,7 +22,7 @@ def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
         session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
         assert sql("SELECT live_workers() AS id") == [{"id": 77}]
         session.invalidate()
-    assert sql("SELECT live_workers() AS id") == []
+    wait_until(lambda: sql("SELECT live_workers() AS id") == [], 5, "the server to notice")
 
 
 def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql, servers) -> None:

@@ -68,6 +68,7 @@ def test_a_worker_that_does_not_listen_to_the_queue_leaves_the_job_alone(owner, 
 def test_sigterm_to_all_processes_at_once_ends_the_batch_and_puts_the_job_back(processes, owner, start, sql) -> None:
     user = owner(2000)
     worker = start("worker", WORKER_PROCESSES=processes)
+    wait_until(lambda: len(worker.lines("worker.start")) == processes, 20, "all processes")
     job_id = user.start()
     user.wait_for_progress(job_id)
     worker.signal(signal.SIGTERM)

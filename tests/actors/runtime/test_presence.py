@@ -5,6 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.presence import Presence
+from service.processes import wait_until
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def alive(sql) -> list[int]:
 def test_a_process_is_registered_with_what_it_listens_to_and_alive(presence, sql) -> None:
     presence.session()
     presence.session()
-    assert alive(sql) == [presence.worker_id()]
+    wait_until(lambda: alive(sql) == [presence.worker_id()], 5, "the server to notice")
     (row,) = sql("SELECT queues, stopped_at FROM workers")
     assert row == {"queues": ["maintenance"], "stopped_at": None}
 
@@ -33,10 +34,10 @@ def test_a_lost_session_makes_a_new_identity_and_the_old_one_is_dead(presence, s
     sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id", id=first)
     with pytest.raises(DBAPIError):
         presence.session().execute(text("SELECT 1"))
-    assert alive(sql) == []
+    wait_until(lambda: alive(sql) == [], 5, "the server to notice")
     presence.session()
     assert presence.worker_id() != first
-    assert alive(sql) == [presence.worker_id()]
+    wait_until(lambda: alive(sql) == [presence.worker_id()], 5, "the server to notice")
 
 
 def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(presence, sql) -> None:
@@ -46,11 +47,11 @@ def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(pres
     session.invalidate()
     presence.session()
     assert presence.worker_id() != first
-    assert alive(sql) == [presence.worker_id()]
+    wait_until(lambda: alive(sql) == [presence.worker_id()], 5, "the server to notice")
 
 
 def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(presence, sql) -> None:
     presence.session()
     presence.leave()
-    assert alive(sql) == []
+    wait_until(lambda: alive(sql) == [], 5, "the server to notice")
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
