@@ -65,7 +65,7 @@ def test_a_request_in_mid_run_stops_the_job_within_one_batch(verb, status, owner
     user.wait_for_progress(job_id)
     answer = user.client.post(f"/api/jobs/{job_id}/{verb}")
     assert answer.status == 200
-    job = user.wait_for(job_id, status, seconds=5)
+    job = user.wait_for(job_id, status, seconds=20)
     assert 0 <= job["processed"] - answer.body["processed"] <= 50
     assert alive(sql, user.business_id) == 1000 - job["processed"]
     assert job["processed"] < 1000

@@ -21,7 +21,7 @@ from service.processes import wait_until
 )
 def test_a_worker_that_is_configured_wrongly_says_so_and_exits(changes, says, start) -> None:
     worker = start("worker", **changes)
-    assert worker.process.wait(10) == 1
+    assert worker.process.wait(30) == 1
     log = worker.log.read_text()
     assert says in log
     assert "hunter2" not in log
@@ -31,7 +31,7 @@ def test_a_worker_that_is_configured_wrongly_says_so_and_exits(changes, says, st
 @pytest.mark.parametrize("changes", [{"DATABASE_URL": "mysql://u:hunter2@h/d"}, {"S3_BUCKET": ""}])
 def test_a_web_process_that_is_configured_wrongly_says_so_and_exits(changes, start) -> None:
     web = start("web", PORT=1, **changes)
-    assert web.process.wait(10) != 0
+    assert web.process.wait(30) != 0
     log = web.log.read_text()
     assert next(iter(changes)) in log
     assert "hunter2" not in log
@@ -43,7 +43,7 @@ def test_a_worker_on_a_database_that_was_never_released_says_what_to_do(start, s
 
     with database(servers["DATABASE_URL"], f"longhaul_test_{secrets.token_hex(4)}") as url:
         worker = start("worker", DATABASE_URL=url)
-        assert worker.process.wait(10) == 1
+        assert worker.process.wait(30) == 1
         assert "found a database without our tables" in worker.log.read_text()
 
 
@@ -72,9 +72,9 @@ def test_sigterm_to_all_processes_at_once_ends_the_batch_and_puts_the_job_back(p
     job_id = user.start()
     user.wait_for_progress(job_id)
     worker.signal(signal.SIGTERM)
-    user.wait_for(job_id, "queued", seconds=5)
+    user.wait_for(job_id, "queued", seconds=20)
     worker.signal(signal.SIGTERM)  # and once more, as dramatiq's parent does anyway
-    assert worker.process.wait(15) == 0
+    assert worker.process.wait(30) == 0
     job = user.job(job_id)
     assert user.events(job_id)[-1]["reason"] == "the worker is stopping"
     (row,) = sql("SELECT count(*) AS deleted FROM receipts WHERE is_deleted")
@@ -105,7 +105,7 @@ def test_after_kill_9_the_api_tells_the_truth_with_no_worker_and_a_restart_goes_
     job_id = user.start()
     before = user.wait_for_progress(job_id)
     worker.signal(signal.SIGKILL)
-    status = user.wait_for(job_id, "queued", seconds=5)
+    status = user.wait_for(job_id, "queued", seconds=20)
     assert status["processed"] >= before["processed"]
     start("worker", THROTTLE_MS=0)
     assert user.wait_for(job_id, "completed")["succeeded"] == 1000
