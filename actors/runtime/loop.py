@@ -182,7 +182,7 @@ class Loop:
         """One try to put the job back; else the sweep does, once this process is gone."""
         try:
             self.leave(QUEUED, "requeued", "the worker is stopping")
-        except Exception:
+        except Exception:  # whatever keeps us from saying goodbye, a process that is going cannot mend it
             log.warning("job.abandoned", job_id=self.claim.job_id, error=error)
 
     def _narrow_down(self, failed: Batch, error: str) -> None:

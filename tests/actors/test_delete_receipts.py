@@ -96,6 +96,7 @@ def test_a_checkpoint_is_a_hot_update(make, delete, sql) -> None:
     sql("SELECT pg_stat_force_next_flush()")
     (table,) = sql("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'background_jobs'")
     assert table["n_tup_upd"] >= 202
-    # The message sent, the claim and the end are not; nor a few while autovacuum's snapshot keeps old versions alive.
+    # The message sent, the claim and the end are not. Once 6 were not, for a reason not yet found (autovacuum's
+    # snapshot, perhaps); hence the room.
     # An index on any column that a checkpoint writes would make it all of them.
     assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 20

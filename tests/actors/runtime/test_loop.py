@@ -353,7 +353,7 @@ def test_a_worker_whose_claim_was_taken_away_writes_nothing(swallow, run, done, 
 
         try:
             yield from numbers(run, 1000, lose)
-        except Exception:
+        except Exception:  # what a careless kind may do: the fence must hold all the same
             if not swallow:
                 raise
 
