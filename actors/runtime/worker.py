@@ -4,7 +4,7 @@ import inspect
 import signal
 from contextlib import suppress
 from functools import partial
-from threading import Event
+from threading import Event, Lock
 from types import FrameType
 from typing import Any
 
@@ -96,7 +96,8 @@ class Process(dramatiq.Middleware):
         in_hand.set(None)
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        self.stopping.set()  # where another signal than SIGTERM, or one that came very early, ends the process
+        if not self.stopping.is_set():  # stopped by a program, not by a signal
+            self.stopping.set()
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         # What the purger leaves is in the outbox, what the feeder leaves is found by any other worker's sweep.
@@ -109,33 +110,37 @@ class Process(dramatiq.Middleware):
         log.info("worker.stop")
 
 
-def heed_sigterm_once() -> Event:
-    """Puts our handler of SIGTERM before Dramatiq's; returns the event that it sets.
+def heed_stop_once() -> Event:
+    """Puts our handler of SIGTERM and SIGHUP before Dramatiq's; returns the event that it sets.
 
     Jobs hear of it at once, not up to a second later. Repeats are ignored, also of one that came before us: the
     platform signals every process and Dramatiq's parent forwards it, and Dramatiq would answer the second one by
-    exiting in mid-batch.
+    exiting in mid-batch. A repeat may interrupt the handler itself at any line: an Event that is set within its own
+    set() waits for itself for ever, hence the lock in front, which is taken in one step and never given back.
     """
-    stopping = Event()
+    stopping, first = Event(), Lock()
     dramatiq_handler: Any = signal.getsignal(signal.SIGTERM)
 
     def still_running() -> bool:
         return bool(inspect.getclosurevars(dramatiq_handler).nonlocals["running"])
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if not first.acquire(blocking=False):
+            return
         stopping.set()
         if still_running():
             dramatiq_handler(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
-    if not still_running():
+    signal.signal(signal.SIGHUP, stop)
+    if not still_running() and first.acquire(blocking=False):
         stopping.set()
     return stopping
 
 
 def set_up() -> None:
     """What Dramatiq's command line calls in each worker process, to find its broker."""
-    stopping = heed_sigterm_once()
+    stopping = heed_stop_once()
     settings = load_settings()
     set_up_logging(settings.LOG_FORMAT)
     dramatiq.set_broker(Process(settings, stopping).broker())

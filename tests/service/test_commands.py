@@ -1,34 +1,56 @@
-"""The command line as a user runs it: what it prints, and how it refuses."""
+"""The command line: what it prints, and how it refuses."""
 
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from service.__main__ import main
 from sql.release import expected_version
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.fixture
-def command(environment, tmp_path):
-    """command("token", …): runs it in a process of its own; NAME=None in `changes` leaves a variable out."""
+@dataclass
+class Done:
+    returncode: object
+    stdout: str
+    stderr: str
 
-    def run(*arguments: object, **changes: str | None) -> "subprocess.CompletedProcess[str]":
+
+@pytest.fixture
+def command(environment, capsys):
+    """command("token", …): runs it with this environment only; NAME=None in `changes` leaves a variable out."""
+
+    def run(*arguments: object, **changes: str | None) -> Done:
         given = {**environment, "PATH": os.environ["PATH"], **changes}
-        return subprocess.run(
-            [sys.executable, "-m", "service", *map(str, arguments)],
-            cwd=ROOT,
-            env={name: value for name, value in given.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        given = {name: value for name, value in given.items() if value is not None}
+        with patch.dict(os.environ, given, clear=True), patch.object(sys, "argv", ["service", *map(str, arguments)]):
+            try:
+                code: object = main()
+            except SystemExit as end:
+                code = end.code
+        return Done(code, *capsys.readouterr())
 
     return run
+
+
+def test_it_runs_as_a_process_of_its_own(environment, sql) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "business", "Smith & Sons"],
+        cwd=ROOT,
+        env={**environment, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sql("SELECT id, name FROM businesses") == [{"id": int(done.stdout), "name": "Smith & Sons"}]
 
 
 def test_business_prints_the_new_id(command, sql) -> None:
@@ -72,7 +94,6 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(arguments, says, command) 
     assert done.returncode != 0
     assert done.stdout == ""
     assert says in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_import_loads_names_what_it_could_not_read_and_exits_with_1(command, make, tmp_path, sql) -> None:
@@ -101,7 +122,6 @@ def test_import_into_a_bucket_that_cannot_be_used_does_nothing(changes, says, co
     assert done.returncode == 1
     assert says in done.stderr
     assert "hunter2" not in done.stderr
-    assert "Traceback" not in done.stderr
     assert sql("SELECT FROM receipts") == []
 
 
@@ -110,7 +130,6 @@ def test_import_of_a_file_that_is_not_there_says_so(name, command, make, tmp_pat
     done = command("import", tmp_path / name, "--business", make.business())
     assert done.returncode == 1
     assert str(tmp_path) in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -127,7 +146,6 @@ def test_a_wrong_database_url_is_said_at_once(url, says, arguments, command) -> 
     assert done.returncode == 1
     assert says in done.stderr
     assert "hunter2" not in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_release_needs_nothing_but_the_database(command) -> None:

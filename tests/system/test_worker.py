@@ -72,7 +72,7 @@ def test_sigterm_to_all_processes_at_once_ends_the_batch_and_puts_the_job_back(p
     job_id = user.start()
     user.wait_for_progress(job_id)
     worker.signal(signal.SIGTERM)
-    user.wait_for(job_id, "queued", seconds=20)
+    user.wait_for(job_id, "queued", seconds=5)
     worker.signal(signal.SIGTERM)  # and once more, as dramatiq's parent does anyway
     assert worker.process.wait(30) == 0
     job = user.job(job_id)
