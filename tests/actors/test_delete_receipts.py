@@ -90,15 +90,13 @@ def test_one_receipt_of_a_thousand_that_cannot_be_deleted_is_named_and_the_rest_
 
 def test_a_checkpoint_is_a_hot_update(make, delete, sql) -> None:
     """Heartbeats and checkpoints touch no index: hundreds of batches do not bloat the table of jobs."""
-    # Whoever holds a snapshot keeps old versions of the row, and a full page costs one update that is not HOT: 4 under
-    # an ANALYZE of a large table, 8 under one that lasts all the time. Here none shall come between.
-    sql("ALTER TABLE receipts SET (autovacuum_enabled = false)")
     business_id = make.business()
     make.receipts(business_id, 10_000)
     delete(business_id)
     sql("SELECT pg_stat_force_next_flush()")
     (table,) = sql("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'background_jobs'")
     assert table["n_tup_upd"] >= 202
-    # The message sent, the claim and the end are not. An index on any column that a checkpoint writes would make it
-    # all of them.
-    assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 3
+    # The message sent, the claim and the end are not. A transaction that is open meanwhile, in any database of the
+    # server, keeps old versions of the row, and a page that is full of them costs one more: 8 in all when it is open
+    # all the time (other tests have such). An index on any column that a checkpoint writes would make it all of them.
+    assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 8
