@@ -21,7 +21,7 @@ SESSION_SETTINGS = {
 TRANSACTION_TIMEOUT = "60s"  # a setting of PostgreSQL 17 and newer
 
 CLIENT_SETTINGS = {
-    "connect_timeout": 5,
+    "connect_timeout": 3,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,

@@ -44,7 +44,9 @@ def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     template = sqlalchemy_url(servers["DATABASE_URL"]).database
     name = f"longhaul_test_{secrets.token_hex(4)}"
     admin = create_engine(
-        sqlalchemy_url(servers["DATABASE_URL"]).set(database="postgres"), isolation_level="AUTOCOMMIT"
+        sqlalchemy_url(servers["DATABASE_URL"]).set(database="postgres"),
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
     )
     url = sqlalchemy_url(servers["DATABASE_URL"]).set(drivername="postgresql", database=name)
     try:

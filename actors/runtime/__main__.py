@@ -14,6 +14,7 @@ from actors.runtime.log import set_up_logging
 from actors.runtime.storage import Bucket
 from actors.runtime.worker import set_up
 from sql.engine import make_engine
+from sql.pooling import sessions_are_shared
 from sql.release import expected_version, schema_version
 
 log = structlog.get_logger("longhaul.worker")
@@ -51,17 +52,23 @@ def check_bucket(settings: Settings) -> None:
 
 
 def check_database(settings: Settings) -> None:
-    """ConfigError when Postgres cannot be reached or has not been released to."""
+    """ConfigError when Postgres cannot be reached, has not been released to, or is behind a proxy that takes turns."""
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul check")
     try:
         with engine.connect() as connection:
             found, expected = schema_version(connection), expected_version()
+        shared = sessions_are_shared(engine)
     except DBAPIError as error:
         raise ConfigError(f"DATABASE_URL: Postgres cannot be used: {sentence(error)}") from None
     finally:
         engine.dispose()
     if found is None:
         raise ConfigError(f"DATABASE_URL: found a database without our tables, expected version {expected}: release")
+    if shared:
+        raise ConfigError(
+            "DATABASE_URL: found a proxy that pools by transaction, expected a direct connection (or one that pools by "
+            "session): the lock that says that a worker is alive cannot be held there"
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from actors.runtime.run import Batch, Cursor
 
 MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
-CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id)")
+CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id, :batch_size)")
 
 LET_GO = text("""
     SELECT leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id, 'the answer to the claim was lost')
@@ -73,9 +73,10 @@ class Claim:
         return cls(job["id"], *(job[name] for name in list(cls.__dataclass_fields__)[1:]))
 
     @classmethod
-    def take(cls, connection: Connection, job_id: int, worker_id: int) -> "Claim | None":
+    def take(cls, connection: Connection, job_id: int, worker_id: int, batch_size: int) -> "Claim | None":
         """None when the job is not queued: nothing to do for this message."""
-        job = connection.execute(CLAIM, {"job_id": job_id, "worker_id": worker_id}).mappings().one_or_none()
+        values = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
+        job = connection.execute(CLAIM, values).mappings().one_or_none()
         return None if job is None else cls.of(job)
 
     @staticmethod

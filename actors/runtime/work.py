@@ -19,7 +19,7 @@ CLAIM_SECONDS = 60
 
 def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
     """The body of every job's Dramatiq actor."""
-    claim = _claim(job_id, place)
+    claim = _claim(job_id, kind, place)
     if claim is None:
         log.info("job.skipped", job_id=job_id, kind=kind.name)
         return
@@ -38,7 +38,7 @@ def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
         loop.close()
 
 
-def _claim(job_id: int, place: Workplace) -> Claim | None:
+def _claim(job_id: int, kind: Kind, place: Workplace) -> Claim | None:
     """Claims the job. None: it is not queued, so the message has no more to say.
 
     While Postgres is away it tries again, for a minute; after that the sweep will send another message.
@@ -49,7 +49,7 @@ def _claim(job_id: int, place: Workplace) -> Claim | None:
             with place.engine.begin() as connection:
                 if failures:  # did the last try succeed, and only its answer get lost?
                     Claim.let_go(connection, job_id, place.worker_id())
-                return Claim.take(connection, job_id, place.worker_id())
+                return Claim.take(connection, job_id, place.worker_id(), kind.setting(place.settings, "BATCH_SIZE"))
         except Exception as error:
             if not is_transient(error) or place.stopping.is_set() or time.monotonic() > gives_up_at:
                 raise

@@ -1,19 +1,50 @@
-"""Our broker with an actor that does nothing, for Dramatiq's command line."""
+import os
+from collections.abc import Sequence
 
 import dramatiq
 
+from actors.runtime.broker import Broker, joined
 from actors.runtime.config import load_settings
+from actors.runtime.delivery import Settlements
 from actors.runtime.log import set_up_logging
 from actors.runtime.worker import Process
+from bench._contenders import DRAMATIQ
+from bench._effect import effect
+from sql.engine import make_engine
+from sql.release import release
 
-
-def nothing() -> None:
-    """What is measured is the queue."""
+TITLE = "Longhaul"
+SERVER = "postgres"
+NUMBER = 30_000
+COMMANDS = [["dramatiq", "bench._contenders.longhaul:set_up", *DRAMATIQ]]
 
 
 def set_up() -> None:
     settings = load_settings()
     set_up_logging("json")
     broker = Process(settings).broker()
-    dramatiq.actor(nothing, broker=broker, queue_name="low")
+    dramatiq.actor(effect, broker=broker, queue_name="low")
     dramatiq.set_broker(broker)
+
+
+def install() -> None:
+    release(make_engine(os.environ["DATABASE_URL"], application_name="bench"))
+
+
+def _sender() -> "tuple[Broker, dramatiq.Actor[[float], None]]":
+    engine = make_engine(os.environ["DATABASE_URL"], application_name="bench")
+    broker = Broker(engine, None, Settlements(engine), [])
+    return broker, dramatiq.actor(effect, broker=broker, queue_name="low")
+
+
+def send(times: Sequence[float]) -> None:
+    _, actor = _sender()
+    for at in times:
+        actor.send(at)
+
+
+def send_at_once(times: Sequence[float]) -> None:
+    broker, actor = _sender()
+    with broker.engine.begin() as connection, joined(connection):
+        for at in times:
+            actor.send(at)

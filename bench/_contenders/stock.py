@@ -1,17 +1,35 @@
-"""Stock dramatiq-pg with the same actor."""
-
 import os
+from collections.abc import Sequence
 
 import dramatiq
 from dramatiq_pg import PostgresBroker
 from psycopg2.extensions import parse_dsn
 
+from bench._contenders import DRAMATIQ
+from bench._effect import effect
 
-def nothing() -> None:
-    """What is measured is the queue."""
+TITLE = "stock dramatiq-pg"
+SERVER = "postgres"
+NUMBER = 3_000
+COMMANDS = [["dramatiq", "bench._contenders.stock:set_up", *DRAMATIQ]]
+
+send_at_once = None
+
+
+def install() -> None:
+    """Its table is the one of `release`."""
+
+
+def _actor() -> "dramatiq.Actor[[float], None]":
+    broker = PostgresBroker(url=parse_dsn(os.environ["DATABASE_URL"]), results=False)
+    return dramatiq.actor(effect, broker=broker, queue_name="low")
 
 
 def set_up() -> None:
-    broker = PostgresBroker(url=parse_dsn(os.environ["DATABASE_URL"]), results=False)
-    dramatiq.actor(nothing, broker=broker, queue_name="low")
-    dramatiq.set_broker(broker)
+    dramatiq.set_broker(_actor().broker)
+
+
+def send(times: Sequence[float]) -> None:
+    actor = _actor()
+    for at in times:
+        actor.send(at)

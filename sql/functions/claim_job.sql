@@ -1,6 +1,7 @@
 -- A worker takes a queued job: no row means that it is not queued (any more), and the message has no more to say.
--- The new `attempt` fences every later write of this claim.
-CREATE OR REPLACE FUNCTION claim_job(job_id bigint, worker integer) RETURNS SETOF background_jobs
+-- The new `attempt` fences every later write of this claim. `batch_size` is noted for whoever looks into its end.
+CREATE OR REPLACE FUNCTION claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL)
+RETURNS SETOF background_jobs
 LANGUAGE plpgsql AS $$
 DECLARE
     job background_jobs;
@@ -11,7 +12,8 @@ BEGIN
     WHERE j.id = claim_job.job_id AND j.status = 'queued'
     RETURNING * INTO job;
     IF FOUND THEN
-        PERFORM log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL);
+        PERFORM log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL, NULL,
+                              jsonb_strip_nulls(jsonb_build_object('batch_size', batch_size, 'cursor', job.cursor)));
         RETURN NEXT job;
     END IF;
 END $$;

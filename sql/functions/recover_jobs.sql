@@ -1,3 +1,8 @@
+CREATE OR REPLACE FUNCTION last_batch_size(job_id bigint) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT e.detail ->> 'batch_size' FROM job_events e
+    WHERE e.job_id = last_batch_size.job_id AND e.event = 'claimed' ORDER BY e.id DESC LIMIT 1
+$$;
+
 -- Running jobs whose worker is dead go back to the queue, from their cursor; returns them as they are afterwards.
 -- The dead are collected first and only their jobs are touched: a worker that boots meanwhile is not among them.
 -- The third loss in a row without a checkpoint between fails the job: it seems to kill its workers. A loss that a
@@ -30,7 +35,8 @@ BEGIN
         END IF;
         IF job.recoveries >= 3 THEN
             RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
-                'worker %s died, the third in a row at cursor %s', job.worker_id, coalesce(job.cursor::text, 'null')));
+                'worker %s died, the third in a row at cursor %s with batches of %s', job.worker_id,
+                coalesce(job.cursor::text, 'null'), coalesce(last_batch_size(job.id), 'unknown size')));
         ELSE
             RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
                                                      format('worker %s died', job.worker_id));

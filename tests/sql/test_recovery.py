@@ -74,14 +74,16 @@ def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count
     job_id = make.job(cursor={"last_id": 8})
 
     def lose() -> str:
-        sql("SELECT claim_job(:id, 9)", id=job_id)
+        sql("SELECT claim_job(:id, 9, 50)", id=job_id)
         sql("SELECT recover_jobs()")
         return job_row(job_id)["status"]
 
     assert [lose(), lose()] == ["queued", "queued"]
     sql("UPDATE background_jobs SET recoveries = 0")  # what a checkpoint does
     assert [lose(), lose(), lose()] == ["queued", "queued", "failed"]
-    assert job_row(job_id)["last_error"] == 'worker 9 died, the third in a row at cursor {"last_id": 8}'
+    assert job_row(job_id)["last_error"] == (
+        'worker 9 died, the third in a row at cursor {"last_id": 8} with batches of 50'
+    )
 
 
 def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_row) -> None:

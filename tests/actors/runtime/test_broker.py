@@ -1,6 +1,8 @@
 """The queue under an unmodified Dramatiq worker, in the test's own process."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -566,6 +568,20 @@ def test_a_stock_process_can_send_to_our_workers_with_and_without_delay(process,
     wait_until(lambda: states() == {"done": 2}, 10, "both to be done")
     assert seen == [1, 2]
     stock.pool.closeall()
+
+
+def test_the_counts_of_the_stock_command_line_are_ours(claimed, states, sql, environment) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low', (ARRAY['done', 'rejected', 'queued'])[1 + n % 3]::dramatiq.state, '{}'
+           FROM generate_series(1, 7) n""")
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/dramatiq-pg", "--dsn", environment["DATABASE_URL"], "stats"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    printed = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert {state: int(number) for state, number in printed.items() if number != "0"} == states(), done.stderr
 
 
 def test_eight_queues_and_eight_threads_need_no_more_than_eleven_connections(process, work, states, sql) -> None:

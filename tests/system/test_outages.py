@@ -1,0 +1,246 @@
+"""Postgres, the network or the bucket go away and come back: every job goes on by itself, and says so meanwhile."""
+
+import secrets
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Event
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from service import embedded
+from service.processes import wait_until
+from sql.engine import make_engine, sqlalchemy_url
+from sql.release import release
+from tests.system.faults import FORBIDDEN, SLOW_DOWN, Postgres, Proxy, own_postgres, proxy
+from tests.system.pooling import PoolingProxy
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres of this module's own, for others to break."""
+    folder = embedded.LOCAL / f"broken-{secrets.token_hex(4)}"
+    try:
+        with own_postgres(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
+    admin = create_engine(sqlalchemy_url(postgres.url), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE template"))
+    url = sqlalchemy_url(postgres.url).set(drivername="postgresql", database="template").render_as_string(False)
+    engine = make_engine(url, application_name="tests")
+    release(engine)
+    engine.dispose()
+    admin.dispose()
+    with embedded.s3(embedded.LOCAL / f"broken-{secrets.token_hex(4)}-s3") as storage:
+        yield {**storage, "DATABASE_URL": url}
+
+
+@dataclass
+class Between:
+    """What stands between the processes and their servers. The test itself talks to the servers directly."""
+
+    database: Proxy
+    bucket: Proxy
+    addresses: dict[str, str]
+
+
+@pytest.fixture
+def between(postgres, environment) -> Iterator[Between]:
+    name = sqlalchemy_url(environment["DATABASE_URL"]).database
+    host, port = environment["S3_ENDPOINT_URL"].removeprefix("http://").split(":")
+    with proxy(postgres.socket) as database, proxy((host, int(port))) as bucket:
+        addresses = {
+            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{database.port}/{name}",
+            "S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}",
+        }
+        yield Between(database, bucket, addresses)
+
+
+@pytest.fixture
+def start(start, between):
+    """Every process reaches its servers through the proxies, unless told otherwise."""
+    return lambda name, **changes: start(name, **{**between.addresses, **changes})
+
+
+@pytest.fixture
+def exact(sql):
+    """exact(user): as many receipts are deleted as the jobs of the business say, whatever happened."""
+
+    def check(user) -> None:
+        deleted = "SELECT count(*) AS n FROM receipts WHERE business_id = :b AND is_deleted"
+        counted = "SELECT sum(processed)::int AS n FROM background_jobs WHERE business_id = :b AND failed_count = 0"
+        assert sql(deleted, b=user.business_id) == sql(counted, b=user.business_id)
+
+    return check
+
+
+def recover(job_id: int, sql) -> str:
+    return sql("SELECT status FROM background_jobs WHERE id = :id", id=job_id)[0]["status"]
+
+
+@pytest.mark.parametrize(
+    "seconds", [4, pytest.param(30, marks=pytest.mark.scale), pytest.param(90, marks=pytest.mark.scale)]
+)
+def test_a_job_goes_on_by_itself_after_postgres_was_away(seconds, owner, start, between, exact) -> None:
+    user = owner(3000)
+    worker = start("worker", THROTTLE_MS=20)
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    between.database.refuse()
+    Event().wait(seconds)
+    between.database.heal()
+    job = user.wait_for(job_id, "completed", seconds=90)
+    assert (job["processed"], job["succeeded"], job["failed_count"]) == (3000, 3000, 0)
+    exact(user)
+    assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.scale), signal.SIGQUIT], ids=["restart", "crash"]
+)
+def test_a_postgres_that_restarts_three_times_costs_no_receipt_and_counts_as_no_loss(
+    how, owner, start, postgres, exact, sql
+) -> None:
+    user = owner(3000)
+    start("worker", THROTTLE_MS=20)
+    start("worker", THROTTLE_MS=20)
+    job_id = user.start()
+    for _ in range(3):
+        user.wait_for_progress(job_id, beyond=user.job(job_id)["processed"])
+        postgres.stop(how)
+        postgres.start()
+        wait_until(lambda: answers(sql), 10, "Postgres to answer")
+    job = user.wait_for(job_id, "completed", seconds=60)
+    assert (job["processed"], job["succeeded"], job["failed_count"]) == (3000, 3000, 0)
+    exact(user)
+
+
+def answers(sql) -> bool:
+    try:
+        return bool(sql("SELECT 1"))
+    except Exception:
+        return False
+
+
+def test_a_server_that_is_read_only_for_a_while_as_after_a_failover_is_waited_out(owner, start, exact, sql) -> None:
+    user = owner(2000)
+    start("worker", THROTTLE_MS=20)
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    sql(f"ALTER DATABASE {sql('SELECT current_database() AS name')[0]['name']} SET default_transaction_read_only = on")
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker'"
+    sql(cut)
+    wait_until(lambda: user.client.get(f"/api/jobs/{job_id}").status == 200, 20, "the status")
+    Event().wait(2)
+    with_rights = "BEGIN; SET TRANSACTION READ WRITE; "
+    sql(f"{with_rights} ALTER DATABASE {sql('SELECT current_database() AS name')[0]['name']} "
+        "SET default_transaction_read_only = off")  # fmt: skip
+    sql(cut)
+    job = user.wait_for(job_id, "completed")
+    assert (job["processed"], job["succeeded"]) == (2000, 2000)
+    exact(user)
+
+
+def test_a_cancel_during_an_outage_ends_in_cancelled_with_exact_counters(owner, start, between, exact, sql) -> None:
+    user = owner(3000)
+    start("worker", THROTTLE_MS=20)
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    between.database.refuse()
+    sql("SELECT cancel_job(:id, 'dana')", id=job_id)
+    wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'running' OR status = 'cancelled'"), 5, "it")
+    between.database.heal()
+    job = user.wait_for(job_id, "cancelled")
+    assert 0 < job["processed"] < 3000
+    exact(user)
+
+
+@pytest.mark.scale
+def test_a_black_hole_costs_the_worker_its_job_within_20_s_and_what_it_wrote_late_does_not_count(
+    owner, start, between, environment, exact, sql
+) -> None:
+    user = owner(3000)
+    worker = start("worker", THROTTLE_MS=50)
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    between.database.swallow()
+    start("worker", THROTTLE_MS=50, DATABASE_URL=environment["DATABASE_URL"])
+    taken = "SELECT FROM job_events WHERE event = 'recovered'"
+    wait_until(lambda: sql(taken), 22, "the takeover")
+    between.database.heal()
+    wait_until(lambda: recover(job_id, sql) == "completed", 60, "the end")
+    assert user.wait_for(job_id, "completed")["processed"] == 3000
+    exact(user)
+    assert worker.process.poll() is None
+    wait_until(lambda: len(worker.lines("worker.start")) > 1, 30, "a new identity")
+
+
+def break_bucket(how: str, bucket: Proxy) -> None:
+    match how:
+        case "away":
+            bucket.refuse()
+        case "refusing":
+            bucket.answer(FORBIDDEN)
+        case "throttling":
+            bucket.answer(SLOW_DOWN)
+        case "slow":
+            bucket.delay(30)
+        case "silent":
+            bucket.swallow()
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["away", *(pytest.param(how, marks=pytest.mark.scale) for how in ("refusing", "throttling", "slow", "silent"))],
+)
+def test_a_bucket_that_fails_does_not_hold_up_the_job_and_is_emptied_when_it_is_back(
+    how, owner, start, make, between, bucket, sql, tmp_path
+) -> None:
+    user = owner(200)
+    make.attachments(user.ids, tmp_path)
+    worker = start("worker", THROTTLE_MS=0)
+    wait_until(lambda: worker.lines("worker.start"), 20, "the worker")
+    break_bucket(how, between.bucket)
+    job_id = user.start()
+    job = user.wait_for(job_id, "completed", seconds=15)
+    assert job["succeeded"] == 200
+    wait_until(lambda: user.job(job_id)["stats"]["attachments_failed"] == 200, 100, "the bucket to be tried")
+    assert user.job(job_id)["stats"]["attachments_deleted"] == 0
+    between.bucket.heal()
+    sql("UPDATE attachments SET purge_after = now()")  # else it would be tried at longer and longer intervals
+    wait_until(lambda: user.job(job_id)["stats"]["attachments_deleted"] == 200, 100, "the objects to go")
+    assert bucket.keys() == []
+
+
+def test_a_postgres_that_is_down_at_start_is_said_within_seconds(start, between) -> None:
+    between.database.refuse()
+    worker = start("worker")
+    assert worker.process.wait(20) == 1
+    assert "DATABASE_URL: Postgres cannot be used" in worker.log.read_text()
+
+
+def test_a_postgres_that_does_not_answer_at_start_is_said_within_seconds(start, between) -> None:
+    between.database.swallow()
+    worker = start("worker")
+    assert worker.process.wait(20) == 1
+    assert "DATABASE_URL: Postgres cannot be used" in worker.log.read_text()
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_behind_a_proxy_that_pools_by_transaction_a_worker_refuses_to_start(size, start, postgres, environment) -> None:
+    pool = PoolingProxy(postgres.socket, size)
+    name = sqlalchemy_url(environment["DATABASE_URL"]).database
+    try:
+        worker = start("worker", DATABASE_URL=f"postgresql://postgres@127.0.0.1:{pool.port}/{name}")
+        assert worker.process.wait(30) == 1
+        assert "found a proxy that pools by transaction" in worker.log.read_text()
+    finally:
+        pool.close()
