@@ -21,10 +21,13 @@ dev: $(READY) ## Start everything and stay, with an address and a token to try
 	$(BIN)/python -m service dev
 
 test: $(READY) ## Run the tests (less than 5 minutes)
-	$(BIN)/python -m pytest -n 2 -m "not scale"
+	$(BIN)/python -m pytest -n 2 -m "not scale and not chaos"
 
 scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 20 minutes)
 	$(BIN)/python -m pytest -m scale --timeout=900
+
+chaos: $(READY) ## Many jobs under many faults: CHAOS_SECONDS=900 CHAOS_SEED=1 make chaos
+	$(BIN)/python -m pytest -m chaos
 
 lint: $(READY) ## Check style, types and the arrows between the packages
 	$(BIN)/ruff check .
@@ -42,4 +45,4 @@ lock: $(READY) ## Compile both requirements files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -o requirements-dev.txt
 
-.PHONY: help setup demo dev test scale lint bench psql lock
+.PHONY: help setup demo dev test scale chaos lint bench psql lock

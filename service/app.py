@@ -9,6 +9,7 @@ import falcon.media
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.errors import ConfigError
 from actors.runtime.log import set_up_logging
+from service.admin import ResetProgress
 from service.auth import Authentication
 from service.delete_jobs import DeleteAllReceipts, DeleteJob
 from service.errors import add_error_handlers
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     app.add_route("/api/receipts", ReceiptCollection(engine))
     app.add_route("/api/receipts/delete_all", DeleteAllReceipts(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
+    app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine))
     app.add_route("/api/jobs", JobCollection(jobs))
     for prefix in ("/api/jobs", "/api/receipts/jobs"):
         app.add_route(f"{prefix}/{{job_id}}", JobItem(jobs))

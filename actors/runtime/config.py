@@ -57,6 +57,7 @@ class Settings(DatabaseSettings):
     BATCH_SIZE: int = Field(default=50, ge=1, le=10_000)
     THROTTLE_MS: int = Field(default=200, ge=0, le=60_000)
     MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
+    GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
     MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)
     STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
     STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Event
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.claim import Claim
 from actors.runtime.config import Settings
@@ -19,6 +19,11 @@ from sql.states import COMPLETED, FAILED, PAUSED, QUEUED
 log = structlog.get_logger("longhaul.job")
 
 BEAT_SECONDS = 2  # while backing off
+ASK_SECONDS = 1  # whether others wait
+
+OTHERS_WAIT = text("""
+    SELECT EXISTS (SELECT FROM dramatiq.queue WHERE state = 'queued' AND queue_name = :queue AND eta IS NULL)
+""")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Loop:
         self.limit = self.batch_size = kind.setting(place.settings, "BATCH_SIZE")
         self.throttle = kind.setting(place.settings, "THROTTLE_MS") / 1000
         self.cap = kind.setting(place.settings, "MAX_RUNTIME_SECONDS")
+        self.gives_way_at = time.monotonic() + kind.setting(place.settings, "GIVE_WAY_SECONDS")
         self.max_failures = kind.setting(place.settings, "MAX_BATCH_FAILURES")
         self.ends_at = time.monotonic() + self.cap
         self.failures = 0  # transient ones, in a row
@@ -91,9 +97,20 @@ class Loop:
             self.leave(QUEUED, "requeued", "the worker is stopping")
         elif time.monotonic() >= self.ends_at and not self.failures:  # else ten in a row would never be reached
             self.leave(QUEUED, "requeued", f"runtime cap of {self.cap} s")
+        elif self.current and time.monotonic() >= self.gives_way_at and self._others_wait(self.current.connection):
+            self.leave(QUEUED, "requeued", "others wait")
         else:
             return False
         return True
+
+    def _others_wait(self, connection: Connection) -> bool:
+        """Does a message wait in this job's queue? Asked each second, once the job has run for a while.
+
+        Not before a batch was done: that is when `current` is there. Else jobs could give way to each other for ever.
+        """
+        self.gives_way_at = time.monotonic() + ASK_SECONDS
+        with connection.begin():
+            return bool(connection.execute(OTHERS_WAIT, {"queue": self.kind.queue}).scalar_one())
 
     def _next_batch(self) -> Batch | None:
         """One batch and its checkpoint in one transaction. None: nothing is left."""

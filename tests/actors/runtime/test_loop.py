@@ -169,6 +169,21 @@ def test_the_runtime_cap_puts_the_job_back_with_a_new_message(run, sql, done, ev
     assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=job["message_id"])[0]["state"] == "queued"
 
 
+@pytest.mark.parametrize(("waiting", "status", "processed"), [(False, "completed", 200), (True, "queued", 50)])
+def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
+    waiting, status, processed, run, make, sql, done, events, settings
+) -> None:
+    @kind
+    def slow(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 200, lambda ids: Event().wait(1.1) if ids[0] == 1 else None)
+
+    if waiting:
+        sql("SELECT send_job_message(:id)", id=make.job())
+    job = run(slow, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
+    assert (job["status"], job["processed"]) == (status, processed)
+    assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
+
+
 def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, events) -> None:
     stopping = Event()
     job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)

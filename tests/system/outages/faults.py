@@ -33,6 +33,7 @@ class Proxy:
         self._refusing = False
         self._answer: bytes | None = None
         self._delay = 0.0
+        self._healed = asyncio.Event()  # whoever is being delayed need not wait any longer
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._call(self._listen())
@@ -40,6 +41,7 @@ class Proxy:
     def heal(self) -> None:
         """As if nothing had been: what a black hole held back arrives now."""
         self._call(self._set(refusing=False, answer=None, delay=0.0, hole=False))
+        self._loop.call_soon_threadsafe(self._healed.set)
 
     def cut(self) -> None:
         """Ends all connections; new ones are let through."""
@@ -56,6 +58,7 @@ class Proxy:
 
     def delay(self, seconds: float) -> None:
         """Everything takes so much longer."""
+        self._loop.call_soon_threadsafe(self._healed.clear)
         self._call(self._set(delay=seconds))
 
     def answer(self, reply: tuple[bytes, bytes]) -> None:
@@ -118,7 +121,8 @@ class Proxy:
             data = await reader.read(65536)
             await self._open.wait()
             if self._delay:
-                await asyncio.sleep(self._delay)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._healed.wait(), self._delay)
             if not data:
                 raise ConnectionResetError
             writer.write(data)

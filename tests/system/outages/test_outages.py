@@ -1,73 +1,14 @@
 """Postgres, the network or the bucket go away and come back: every job goes on by itself, and says so meanwhile."""
 
-import secrets
-import shutil
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
 from threading import Event
 
 import pytest
-from sqlalchemy import create_engine, text
 
-from service import embedded
 from service.processes import wait_until
-from sql.engine import make_engine, sqlalchemy_url
-from sql.release import release
-from tests.system.faults import FORBIDDEN, SLOW_DOWN, Postgres, Proxy, own_postgres, proxy
-from tests.system.pooling import PoolingProxy
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A Postgres of this module's own, for others to break."""
-    folder = embedded.LOCAL / f"broken-{secrets.token_hex(4)}"
-    try:
-        with own_postgres(folder) as server:
-            yield server
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
-    admin = create_engine(sqlalchemy_url(postgres.url), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text("CREATE DATABASE template"))
-    url = sqlalchemy_url(postgres.url).set(drivername="postgresql", database="template").render_as_string(False)
-    engine = make_engine(url, application_name="tests")
-    release(engine)
-    engine.dispose()
-    admin.dispose()
-    with embedded.s3(embedded.LOCAL / f"broken-{secrets.token_hex(4)}-s3") as storage:
-        yield {**storage, "DATABASE_URL": url}
-
-
-@dataclass
-class Between:
-    """What stands between the processes and their servers. The test itself talks to the servers directly."""
-
-    database: Proxy
-    bucket: Proxy
-    addresses: dict[str, str]
-
-
-@pytest.fixture
-def between(postgres, environment) -> Iterator[Between]:
-    name = sqlalchemy_url(environment["DATABASE_URL"]).database
-    host, port = environment["S3_ENDPOINT_URL"].removeprefix("http://").split(":")
-    with proxy(postgres.socket) as database, proxy((host, int(port))) as bucket:
-        addresses = {
-            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{database.port}/{name}",
-            "S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}",
-        }
-        yield Between(database, bucket, addresses)
-
-
-@pytest.fixture
-def start(start, between):
-    """Every process reaches its servers through the proxies, unless told otherwise."""
-    return lambda name, **changes: start(name, **{**between.addresses, **changes})
+from sql.engine import sqlalchemy_url
+from tests.system.outages.faults import FORBIDDEN, SLOW_DOWN, Proxy
+from tests.system.outages.pooling import PoolingProxy
 
 
 @pytest.fixture

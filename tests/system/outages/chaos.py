@@ -1,0 +1,435 @@
+"""The site under fire: its processes, its customers, the faults, and the book-keeping of how long each job stood."""
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.storage import Bucket
+from service.client import Client
+from service.embedded import free_port
+from tests.system.outages import invariants
+from tests.system.outages.faults import FORBIDDEN, SLOW_DOWN, Postgres, Proxy, proxy
+
+WORKERS = 3
+BUSINESSES = 8
+TICK_SECONDS = 0.2
+CHECK_SECONDS = 1.0
+AT_ONCE = 3  # faults
+SETTLE_SECONDS = 180  # after the last fault is mended, all jobs end within this
+
+Undo = Iterator[float]  # breaks something, yields for how many seconds, and then mends it or goes on
+FAULTS: dict[str, Callable[["Chaos"], Undo]] = {}
+
+
+def fault(function: Callable[["Chaos"], Undo]) -> Callable[["Chaos"], Undo]:
+    FAULTS[function.__name__] = function
+    return function
+
+
+@dataclass
+class Process:
+    """A line of the Procfile that is started again when it ends, behind a network of its own."""
+
+    name: str
+    start: Callable[[], Any]
+    database: Proxy
+    dyno: Any = None
+    restarts: int = 0
+
+    def keep_alive(self) -> None:
+        if self.dyno is None or self.dyno.process.poll() is not None:
+            self.restarts += self.dyno is not None
+            self.dyno = self.start()
+
+
+@dataclass
+class Standing:
+    """A job, what it looked like last, and since when."""
+
+    looks: tuple[Any, ...] = ()
+    since: float = 0.0
+    met: Counter[str] = field(default_factory=Counter)  # the faults since then
+
+
+class Chaos:
+    def __init__(
+        self,
+        seed: int,
+        postgres: Postgres,
+        environment: dict[str, str],
+        start: Callable[..., Any],
+        make: Any,
+        sql: Callable[..., list[dict[str, Any]]],
+        bucket: Bucket,
+        bucket_network: Proxy,
+        folder: Path,
+    ) -> None:
+        self.chance = random.Random(seed)
+        self.seed = seed
+        self.postgres = postgres
+        self.url = environment["DATABASE_URL"]
+        self.sql = sql
+        self.make = make
+        self.bucket = bucket
+        self.bucket_network = bucket_network
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+        self.active: list[tuple[float, str, Undo]] = []
+        self.standing: dict[int, Standing] = {}
+        self.longest: tuple[float, int, Counter[str]] = (0.0, 0, Counter())
+        self.checks = 0
+        self._defer = ExitStack()
+        self.port = free_port()
+        through = {"S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket_network.port}"}
+        self.workers = [
+            self._process("worker", start, THROTTLE_MS=80, WORKER_THREADS=4, **through) for _ in range(WORKERS)
+        ]
+        self.web = self._process("web", start, PORT=self.port, DELETE_RATE_LIMIT_SECONDS=0, **through)
+        self.businesses = [make.business(f"Busy {n}") for n in range(BUSINESSES)]
+        self.clients = {b: Client(f"http://127.0.0.1:{self.port}", make.token(b)) for b in self.businesses}
+        self.bystander = make.business("Bystander")
+        make.attachments(make.receipts(self.bystander, 30)[:10], folder)
+
+    def _process(self, name: str, start: Callable[..., Any], **changes: object) -> Process:
+        network = self._defer.enter_context(proxy(self.postgres.socket))
+        database = self.url.rpartition("/")[2].partition("?")[0]
+        url = f"postgresql://postgres@127.0.0.1:{network.port}/{database}"
+        return Process(name, lambda: start(name, DATABASE_URL=url, **changes), network)
+
+    def __enter__(self) -> "Chaos":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._mend_all()
+        self._defer.close()
+
+    def run(self, seconds: float) -> str:
+        """Faults for so long, then peace until every job has ended; returns what happened. AssertionError if broken."""
+        began = time.monotonic()
+        next_fault, next_check = began + 3, began
+        while (now := time.monotonic()) < began + seconds:
+            self._mend_due(now)
+            if now >= next_fault and len(self.active) < AT_ONCE:
+                self._break_something(now)
+                next_fault = now + self.chance.uniform(0.5, 3.0)
+            self._round(starting=True)
+            if now >= next_check:
+                self._check()
+                next_check = now + CHECK_SECONDS
+            time.sleep(TICK_SECONDS)
+        self._mend_all()
+        self._settle()
+        return self._report(time.monotonic() - began)
+
+    # --- the people and the platform
+
+    def _round(self, *, starting: bool) -> None:
+        for process in (*self.workers, self.web):
+            process.keep_alive()
+        with suppress(DBAPIError, psycopg2.Error):
+            for business_id in self.businesses:
+                self._customer(business_id, starting=starting)
+            self._watch()
+
+    def _customer(self, business_id: int, *, starting: bool) -> None:
+        """Starts a deletion when none is active, resumes what was paused or has failed."""
+        rows = self.sql(
+            "SELECT id, status FROM background_jobs WHERE business_id = :b ORDER BY id DESC LIMIT 1", b=business_id
+        )
+        status = rows[0]["status"] if rows else "completed"
+        if status in ("completed", "cancelled") and starting:
+            ids = self.make.receipts(business_id, self.chance.randrange(100, 2000))
+            self.make.attachments(ids[: self.chance.randrange(0, 8)], self.folder)
+            self._post(business_id, "/api/receipts/delete_all", {"confirm": "DELETE"})
+        elif status in ("paused", "failed") and (not starting or self.chance.random() < 0.2):
+            self._post(business_id, f"/api/jobs/{rows[0]['id']}/resume")
+
+    def _post(self, business_id: int, path: str, body: dict[str, Any] | None = None) -> None:
+        with suppress(OSError):  # the web process may be down, or its database away: the customer tries again
+            answer = self.clients[business_id].post(path, body)
+            assert answer.status in (200, 202, 409, 503), answer
+
+    def _watch(self) -> None:
+        """How long has each job been standing that should go on by itself?"""
+        now = time.monotonic()
+        rows = self.sql("""SELECT id, status, processed, status IN ('queued', 'running') AS active
+                           FROM background_jobs WHERE id >= :first""", first=min(self.standing, default=0))  # fmt: skip
+        for row in rows:
+            looks = (row["status"], row["processed"])
+            known = self.standing.setdefault(row["id"], Standing(looks, now))
+            if known.looks != looks or not row["active"]:
+                if now - known.since > self.longest[0]:
+                    self.longest = (now - known.since, row["id"], known.met)
+                self.standing[row["id"]] = Standing(looks, now)
+            if row["status"] in ("completed", "cancelled"):
+                del self.standing[row["id"]]
+
+    def _check(self) -> None:
+        try:
+            broken = invariants.broken(self.url, self.bystander)
+        except psycopg2.Error:
+            return  # Postgres is away
+        self.checks += 1
+        assert not broken, f"seed {self.seed}, after {dict(self.counts)}: {broken}"
+
+    def _settle(self) -> None:
+        """No faults any more: everything ends by itself, what was paused or has failed after one resume."""
+        ends_at = time.monotonic() + SETTLE_SECONDS
+        while True:
+            self._round(starting=False)
+            left = self.sql("""SELECT id, status, last_error FROM background_jobs
+                               WHERE status NOT IN ('completed', 'cancelled')""")  # fmt: skip
+            pending = self.sql("SELECT id, purge_error FROM attachments WHERE purge_requested_at < purge_after + "
+                               "interval '1 day' AND purged_at IS NULL")  # fmt: skip
+            if not left and not pending:
+                break
+            assert time.monotonic() < ends_at, f"seed {self.seed}: {left} {pending[:3]} {dict(self.counts)}"
+            self.sql(
+                "UPDATE attachments SET purge_after = now() WHERE purge_after > now() + interval '5 seconds' "
+                "AND purged_at IS NULL AND purge_error IS NOT NULL"
+            )  # its backoff may have reached minutes
+            time.sleep(TICK_SECONDS)
+        self._check()
+        kept = self.sql("SELECT object_key FROM attachments WHERE purge_requested_at IS NULL")
+        assert sorted(self.bucket.keys()) == sorted(row["object_key"] for row in kept)
+
+    # --- the faults
+
+    def _break_something(self, now: float) -> None:
+        running = {name for _, name, _ in self.active}
+        name = self.chance.choice([name for name in sorted(FAULTS) if name not in running])
+        undo = FAULTS[name](self)
+        with suppress(DBAPIError, psycopg2.Error):  # it wanted to break something that was away already
+            seconds = next(undo)
+            self.active.append((now + seconds, name, undo))
+            self.counts[name] += 1
+            for job in self.standing.values():
+                job.met[name] += 1
+
+    def _mend_due(self, now: float) -> None:
+        for entry in [entry for entry in self.active if entry[0] <= now]:
+            self.active.remove(entry)
+            with suppress(StopIteration, DBAPIError, psycopg2.Error):
+                self.active.append((now + next(entry[2]), *entry[1:]))
+
+    def _mend_all(self) -> None:
+        while self.active:
+            self._mend_due(float("inf"))
+
+    def worker(self) -> Process:
+        return self.chance.choice(self.workers)
+
+    def any_job(self, *statuses: str) -> int | None:
+        rows = self.sql("SELECT id FROM background_jobs WHERE status = ANY(:s) ORDER BY id", s=list(statuses))
+        return self.chance.choice(rows)["id"] if rows else None
+
+    def _report(self, seconds: float) -> str:
+        jobs = self.sql(
+            "SELECT count(*) AS n, sum(processed) AS receipts, sum(attempt) AS claims FROM background_jobs"
+        )[0]
+        events = self.sql("SELECT event, count(*) AS n FROM job_events GROUP BY event ORDER BY n DESC")
+        longest, job_id, met = self.longest
+        return "\n".join([
+            f"\nseed {self.seed}, {seconds:.0f} s: {sum(self.counts.values())} faults of {len(self.counts)} kinds,"
+            f" {self.checks} checks, none broken",
+            *(f"  {number:4} {name}" for name, number in self.counts.most_common()),
+            f"{jobs['n']} jobs, all ended; {jobs['receipts']} receipts in {jobs['claims']} claims",
+            "events: " + ", ".join(f"{row['n']} {row['event']}" for row in events),
+            f"the longest that an active job stood: {longest:.1f} s (job {job_id}), during {dict(met) or 'no fault'}",
+        ])  # fmt: skip
+
+
+@fault
+def a_worker_is_killed(site: Chaos) -> Undo:
+    site.worker().dyno.signal(signal.SIGKILL)
+    yield 0.0
+
+
+@fault
+def a_worker_is_told_to_stop_several_times(site: Chaos) -> Undo:
+    dyno = site.worker().dyno
+    for _ in range(3):
+        dyno.signal(signal.SIGTERM)
+    yield 0.0
+
+
+@fault
+def all_workers_are_replaced_one_after_another(site: Chaos) -> Undo:
+    for process in site.workers:
+        process.dyno.signal(signal.SIGTERM)
+        yield 2.0
+
+
+@fault
+def a_worker_stands_still(site: Chaos) -> Undo:
+    dyno = site.worker().dyno
+    dyno.signal(signal.SIGSTOP)
+    yield site.chance.choice([2.0, 5.0, 20.0])
+    dyno.signal(signal.SIGCONT)
+
+
+@fault
+def all_sessions_of_workers_are_ended(site: Chaos) -> Undo:
+    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker'")
+    yield 0.0
+
+
+@fault
+def one_session_of_a_worker_is_ended(site: Chaos) -> Undo:
+    site.sql("""SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
+                WHERE application_name = 'longhaul worker' ORDER BY random() LIMIT 1) one""")
+    yield 0.0
+
+
+@fault
+def the_network_of_a_worker_swallows_everything(site: Chaos) -> Undo:
+    network = site.worker().database
+    network.swallow()
+    yield site.chance.choice([3.0, 8.0, 20.0])
+    network.heal()
+
+
+@fault
+def the_network_of_a_worker_is_slow(site: Chaos) -> Undo:
+    network = site.worker().database
+    network.delay(0.2)
+    yield 5.0
+    network.heal()
+
+
+@fault
+def the_network_of_a_worker_is_cut(site: Chaos) -> Undo:
+    network = site.worker().database
+    network.refuse()
+    yield site.chance.uniform(1, 6)
+    network.heal()
+
+
+@fault
+def postgres_is_restarted(site: Chaos) -> Undo:
+    site.postgres.stop(signal.SIGINT)
+    site.postgres.start()
+    yield 0.0
+
+
+@fault
+def postgres_crashes(site: Chaos) -> Undo:
+    site.postgres.stop(signal.SIGQUIT)
+    site.postgres.start()
+    yield 0.0
+
+
+@fault
+def postgres_is_away_for_everybody(site: Chaos) -> Undo:
+    for process in (*site.workers, site.web):
+        process.database.refuse()
+    yield site.chance.choice([2.0, 6.0, 15.0])
+    for process in (*site.workers, site.web):
+        process.database.heal()
+
+
+@fault
+def the_bucket_is_away(site: Chaos) -> Undo:
+    site.bucket_network.refuse()
+    yield 4.0
+    site.bucket_network.heal()
+
+
+@fault
+def the_bucket_refuses_us(site: Chaos) -> Undo:
+    site.bucket_network.answer(FORBIDDEN)
+    yield 4.0
+    site.bucket_network.heal()
+
+
+@fault
+def the_bucket_asks_to_slow_down(site: Chaos) -> Undo:
+    site.bucket_network.answer(SLOW_DOWN)
+    yield 4.0
+    site.bucket_network.heal()
+
+
+@fault
+def the_bucket_is_slow(site: Chaos) -> Undo:
+    site.bucket_network.delay(3.0)
+    yield 6.0
+    site.bucket_network.heal()
+
+
+@fault
+def the_bucket_says_nothing(site: Chaos) -> Undo:
+    site.bucket_network.swallow()
+    yield 15.0
+    site.bucket_network.heal()
+
+
+@fault
+def the_web_process_is_killed(site: Chaos) -> Undo:
+    site.web.dyno.signal(signal.SIGKILL)
+    yield 0.0
+
+
+@fault
+def a_job_is_locked_by_somebody(site: Chaos) -> Undo:
+    connection = psycopg2.connect(site.url)
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '2s'")
+        cursor.execute("SELECT FROM background_jobs WHERE id = %s FOR UPDATE", (site.any_job("queued", "running"),))
+    yield site.chance.choice([3.0, 12.0])
+    connection.close()
+
+
+@fault
+def the_receipts_are_locked_by_somebody(site: Chaos) -> Undo:
+    connection = psycopg2.connect(site.url)
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '2s'")
+        cursor.execute("LOCK TABLE receipts IN SHARE MODE")
+    yield 4.0
+    connection.close()
+
+
+@fault
+def somebody_holds_a_snapshot(site: Chaos) -> Undo:
+    connection = psycopg2.connect(site.url)
+    connection.set_session(isolation_level="REPEATABLE READ")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM receipts")
+    yield 10.0
+    connection.close()
+
+
+@fault
+def the_waiting_messages_are_deleted(site: Chaos) -> Undo:
+    site.sql("DELETE FROM dramatiq.queue WHERE state = 'queued'")
+    yield 0.0
+
+
+@fault
+def a_job_is_paused(site: Chaos) -> Undo:
+    with suppress(DBAPIError):
+        site.sql("SELECT pause_job(:id, 'chaos')", id=site.any_job("queued", "running"))
+    yield 0.0
+
+
+@fault
+def a_job_is_cancelled(site: Chaos) -> Undo:
+    with suppress(DBAPIError):
+        site.sql("SELECT cancel_job(:id, 'chaos')", id=site.any_job("queued", "running", "paused"))
+    yield 0.0
+
+
+@fault
+def an_operator_resets_a_job(site: Chaos) -> Undo:
+    with suppress(DBAPIError):
+        site.sql("SELECT reset_job(:id, 'chaos')", id=site.any_job("running"))
+    yield 0.0

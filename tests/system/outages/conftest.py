@@ -1,0 +1,69 @@
+"""A Postgres of this folder's own, for others to break, and what stands between the processes and their servers."""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from service import embedded
+from sql.engine import make_engine, sqlalchemy_url
+from sql.release import release
+from tests.system.outages.faults import Postgres, Proxy, own_postgres, proxy
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    folder = embedded.LOCAL / f"broken-{secrets.token_hex(4)}"
+    try:
+        with own_postgres(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
+    admin = create_engine(sqlalchemy_url(postgres.url), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE template"))
+    url = sqlalchemy_url(postgres.url).set(drivername="postgresql", database="template").render_as_string(False)
+    engine = make_engine(url, application_name="tests")
+    release(engine)
+    engine.dispose()
+    admin.dispose()
+    with embedded.s3(embedded.LOCAL / f"broken-{secrets.token_hex(4)}-s3") as storage:
+        yield {**storage, "DATABASE_URL": url}
+
+
+def through(front: Proxy, url: str) -> str:
+    """The URL of this database through that proxy."""
+    return f"postgresql://postgres@127.0.0.1:{front.port}/{sqlalchemy_url(url).database}"
+
+
+@dataclass
+class Between:
+    """The test itself talks to the servers directly."""
+
+    database: Proxy
+    bucket: Proxy
+    addresses: dict[str, str]
+
+
+@pytest.fixture
+def between(postgres, environment) -> Iterator[Between]:
+    host, port = environment["S3_ENDPOINT_URL"].removeprefix("http://").split(":")
+    with proxy(postgres.socket) as database, proxy((host, int(port))) as bucket:
+        addresses = {
+            "DATABASE_URL": through(database, environment["DATABASE_URL"]),
+            "S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket.port}",
+        }
+        yield Between(database, bucket, addresses)
+
+
+@pytest.fixture
+def start(start, between):
+    """Every process reaches its servers through the proxies, unless told otherwise."""
+    return lambda name, **changes: start(name, **{**between.addresses, **changes})

@@ -1,0 +1,57 @@
+"""What holds at every moment, whatever has just happened. Each question returns the rows that break it."""
+
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+
+QUESTIONS = {
+    "as many receipts are deleted as the jobs of the business have counted": """
+        SELECT b.id, deleted.n, counted.n FROM businesses b
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS n FROM receipts r WHERE r.business_id = b.id AND r.is_deleted) deleted
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(j.succeeded), 0) AS n FROM background_jobs j WHERE j.business_id = b.id) counted
+        WHERE deleted.n <> counted.n""",
+    "no receipt above the bound of every job of its business is deleted": """
+        SELECT r.business_id, max(r.id) FROM receipts r WHERE r.is_deleted GROUP BY r.business_id
+        HAVING max(r.id) > coalesce((SELECT max((j.params ->> 'max_id')::bigint) FROM background_jobs j
+                                     WHERE j.business_id = r.business_id), 0)""",
+    "a business without a job keeps everything": """
+        SELECT r.id FROM receipts r LEFT JOIN attachments a ON a.receipt_id = r.id
+        WHERE r.business_id = %(bystander)s AND (r.is_deleted OR a.purge_requested_at IS NOT NULL)""",
+    "an attachment is to be purged exactly when its receipt is deleted": """
+        SELECT a.id FROM attachments a JOIN receipts r ON r.id = a.receipt_id
+        WHERE r.is_deleted <> (a.purge_requested_at IS NOT NULL)""",
+    "a job counts no more than there was": """
+        SELECT id, processed, total FROM background_jobs WHERE processed > total OR failed_count > 0""",
+    "each event goes on from the one before": """
+        SELECT * FROM (SELECT e.job_id, e.event, e.from_status,
+                              lag(e.to_status) OVER (PARTITION BY e.job_id ORDER BY e.id) AS before
+                       FROM job_events e) chain
+        WHERE from_status IS DISTINCT FROM before""",
+    "the last event of a job is its status": """
+        SELECT j.id, j.status, last.to_status FROM background_jobs j CROSS JOIN LATERAL (
+            SELECT e.to_status FROM job_events e WHERE e.job_id = j.id ORDER BY e.id DESC LIMIT 1) last
+        WHERE j.status <> last.to_status""",
+    "each claim is an event": """
+        SELECT j.id, j.attempt, claims.n FROM background_jobs j CROSS JOIN LATERAL (
+            SELECT count(*) AS n FROM job_events e WHERE e.job_id = j.id AND e.event = 'claimed') claims
+        WHERE j.attempt <> claims.n""",
+    "a business has at most one active job": """
+        SELECT business_id FROM background_jobs WHERE status IN ('queued', 'running', 'paused')
+        GROUP BY business_id, job_type HAVING count(*) > 1""",
+}
+
+
+def broken(url: str, bystander: int) -> dict[str, list[Any]]:
+    """What does not hold, and the first rows that show it; all asked of one snapshot."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            found = {}
+            for name, question in QUESTIONS.items():
+                cursor.execute(question, {"bystander": bystander})
+                if rows := cursor.fetchmany(3):
+                    found[name] = rows
+            return found
