@@ -35,8 +35,12 @@ lint: $(READY) ## Check style, types and the arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## Measure (see bench/README.md)
-	$(BIN)/python -m bench
+bench: $(READY) .venv/.bench ## Measure (see bench/README.md): make bench PARTS="drain send"
+	$(BIN)/python -m bench $(PARTS)
+
+.venv/.bench: bench/requirements.txt $(READY)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.txt
+	@touch $@
 
 psql: $(READY) ## Open psql on the database of make dev, or on DATABASE_URL
 	@$(BIN)/python -m service psql
@@ -44,5 +48,6 @@ psql: $(READY) ## Open psql on the database of make dev, or on DATABASE_URL
 lock: $(READY) ## Compile both requirements files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --group bench -c requirements-dev.txt -o bench/requirements.txt
 
 .PHONY: help setup demo dev test scale chaos lint bench psql lock

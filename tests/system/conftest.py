@@ -1,13 +1,21 @@
-"""A business and its owner, against real processes."""
+"""A business and its owner, and workers whose messages can be counted, as real processes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from service.client import Client
-from service.processes import wait_until
+from service.processes import stop_process, wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+THREADS = 4
 
 START = "/api/receipts/delete_all"
 CONFIRMED = {"confirm": "DELETE"}
@@ -60,3 +68,64 @@ def owner(web: Callable[..., Client], make: Any) -> Callable[[int], Owner]:
         return Owner(business_id, web(make.token(business_id)), make.receipts(business_id, receipts))
 
     return new
+
+
+FILL = """
+    INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
+    SELECT id, 'low', 'queued', now(), jsonb_build_object('queue_name', 'low', 'actor_name', 'insert',
+        'args', jsonb_build_array(n), 'kwargs', '{}'::jsonb, 'options', '{}'::jsonb, 'message_id', id,
+        'message_timestamp', 0)
+    FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, :number) n) ids
+"""
+
+
+@dataclass
+class Inserting:
+    """Worker processes whose actor inserts a row for each message (inserting.py)."""
+
+    environment: dict[str, str]
+    sql: Callable[..., list[dict[str, Any]]]
+    log: Path
+    number: int = 0
+    processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+
+    def send(self, number: int) -> None:
+        self.number = number
+        self.sql("CREATE TABLE effects (n int, pid int)")
+        self.sql(FILL, number=number)
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dramatiq", "tests.system.inserting:set_up", "-p", "1", "-t", str(THREADS)],
+                cwd=ROOT,
+                env={**self.environment, "PATH": os.environ["PATH"], "WORKER_THREADS": str(THREADS)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def effects(self) -> dict[str, int]:
+        return self.sql("SELECT count(*) AS rows, count(DISTINCT n) AS messages FROM effects")[0]
+
+    def all_done(self) -> bool:
+        """Asked of a server that may be away."""
+        try:
+            (row,) = self.sql("SELECT count(*) AS n FROM dramatiq.queue WHERE state = 'done'")
+        except DBAPIError:
+            return False
+        return bool(row["n"] == self.number)
+
+    def wait_for_progress(self) -> None:
+        before = self.effects()["messages"]
+        wait_until(lambda: self.all_done() or self.effects()["messages"] > before, 30, "work to go on")
+
+
+@pytest.fixture
+def inserting(environment, sql, tmp_path) -> Iterator[Inserting]:
+    site = Inserting(environment, sql, tmp_path / "inserting.log")
+    yield site
+    for process in site.processes:
+        stop_process(process, 0)

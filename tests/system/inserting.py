@@ -15,7 +15,7 @@ _thread = local()
 
 def insert(n: int) -> None:
     """In a transaction of its own: it can be done twice, and then there are two rows."""
-    if not hasattr(_thread, "connection"):
+    if not hasattr(_thread, "connection") or _thread.connection.closed:
         _thread.connection = psycopg2.connect(os.environ["DATABASE_URL"])
         _thread.connection.autocommit = True
     with _thread.connection.cursor() as cursor:

@@ -1,98 +1,98 @@
 """Messages through kills and cut connections: none is lost, and only what was in hand is done twice."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from threading import Event
 
 import pytest
 
-from service.processes import signal_group, stop_process, wait_until
-
-ROOT = Path(__file__).parent.parent.parent
-THREADS = 4
-
-FILL = """
-    INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
-    SELECT id, 'low', 'queued', now(), jsonb_build_object('queue_name', 'low', 'actor_name', 'insert',
-        'args', jsonb_build_array(n), 'kwargs', '{}'::jsonb, 'options', '{}'::jsonb, 'message_id', id,
-        'message_timestamp', 0)
-    FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, :number) n) ids
-"""
-
-
-@pytest.fixture
-def worker(environment, tmp_path):
-    """worker(): one worker process whose actor inserts; ended with the test."""
-    running = []
-
-    def start() -> "subprocess.Popen[bytes]":
-        with (tmp_path / "inserting.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dramatiq", "tests.system.inserting:set_up", "-p", "1", "-t", str(THREADS)],
-                cwd=ROOT,
-                env={**environment, "PATH": os.environ["PATH"], "WORKER_THREADS": str(THREADS)},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        stop_process(process, 0)
-
-
-@pytest.fixture
-def effects(sql):
-    sql("CREATE TABLE effects (n int, pid int)")
-    return lambda: sql("SELECT count(*) AS rows, count(DISTINCT n) AS messages FROM effects")[0]
-
-
-def all_done(sql, number: int) -> bool:
-    return sql("SELECT count(*) AS n FROM dramatiq.queue WHERE state = 'done'")[0]["n"] == number
+from service.processes import signal_group, wait_until
+from tests.system.conftest import Inserting
 
 
 @pytest.mark.parametrize(
     ("number", "kills"), [(3000, 3), pytest.param(20_000, 15, marks=pytest.mark.scale)], ids=["short", "long"]
 )
 def test_kill_9_each_second_loses_no_message_and_repeats_only_what_was_in_hand(
-    number, kills, worker, effects, sql
+    number, kills, inserting: Inserting
 ) -> None:
     chance = random.Random(3)
-    sql(FILL, number=number)
-    workers = [worker() for _ in range(3)]
+    inserting.send(number)
+    workers = [inserting.start() for _ in range(3)]
     for _ in range(kills):
-        before = effects()["messages"]
-        wait_until(lambda before=before: effects()["messages"] > before, 30, "work to go on")
+        inserting.wait_for_progress()
         Event().wait(chance.uniform(0, 0.5))
         victim = chance.randrange(3)
         signal_group(workers[victim], signal.SIGKILL)
         workers[victim].wait(5)
-        workers[victim] = worker()
-        if all_done(sql, number):
+        workers[victim] = inserting.start()
+        if inserting.all_done():
             break
-    wait_until(lambda: all_done(sql, number), 110, "all to be done")
-    counted = effects()
+    wait_until(inserting.all_done, 110, "all to be done")
+    counted = inserting.effects()
     assert counted["messages"] == number
     # A message was begun, and its end not yet written: in a thread's hands, or among the ends of the last moment.
     assert counted["rows"] - number <= kills * 64
 
 
-def test_connections_cut_by_the_server_each_second_lose_no_message(worker, effects, sql) -> None:
-    sql(FILL, number=3000)
-    workers = [worker() for _ in range(2)]
+def test_connections_cut_by_the_server_each_second_lose_no_message(inserting: Inserting, sql) -> None:
+    inserting.send(3000)
+    workers = [inserting.start() for _ in range(2)]
     for _ in range(4):
-        before = effects()["messages"]
-        if all_done(sql, 3000):
+        if inserting.all_done():
             break
-        wait_until(lambda before=before: effects()["messages"] > before or all_done(sql, 3000), 30, "work to go on")
+        inserting.wait_for_progress()
         sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker' "
             "AND datname = current_database()")  # fmt: skip
-    wait_until(lambda: all_done(sql, 3000), 60, "all to be done")
-    assert effects()["messages"] == 3000
+    wait_until(inserting.all_done, 60, "all to be done")
+    assert inserting.effects()["messages"] == 3000
     assert all(process.poll() is None for process in workers)
+
+
+@pytest.mark.scale
+def test_what_a_worker_that_stood_still_ends_late_changes_nothing(inserting: Inserting, sql) -> None:
+    """SIGSTOP, its session ended by the sweep, takeover, SIGCONT: its ends come with the old identity."""
+    inserting.send(20_000)
+    frozen = inserting.start()
+    inserting.wait_for_progress()
+    signal_group(frozen, signal.SIGSTOP)
+    held = sql("SELECT message_id, worker_id, delivery FROM dramatiq.queue WHERE state = 'consumed'")
+    assert held
+    inserting.start()
+    taken = "SELECT FROM dramatiq.queue WHERE message_id = :id AND delivery > :delivery AND state = 'done'"
+    first = {"id": held[0]["message_id"], "delivery": held[0]["delivery"]}
+    wait_until(lambda: sql(taken, **first), 40, "another to have done what it held")
+    signal_group(frozen, signal.SIGCONT)
+    wait_until(inserting.all_done, 60, "all to be done")
+    assert inserting.effects()["messages"] == 20_000
+    for message in held:
+        (now,) = sql("SELECT delivery, worker_id FROM dramatiq.queue WHERE message_id = :id", id=message["message_id"])
+        assert now["delivery"] > message["delivery"] or now["worker_id"] == message["worker_id"]
+    wait_until(lambda: "feeder.lost" in inserting.log.read_text(), 20, "the frozen one to notice")
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("old_snapshot", [False, True])
+def test_a_hundred_thousand_messages_among_a_million_finished_ones_are_drained(
+    old_snapshot, inserting: Inserting, engine, sql
+) -> None:
+    """Where stock dramatiq-pg stops for good: it takes a lock of the server's for each waiting message."""
+    sql("""SET LOCAL statement_timeout = 0;
+           INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
+           SELECT gen_random_uuid(), 'low', 'done', now(), '{}' FROM generate_series(1, 1000000)""")
+    inserting.send(100_000)
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as somebody:
+        if old_snapshot:
+            somebody.exec_driver_sql("SET idle_in_transaction_session_timeout = 0; SET transaction_timeout = 0")
+            somebody.exec_driver_sql("SELECT 1 FROM dramatiq.queue LIMIT 1")
+        workers = [inserting.start() for _ in range(2)]
+        most_locks = [0]
+
+        def drained() -> bool:
+            (row,) = sql("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'")
+            most_locks.append(row["n"])
+            return inserting.effects()["messages"] == 100_000
+
+        wait_until(drained, 300, "all to be done")
+    assert max(most_locks) <= len(workers) + 2
+    assert inserting.effects() == {"rows": 100_000, "messages": 100_000}

@@ -71,6 +71,19 @@ def answers(sql) -> bool:
         return False
 
 
+def test_messages_outlive_a_postgres_that_restarts_three_times(inserting, postgres) -> None:
+    inserting.send(6000)
+    workers = [inserting.start() for _ in range(2)]
+    for _ in range(3):
+        inserting.wait_for_progress()
+        postgres.stop()
+        postgres.start()
+        wait_until(lambda: answers(inserting.sql), 10, "Postgres to answer")
+    wait_until(inserting.all_done, 60, "all to be done")
+    assert inserting.effects()["messages"] == 6000
+    assert all(process.poll() is None for process in workers)
+
+
 def test_a_server_that_is_read_only_for_a_while_as_after_a_failover_is_waited_out(owner, start, exact, sql) -> None:
     user = owner(2000)
     start("worker", THROTTLE_MS=20)
@@ -185,3 +198,31 @@ def test_behind_a_proxy_that_pools_by_transaction_a_worker_refuses_to_start(size
         assert "found a proxy that pools by transaction" in worker.log.read_text()
     finally:
         pool.close()
+
+
+def test_after_all_workers_and_postgres_were_killed_at_once_the_status_is_true_and_the_user_can_go_on(
+    owner, start, web, make, postgres, environment, exact, sql
+) -> None:
+    """The predecessor's users stared at "0 out of 412" for ever here."""
+    user = owner(412)
+    dynos = [start("worker"), start("worker")]
+    job_id = user.start()
+    before = user.wait_for_progress(job_id)
+    for dyno in dynos:
+        dyno.signal(signal.SIGKILL)
+    postgres.stop(signal.SIGQUIT)
+    postgres.start()
+    wait_until(lambda: answers(sql), 10, "Postgres to answer")
+
+    status = user.client.get("/api/receipts/delete-job/status")
+    assert (status.status, status.body["has_active_job"]) == (200, True)
+    assert (status.body["job"]["status"], status.body["job"]["is_stale"]) == ("queued", False)
+    assert status.body["job"]["processed"] >= before["processed"]
+    exact(user)
+    cancelled = user.client.post(f"/api/jobs/{job_id}/cancel")
+    assert cancelled.body["status"] == "cancelled"
+    again = user.start()
+    assert user.job(again)["total"] == 412 - status.body["job"]["processed"]
+    start("worker")
+    user.wait_for(again, "completed")
+    assert sql("SELECT count(*) AS n FROM receipts WHERE NOT is_deleted") == [{"n": 0}]
