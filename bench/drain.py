@@ -14,7 +14,7 @@ RUNS = 3
 def run() -> str:
     with arena() as place:
         rates: dict[str, list[float]] = {contender.TITLE: [] for contender in place.contenders}
-        for _ in range(RUNS):
+        for _ in range(RUNS):  # in turns: what else the machine does meets all
             for contender in place.contenders:
                 rates[contender.TITLE].append(drain(place, contender))
                 print(f"  {contender.TITLE}: {rates[contender.TITLE][-1]:,.0f}", flush=True)

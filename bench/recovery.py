@@ -25,7 +25,7 @@ from sql.release import release
 TRIES = 50
 WORKERS = 4
 STOCK_TRIES = 8
-STOCK_PATIENCE_SECONDS = 60
+STOCK_PATIENCE_SECONDS = 30
 
 JOB = text("""
     SELECT j.id, j.attempt, j.processed, j.status, w.pid
@@ -155,8 +155,10 @@ def take_over(whose: str, tries: int, *, load: bool) -> tuple[list[float], int]:
             start()
         if load:
             done = Event()
+            filler = Thread(target=keep_full, args=(engine, done))
+            filler.start()
+            defer.callback(filler.join)
             defer.callback(done.set)
-            Thread(target=keep_full, args=(engine, done), daemon=True).start()
         times = [one(number, engine, folder, processes, start) for number in range(tries)]
     return [seconds for seconds in times if seconds is not None], times.count(None)
 
@@ -197,7 +199,7 @@ def keep_full(engine: Engine, done: Event) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
         while not done.is_set():
-            waiting = "SELECT count(*) FROM (SELECT FROM dramatiq.queue WHERE state = 'queued' LIMIT 5000) some"
+            waiting = "SELECT count(*) FROM (SELECT FROM dramatiq.queue WHERE state = 'queued' LIMIT 5000) few"
             if connection.execute(text(waiting)).scalar_one() < 5000:
                 connection.execute(FILL, {"state": "queued", "number": 10_000})
             done.wait(0.1)

@@ -53,13 +53,16 @@ def joined(connection: Connection) -> Iterator[None]:
         _joined.reset(token)
 
 
+LOOK_UP_SECONDS = 0.2  # how often a thread that waits looks whether it shall stop; Dramatiq's 1 s adds up at shutdown
+
+
 class Consumer(dramatiq.Consumer):
     """One queue's end of the feeder."""
 
     def __init__(self, inbox: "SimpleQueue[Delivery | None]", broker: "Broker", timeout: int) -> None:
         self._inbox = inbox
         self._broker = broker
-        self._timeout = timeout / 1000
+        self._timeout = min(timeout / 1000, LOOK_UP_SECONDS)
 
     def __next__(self) -> Delivery | None:
         try:

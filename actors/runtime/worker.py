@@ -13,7 +13,7 @@ import structlog
 from dramatiq.middleware import SkipMessage
 from sqlalchemy import Connection
 
-from actors.runtime.broker import Broker, in_hand
+from actors.runtime.broker import LOOK_UP_SECONDS, Broker, in_hand
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.delivery import Delivery, Settlements
 from actors.runtime.every import Every
@@ -77,7 +77,9 @@ class Process(dramatiq.Middleware):
             broker.add_kind(kind, cap, partial(work_on, kind=kind, place=place))
         return broker
 
-    def after_worker_boot(self, broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+    def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        for waiting in worker.workers:
+            waiting.timeout = LOOK_UP_SECONDS
         self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
         for thread in (self.feeder, self.settler, self.purger, self.cleaner):
             thread.start()

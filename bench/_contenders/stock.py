@@ -6,7 +6,10 @@ from dramatiq_pg import PostgresBroker
 from psycopg2.extensions import parse_dsn
 
 from bench._contenders import DRAMATIQ
+from bench._contenders.longhaul import install
 from bench._effect import effect
+
+__all__ = ["COMMANDS", "NUMBER", "SERVER", "TITLE", "install", "send", "send_at_once", "set_up"]
 
 TITLE = "stock dramatiq-pg"
 SERVER = "postgres"
@@ -14,10 +17,6 @@ NUMBER = 3_000
 COMMANDS = [["dramatiq", "bench._contenders.stock:set_up", *DRAMATIQ]]
 
 send_at_once = None
-
-
-def install() -> None:
-    """Its table is the one of `release`."""
 
 
 def _actor() -> "dramatiq.Actor[[float], None]":
