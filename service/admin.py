@@ -29,7 +29,7 @@ class ResetProgress:
 
     @api.validate(query=Nothing, resp=answers(Reset, 404))
     def on_post(self, request: falcon.Request, response: falcon.Response, business_id: str) -> None:
-        """Takes all running jobs of a business from their workers and fails them; each can be resumed"""
+        """Takes all running jobs of a business from their workers; they fail, or become what was asked of them"""
         number = parse_id(business_id, "business id")
         request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
         caller: Caller = request.context.caller

@@ -58,6 +58,7 @@ def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_over
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=5,
+        hide_parameters=True,  # an error's text may be logged; what was bound may be a token's hash
         pool_pre_ping=True,  # a connection that died in the pool is replaced, not handed out
         connect_args={**CLIENT_SETTINGS, "application_name": application_name},
     )

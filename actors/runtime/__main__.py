@@ -39,6 +39,7 @@ def main() -> int:
         "--skip-logging",
         *("--queues", *settings.WORKER_QUEUES),
     ]
+    sys.argv[:] = [sys.executable, "-m", "actors.runtime"]  # what Dramatiq becomes after SIGHUP
     code: int = cli.main(cli.make_argument_parser().parse_args(arguments))
     return code
 

@@ -17,6 +17,8 @@ MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
 CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id, :batch_size)")
 
+LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
+
 LET_GO = text("""
     SELECT leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id, 'the answer to the claim was lost')
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
@@ -24,12 +26,13 @@ LET_GO = text("""
 
 HELD = "WHERE id = :job_id AND attempt = :attempt AND status = 'running'"
 
-READ = text(f"SELECT * FROM background_jobs {HELD}")  # noqa: S608 - HELD is the constant above
+READ = text(f"SELECT * FROM background_jobs {HELD} FOR UPDATE")  # noqa: S608 - HELD is the constant above
 
 CHECKPOINT = text(f"""
     UPDATE background_jobs
     SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
-        failed_count = failed_count + :failed, recoveries = 0, last_error = coalesce(:error, last_error),
+        failed_count = failed_count + :failed, recoveries = 0,
+        last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     {HELD}
     RETURNING requested, processed, total
@@ -42,7 +45,7 @@ BEAT = text(f"""
     RETURNING requested
 """)  # noqa: S608
 
-SET_TOTAL = text(f"UPDATE background_jobs SET total = :total {HELD} RETURNING total")  # noqa: S608
+SET_TOTAL = text(f"UPDATE background_jobs SET total = succeeded + :total {HELD} RETURNING total")  # noqa: S608
 
 ROW_FAILED = text("""
     SELECT log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, :error, NULL,
@@ -83,12 +86,17 @@ class Claim:
     def let_go(connection: Connection, job_id: int, worker_id: int) -> None:
         """Puts the job back if it is this worker's: after a claim of which nobody knows whether it took place.
 
-        Should another thread of this worker have it, that one is fenced off and the job goes on from its cursor.
+        Waits for that claim first: its commit may still be on its way. Should another thread of this worker have the
+        job, that one is fenced off and the job goes on from its cursor.
         """
+        connection.execute(LOCK, {"job_id": job_id})
         connection.execute(LET_GO, {"job_id": job_id, "worker_id": worker_id})
 
     def read_again(self, connection: Connection) -> "Claim":
-        """The claim as the database has it: after a failure nobody knows whether the last commit took place."""
+        """The claim as the database has it: after a failure nobody knows whether the last commit took place.
+
+        Waits for a commit that is still on its way; so nothing else belongs into this transaction.
+        """
         return self.of(self._held(connection, READ))
 
     def checkpoint(self, connection: Connection, batch: Batch, error: str | None = None) -> None:
@@ -115,6 +123,7 @@ class Claim:
         self.requested = self._held(connection, BEAT, error=error)["requested"]
 
     def set_total(self, connection: Connection, total: int) -> None:
+        """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
         self.total = self._held(connection, SET_TOTAL, total=total)["total"]
 
     def leave(self, connection: Connection, target: str, event: str, why: str | None) -> str:

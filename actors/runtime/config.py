@@ -55,7 +55,7 @@ class Settings(DatabaseSettings):
     WORKER_THREADS: int = Field(default=8, ge=1, le=64)
     WORKER_QUEUES: Annotated[tuple[str, ...], BeforeValidator(_queue_names)] = QUEUES
     BATCH_SIZE: int = Field(default=50, ge=1, le=10_000)
-    THROTTLE_MS: int = Field(default=200, ge=0, le=60_000)
+    THROTTLE_MS: int = Field(default=200, ge=0, le=5_000)  # with a batch of 30 s less than any stale limit
     MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
     GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
     MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)

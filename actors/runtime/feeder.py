@@ -62,6 +62,7 @@ class Feeder(Thread):
         self._inboxes: dict[str, SimpleQueue[Delivery | None]] = {}
         self._afters: dict[str, int] = defaultdict(int)  # look above what was claimed last: cheap under an old snapshot
         self._order = count()
+        self._unreadable: list[tuple[int, str, int]] = []  # (worker, message, delivery), to be rejected
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ended = False
 
@@ -124,6 +125,7 @@ class Feeder(Thread):
             self._afters.clear()  # perhaps older ones have come back: look from the start
             if self._tick(session):
                 self._next_tick = 0.0  # there is more of that
+            self._reject_unreadable(session)
         if self._stopping.is_set() or not self._claim(session):
             self._wait(session)
 
@@ -147,6 +149,7 @@ class Feeder(Thread):
         with self._autocommit(session) as cursor:
             cursor.execute(CLAIM, (worker_id, names, [limits[name] for name in names], afters, most))
             rows = cursor.fetchall()
+        self._presence.heard()
         found: dict[str, int] = defaultdict(int)
         turns = []  # oldest first within a queue, turn by turn between them
         for seq, number, queue, message, message_id in sorted(rows):
@@ -161,13 +164,20 @@ class Feeder(Thread):
                 assert isinstance(decoded.actor_name, str)
             except (DecodeError, AssertionError):
                 log.error("message.unreadable", message_id=message_id, queue=queue)
-                with self._autocommit(session) as cursor:
-                    cursor.execute(REJECT, (worker_id, message_id, number))
+                self._unreadable.append((worker_id, message_id, number))
                 continue
             decoded = decoded.copy(queue_name=queue, message_id=message_id)  # the row is the truth
             self.room.take(queue)
             self._inboxes[queue].put(Delivery(decoded, next(self._order), number, worker_id))
+        self._reject_unreadable(session)
         return len(rows) >= most
+
+    def _reject_unreadable(self, session: Connection) -> None:
+        """After the others were handed out: should it fail, they are not lost. It is tried again in the next round."""
+        while self._unreadable:
+            with self._autocommit(session) as cursor:
+                cursor.execute(REJECT, self._unreadable[0])
+            self._unreadable.pop(0)
 
     @contextmanager
     def _autocommit(self, session: Connection) -> Iterator[Any]:

@@ -4,8 +4,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 import actors
@@ -46,6 +47,13 @@ def job_kind(
     own = {name.upper(): value for name, value in defaults.items()}
     if unknown := own.keys() - Settings.model_fields.keys():
         raise KindError(f"found the setting {min(unknown).lower()!r}, expected one of Settings")
+
+    for name, value in own.items():
+        field = Settings.model_fields[name]
+        try:
+            TypeAdapter[Any](Annotated[field.annotation, *field.metadata]).validate_python(value)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise KindError(f"{name.lower()}: {value!r} is not usable: {error.errors()[0]['msg']}") from None
 
     def declare(work: Work) -> Kind:
         return Kind(work.__name__, queue, work, count, verb, own)

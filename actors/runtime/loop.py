@@ -22,7 +22,7 @@ BEAT_SECONDS = 2  # while backing off
 ASK_SECONDS = 1  # whether others wait
 
 OTHERS_WAIT = text("""
-    SELECT EXISTS (SELECT FROM dramatiq.queue WHERE state = 'queued' AND queue_name = :queue AND eta IS NULL)
+    SELECT EXISTS (SELECT FROM background_jobs WHERE status = 'queued' AND queue = :queue AND id <> :job_id)
 """)
 
 
@@ -104,13 +104,15 @@ class Loop:
         return True
 
     def _others_wait(self, connection: Connection) -> bool:
-        """Does a message wait in this job's queue? Asked each second, once the job has run for a while.
+        """Does another job wait in this job's queue? Asked each second, once the job has run for a while.
 
         Not before a batch was done: that is when `current` is there. Else jobs could give way to each other for ever.
         """
         self.gives_way_at = time.monotonic() + ASK_SECONDS
         with connection.begin():
-            return bool(connection.execute(OTHERS_WAIT, {"queue": self.kind.queue}).scalar_one())
+            return bool(
+                connection.execute(OTHERS_WAIT, {"queue": self.kind.queue, "job_id": self.claim.job_id}).scalar_one()
+            )
 
     def _next_batch(self) -> Batch | None:
         """One batch and its checkpoint in one transaction. None: nothing is left."""
@@ -128,7 +130,8 @@ class Loop:
             self.connection = self.place.engine.connect()
             with self.connection.begin():
                 self.claim = self.claim.read_again(self.connection)
-                if self.claim.total is None and self.kind.count:
+            if self.claim.total is None and self.kind.count:
+                with self.connection.begin():
                     self._count(self.connection, self.kind.count)
             claim = self.claim
             self.current = Run(claim.job_id, claim.business_id, claim.params, claim.cursor, self.connection, self.limit)

@@ -7,7 +7,7 @@ from threading import Event
 
 import structlog
 from psycopg2.extensions import quote_ident
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from actors.runtime.config import Settings
 from sql.locks import worker_lock
@@ -15,6 +15,7 @@ from sql.locks import worker_lock
 log = structlog.get_logger("longhaul.worker")
 
 SILENCE_SECONDS = 12
+CLAIM_SECONDS = 10
 
 REGISTER = text("""
     INSERT INTO workers (hostname, pid, queues, release) VALUES (:hostname, :pid, :queues, :release) RETURNING id
@@ -49,6 +50,14 @@ class Presence:
         self._seen_at = time.monotonic()
         return fresh
 
+    def heard(self) -> None:
+        """The server has answered on our session, so to the others we are alive: a slow server costs no identity.
+
+        Not after a silence: then we have stood still, and they may think us dead already.
+        """
+        if self.is_fresh():
+            self._seen_at = time.monotonic()
+
     def is_fresh(self) -> bool:
         """Others declare us dead after 15 s of silence (functions/live_workers.sql); we stop believing before that."""
         return time.monotonic() - self._seen_at < SILENCE_SECONDS
@@ -74,12 +83,16 @@ class Presence:
                 worker_id: int = connection.execute(REGISTER, values).scalar_one()
                 # Held by the session, so past the commit; taken before it, so nobody sees us registered but dead.
                 connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), worker_lock(worker_id))
+                connection.exec_driver_sql(
+                    f"SET statement_timeout = '{CLAIM_SECONDS}s'"
+                )  # others must not think us silent
                 for queue in self.queues:
                     channel = quote_ident(f"dramatiq.{queue}.enqueue", connection.connection.driver_connection)
                     connection.exec_driver_sql(f"LISTEN {channel}")
         except BaseException:
             connection.close()
             raise
+        event.listen(connection, "after_cursor_execute", lambda *_: self.heard())
         self.current = worker_id
         self._seen_at = time.monotonic()
         self._registered.set()

@@ -1,12 +1,15 @@
 """The sweep: what dead workers held goes back to the queue. Each worker runs it about every second."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.config import Settings
+from actors.runtime.failures import is_transient, sentence
 from actors.runtime.kinds import Kind
 from sql.locks import SWEEP
 from sql.states import FAILED
@@ -40,11 +43,13 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
         connection.execute(text("SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'"))
         if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), SWEEP).scalar():
             return None
-        messages: int = connection.execute(RECOVER_MESSAGES).scalar_one()
-        released: int = connection.execute(RELEASE_DUE).scalar_one()
         swept = settle(connection, kinds, settings)
-        swept.messages, swept.released = messages, released
-        swept.woken = list(connection.scalars(WAKE))
+        with _alone(connection, "messages"):
+            swept.messages = connection.execute(RECOVER_MESSAGES).scalar_one()
+        with _alone(connection, "due"):
+            swept.released = connection.execute(RELEASE_DUE).scalar_one()
+        with _alone(connection, "wake"):
+            swept.woken = list(connection.scalars(WAKE))
     for event, ids in (
         ("sweep.recovered", swept.recovered),
         ("sweep.stale", swept.stale),
@@ -55,6 +60,18 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
     if swept.messages:
         log.warning("sweep.messages", number=swept.messages)
     return swept
+
+
+@contextmanager
+def _alone(connection: Connection, step: str) -> Iterator[None]:
+    """A step that may fail by itself: a lock on the queue must not keep the jobs from being recovered."""
+    try:
+        with connection.begin_nested():
+            yield
+    except DBAPIError as error:
+        if error.connection_invalidated or not is_transient(error):
+            raise
+        log.warning("sweep.delayed", step=step, error=sentence(error))
 
 
 def settle(connection: Connection, kinds: Iterable[Kind], settings: Settings, business_id: int | None = None) -> Swept:

@@ -1,6 +1,5 @@
 """What one message asks for: claim its job, run it, and leave it in a state that says what to expect of it."""
 
-import time
 from contextlib import suppress
 
 import structlog
@@ -13,8 +12,6 @@ from actors.runtime.loop import Loop, Workplace
 from sql.states import FAILED
 
 log = structlog.get_logger("longhaul.job")
-
-CLAIM_SECONDS = 60
 
 
 def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
@@ -41,9 +38,9 @@ def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
 def _claim(job_id: int, kind: Kind, place: Workplace) -> Claim | None:
     """Claims the job. None: it is not queued, so the message has no more to say.
 
-    While Postgres is away it tries again, for a minute; after that the sweep will send another message.
+    While Postgres is away it tries again, for nobody else would notice a claim that took place after all.
     """
-    failures, gives_up_at = 0, time.monotonic() + CLAIM_SECONDS
+    failures = 0
     while True:
         try:
             with place.engine.begin() as connection:
@@ -51,7 +48,7 @@ def _claim(job_id: int, kind: Kind, place: Workplace) -> Claim | None:
                     Claim.let_go(connection, job_id, place.worker_id())
                 return Claim.take(connection, job_id, place.worker_id(), kind.setting(place.settings, "BATCH_SIZE"))
         except Exception as error:
-            if not is_transient(error) or place.stopping.is_set() or time.monotonic() > gives_up_at:
+            if not is_transient(error) or place.stopping.is_set():
                 raise
             failures += 1
             seconds = backoff_seconds(failures)

@@ -85,9 +85,11 @@ class Process(dramatiq.Middleware):
             thread.start()
 
     def before_process_message(self, _broker: dramatiq.Broker, message: Delivery) -> None:
-        """Skips what was claimed by an identity that is lost, and gives back what a stopping worker need not begin."""
-        message.void = message.worker_id != self.presence.current or not self.presence.is_fresh()
-        message.returned = self.stopping.is_set()
+        """Skips what was claimed by an identity that is lost. Gives back what a stopping worker need not begin, and
+        what one that stood still may have lost: if it did, that changes nothing.
+        """
+        message.void = message.worker_id != self.presence.current
+        message.returned = self.stopping.is_set() or not self.presence.is_fresh()
         if message.void or message.returned:
             raise SkipMessage
         in_hand.set(message)

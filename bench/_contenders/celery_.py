@@ -15,9 +15,15 @@ COMMANDS = [
 
 send_at_once = None
 
-app = Celery(broker=os.environ.get("REDIS_URL", ""))
-app.conf.task_ignore_result = True
-task = app.task(name="effect")(effect)
+
+def _app() -> Celery:
+    app = Celery(broker=os.environ.get("REDIS_URL", ""))
+    app.conf.task_ignore_result = True
+    app.task(name="effect")(effect)
+    return app
+
+
+app = _app()  # for its command line
 
 
 def install() -> None:
@@ -25,5 +31,6 @@ def install() -> None:
 
 
 def send(times: Sequence[float]) -> None:
+    task = _app().tasks["effect"]
     for at in times:
         task.delay(at)

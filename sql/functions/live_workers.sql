@@ -2,10 +2,14 @@
 -- (it runs a statement each second). A killed process loses the lock at once; one that hangs, is stopped or
 -- lost its network keeps the lock but falls silent.
 -- 1819242087 ('long') marks our advisory locks. A session that we may not look into counts as talking.
-CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE sql STABLE AS $$
-    SELECT lock.objid::bigint::integer
+-- Postgres reads pg_stat_activity once per transaction; we want it as it is now, not as it was at a sweep's beginning,
+-- or a worker that has come since would be taken for dead, and all of them after a sweep that took 15 s.
+CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    RETURN QUERY SELECT lock.objid::bigint::integer
     FROM pg_locks lock JOIN pg_stat_activity session USING (pid)
     WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 2 AND lock.classid = 1819242087
       AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND coalesce(session.state_change > clock_timestamp() - interval '15 seconds', true)
-$$;
+      AND coalesce(session.state_change > clock_timestamp() - interval '15 seconds', true);
+END $$;

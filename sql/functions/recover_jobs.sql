@@ -6,7 +6,7 @@ $$;
 -- Running jobs whose worker is dead go back to the queue, from their cursor; returns them as they are afterwards.
 -- The dead are collected first and only their jobs are touched: a worker that boots meanwhile is not among them.
 -- The third loss in a row without a checkpoint between fails the job: it seems to kill its workers. A loss that a
--- restart of Postgres caused does not count.
+-- restart of Postgres caused does not count (that of a crash of one session under the same postmaster does).
 CREATE OR REPLACE FUNCTION recover_jobs(only_business bigint DEFAULT NULL) RETURNS SETOF background_jobs
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -17,6 +17,17 @@ def test_a_live_worker_is_one_whose_session_holds_its_lock(engine, sql, worker_i
     assert sql("SELECT live_workers() AS id") == [{"id": worker_id}]
 
 
+def test_a_worker_that_comes_during_a_transaction_is_alive_in_it(engine, sql) -> None:
+    """Postgres looks at its sessions once per transaction, unless told to look again."""
+    alive = text("SELECT * FROM live_workers()")
+    with engine.connect() as sweeper, sweeper.begin():
+        assert sweeper.execute(alive).all() == []
+        with engine.connect() as worker:
+            worker.execute(text("SELECT pg_advisory_lock(1819242087, 7)"))
+            assert sweeper.execute(alive).scalars().all() == [7]
+            worker.invalidate()
+
+
 def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
     with engine.connect() as session:
         session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))

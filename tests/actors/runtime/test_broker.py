@@ -391,6 +391,58 @@ def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, 
     assert seen == [1]
 
 
+def test_a_message_that_cannot_be_rejected_at_once_holds_up_no_other_and_is_rejected_later(
+    process, work, states, sql
+) -> None:
+    broker, seen = process().broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           VALUES (gen_random_uuid(), 'low', 'queued', '{}')""")
+    noting.send()
+    sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RAISE lock_not_available; END $$;
+           CREATE TRIGGER locked BEFORE UPDATE ON dramatiq.queue FOR EACH ROW
+               WHEN (NEW.state = 'rejected') EXECUTE FUNCTION refuse()""")
+    work(broker)
+    wait_until(lambda: states() == {"done": 1, "consumed": 1}, 10, "the good one to be done")
+    sql("DROP TRIGGER locked ON dramatiq.queue")
+    wait_until(lambda: states() == {"done": 1, "rejected": 1}, 10, "the other to be rejected")
+    assert seen == [1]
+
+
+def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
+    process, work, states, monkeypatch
+) -> None:
+    """All of a round takes longer than the silence after which others would think it dead, but no statement does."""
+    monkeypatch.setattr("actors.runtime.presence.SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr("actors.runtime.feeder.TICK_SECONDS", 0.2)
+    one = process()
+
+    def slow_tick(session) -> bool:
+        for _ in range(4):
+            session.execute(text("SELECT pg_sleep(0.25)"))
+        session.rollback()
+        return False
+
+    monkeypatch.setattr(one.feeder, "_tick", slow_tick)
+    broker = one.broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    work(broker)
+    wait_until(lambda: one.presence.current, 10, "an identity")
+    identity = one.presence.current
+    for _ in range(3):
+        noting.send()
+        wait_until(lambda: set(states()) == {"done"}, 10, "it to be done")
+    assert one.presence.current == identity
+
+
 def test_a_message_of_a_megabyte_passes(process, work, states) -> None:
     broker, seen = process().broker(), []
 
@@ -544,10 +596,7 @@ def test_when_the_session_is_cut_nothing_is_lost_and_what_nobody_began_is_not_be
         wait_until(lambda: one.presence.current, 10, "an identity")
         cut = len(runs)
         wait_until(lambda cut=cut: len(runs) > cut + 20, 10, "some work")
-        sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id",
-            id=one.presence.current,
-        )
+        sql("SELECT end_sessions(ARRAY[:id])", id=one.presence.current)
     wait_until(lambda: states() == {"done": 300}, 20, "all to be done")
     assert set(runs) == set(range(300))
     assert sum(runs.values()) - 300 <= 3 * 2  # at most what was in the threads' hands at each cut
@@ -598,5 +647,6 @@ def test_eight_queues_and_eight_threads_need_no_more_than_eleven_connections(pro
     work(broker)
     wait_until(lambda: states() == {"done": 80}, 20, "all to be done")
     assert max(most) <= 8 + 3
-    (locks,) = sql("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'")
+    (locks,) = sql("SELECT count(*) AS n FROM pg_locks JOIN pg_database d ON d.oid = database "
+                   "WHERE locktype = 'advisory' AND datname = current_database()")  # fmt: skip
     assert locks["n"] <= 2

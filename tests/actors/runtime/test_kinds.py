@@ -21,6 +21,11 @@ def brand_new(run: Run) -> Iterator[Batch]:
 """
 
 
+def test_a_setting_of_a_kind_obeys_the_same_limits_as_the_environment() -> None:
+    with pytest.raises(KindError, match="throttle_ms: 60000 is not usable: Input should be less than"):
+        job_kind(queue="low", throttle_ms=60_000)
+
+
 def test_delete_receipts_goes_to_maintenance() -> None:
     assert load_kinds()["delete_receipts"].queue == "maintenance"
 

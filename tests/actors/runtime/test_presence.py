@@ -31,7 +31,7 @@ def test_a_process_is_registered_with_what_it_listens_to_and_alive(presence, sql
 def test_a_lost_session_makes_a_new_identity_and_the_old_one_is_dead(presence, sql) -> None:
     presence.session()
     first = presence.worker_id()
-    sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = :id", id=first)
+    sql("SELECT end_sessions(ARRAY[:id])", id=first)
     with pytest.raises(DBAPIError):
         presence.session().execute(text("SELECT 1"))
     wait_until(lambda: alive(sql) == [], 5, "the server to notice")

@@ -43,3 +43,13 @@ def test_a_row_that_somebody_holds_is_passed_over_and_not_waited_for(make, engin
         connection.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": held})
         assert round_of(engine, settings) == Swept(recovered=[other])
     assert round_of(engine, settings) == Swept(recovered=[held])
+
+
+def test_a_queue_that_somebody_has_locked_does_not_keep_jobs_from_being_recovered(
+    make, engine, settings, job_row
+) -> None:
+    lost = make.job(status="running", worker_id=99, requested="pause")
+    with engine.begin() as somebody, engine.connect() as connection:
+        somebody.execute(text("LOCK TABLE dramatiq.queue IN ACCESS EXCLUSIVE MODE"))
+        swept = sweep(connection, [], settings)
+    assert (swept.recovered, job_row(lost)["status"]) == ([lost], "paused")

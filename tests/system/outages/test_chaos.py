@@ -23,7 +23,7 @@ def chaos(postgres, environment, start, make, sql, bucket, between, tmp_path):
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.scale)])
 def test_nothing_is_lost_whatever_happens(seed, chaos) -> None:
-    chaos(seed, 25 if seed == 1 else 150)
+    chaos(seed, 15 if seed == 1 else 150)
 
 
 @pytest.mark.chaos
