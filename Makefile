@@ -21,7 +21,7 @@ dev: $(READY) ## Start everything and stay, with an address and a token to try
 	$(BIN)/python -m service dev
 
 test: $(READY) ## Run the tests (less than 5 minutes)
-	$(BIN)/python -m pytest -n 2 -m "not scale and not chaos"
+	$(BIN)/python -m pytest -n 3 -m "not scale and not chaos"
 
 scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 20 minutes)
 	$(BIN)/python -m pytest -m scale --timeout=900
