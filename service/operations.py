@@ -43,7 +43,7 @@ class Readiness:
         """Postgres can be used, and has this release's schema or a newer one"""
         with self._engine.connect() as connection:
             found, expected = schema_version(connection), expected_version()
-        if found is None or expected is None or found < expected:
+        if found is None or found < expected:
             raise ApiError(
                 503,
                 "schema_too_old",
