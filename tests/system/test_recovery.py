@@ -37,19 +37,19 @@ def test_a_job_that_kills_its_worker_three_times_at_one_place_fails_and_says_whe
 
 def test_a_rolling_restart_of_all_workers_does_not_one_batch_twice(owner, start) -> None:
     user = owner(4000)
-    old = [start("worker", THROTTLE_MS=100) for _ in range(2)]
-    wait_until(lambda: all(worker.lines("worker.start") for worker in old), 30, "the workers")
+    workers = [start("worker", THROTTLE_MS=500), start("worker", THROTTLE_MS=500)]
+    wait_until(lambda: all(worker.lines("worker.start") for worker in workers), 30, "the workers")
     job_id = user.start()
-    new = []
-    for worker in old:
+    for number, throttle in ((0, 500), (1, 0)):  # the last one makes an end of it
         user.wait_for_progress(job_id, beyond=user.job(job_id)["processed"])
-        new.append(start("worker", THROTTLE_MS=20))
-        wait_until(lambda: new[-1].lines("worker.start"), 30, "the next worker")
-        worker.signal(signal.SIGTERM)
-        assert worker.process.wait(30) == 0
+        workers.append(start("worker", THROTTLE_MS=throttle))
+        wait_until(lambda: workers[-1].lines("worker.start"), 30, "the next worker")
+        workers[number].signal(signal.SIGTERM)
+        assert workers[number].process.wait(30) == 0
+    workers[2].signal(signal.SIGTERM)
     job = user.wait_for(job_id, "completed")
     assert (job["processed"], job["succeeded"]) == (4000, 4000)
-    begun = [line["first"] for worker in (*old, *new) for line in worker.lines("batch.start")]
+    begun = [line["first"] for worker in workers for line in worker.lines("batch.start")]
     assert sorted(begun) == user.ids[::50]
     assert {event["event"] for event in user.events(job_id)} <= {"created", "claimed", "requeued", "completed"}
 
