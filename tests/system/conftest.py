@@ -75,7 +75,7 @@ FILL = """
     SELECT id, 'low', 'queued', now(), jsonb_build_object('queue_name', 'low', 'actor_name', 'insert',
         'args', jsonb_build_array(n), 'kwargs', '{}'::jsonb, 'options', '{}'::jsonb, 'message_id', id,
         'message_timestamp', 0)
-    FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, :number) n) ids
+    FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(:first, :last) n) ids
 """
 
 
@@ -90,9 +90,10 @@ class Inserting:
     processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def send(self, number: int) -> None:
-        self.number = number
-        self.sql("CREATE TABLE effects (n int, pid int)")
-        self.sql(FILL, number=number)
+        """So many more."""
+        self.sql("CREATE TABLE IF NOT EXISTS effects (n int, pid int)")
+        self.sql(FILL, first=self.number + 1, last=self.number + number)
+        self.number += number
 
     def start(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:

@@ -72,15 +72,16 @@ def answers(sql) -> bool:
 
 
 def test_messages_outlive_a_postgres_that_restarts_three_times(inserting, postgres) -> None:
-    inserting.send(6000)
     workers = [inserting.start() for _ in range(2)]
     for _ in range(3):
+        inserting.send(4000)
         inserting.wait_for_progress()
+        assert not inserting.all_done(), "the restart comes too late to show anything"
         postgres.stop()
         postgres.start()
         wait_until(lambda: answers(inserting.sql), 10, "Postgres to answer")
     wait_until(inserting.all_done, 60, "all to be done")
-    assert inserting.effects()["messages"] == 6000
+    assert inserting.effects()["messages"] == inserting.number
     assert all(process.poll() is None for process in workers)
 
 
