@@ -35,6 +35,14 @@ def test_a_job_that_kills_its_worker_three_times_at_one_place_fails_and_says_whe
     assert user.wait_for(job_id, "completed")["succeeded"] == 200
 
 
+def test_a_queued_job_whose_message_is_gone_is_worked_on_all_the_same(owner, start, sql) -> None:
+    user = owner(100)
+    job_id = user.start()
+    sql("DELETE FROM dramatiq.queue")
+    start("worker", THROTTLE_MS=0)
+    assert user.wait_for(job_id, "completed", seconds=20)["succeeded"] == 100
+
+
 def test_a_rolling_restart_of_all_workers_does_not_one_batch_twice(owner, start) -> None:
     user = owner(4000)
     workers = [start("worker", THROTTLE_MS=500), start("worker", THROTTLE_MS=500)]
