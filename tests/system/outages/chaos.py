@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import psycopg2
@@ -85,9 +86,15 @@ class Chaos:
         self.counts: Counter[str] = Counter()
         self.active: list[tuple[float, str, Undo]] = []
         self.standing: dict[int, Standing] = {}
-        self.longest: tuple[float, int, Counter[str]] = (0.0, 0, Counter())
+        self.longest: tuple[float, float, int, Counter[str]] = (
+            0.0,
+            0.0,
+            0,
+            Counter(),
+        )  # seconds, until when, which job
         self.checks = 0
         self._defer = ExitStack()
+        self._over = Event()
         self.port = free_port()
         through = {"S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket_network.port}"}
         self.workers = [
@@ -114,6 +121,10 @@ class Chaos:
 
     def run(self, seconds: float) -> str:
         """Faults for so long, then peace until every job has ended; returns what happened. AssertionError if broken."""
+        watcher = Thread(target=self._watch)
+        watcher.start()
+        self._defer.callback(watcher.join)
+        self._defer.callback(self._over.set)
         began = time.monotonic()
         next_fault, next_check = began + 3, began
         while (now := time.monotonic()) < began + seconds:
@@ -138,7 +149,6 @@ class Chaos:
         with suppress(DBAPIError, psycopg2.Error):
             for business_id in self.businesses:
                 self._customer(business_id, starting=starting)
-            self._watch()
 
     def _customer(self, business_id: int, *, starting: bool) -> None:
         """Starts a deletion when none is active, resumes what was paused or has failed."""
@@ -159,7 +169,12 @@ class Chaos:
             assert answer.status in (200, 202, 409, 503), answer
 
     def _watch(self) -> None:
-        """How long has each job been standing that should go on by itself?"""
+        """How long has each job been standing that should go on by itself? In a thread: the rest waits for answers."""
+        while not self._over.wait(TICK_SECONDS):
+            with suppress(DBAPIError, psycopg2.Error):
+                self._look()
+
+    def _look(self) -> None:
         now = time.monotonic()
         rows = self.sql("""SELECT id, status, processed, status IN ('queued', 'running') AS active
                            FROM background_jobs WHERE id >= :first""", first=min(self.standing, default=0))  # fmt: skip
@@ -168,7 +183,7 @@ class Chaos:
             known = self.standing.setdefault(row["id"], Standing(looks, now))
             if known.looks != looks or not row["active"]:
                 if now - known.since > self.longest[0]:
-                    self.longest = (now - known.since, row["id"], known.met)
+                    self.longest = (now - known.since, time.time(), row["id"], known.met)
                 self.standing[row["id"]] = Standing(looks, now)
             if row["status"] in ("completed", "cancelled"):
                 del self.standing[row["id"]]
@@ -210,7 +225,7 @@ class Chaos:
             seconds = next(undo)
             self.active.append((now + seconds, name, undo))
             self.counts[name] += 1
-            for job in self.standing.values():
+            for job in list(self.standing.values()):
                 job.met[name] += 1
 
     def _mend_due(self, now: float) -> None:
@@ -235,7 +250,11 @@ class Chaos:
             "SELECT count(*) AS n, sum(processed) AS receipts, sum(attempt) AS claims FROM background_jobs"
         )[0]
         events = self.sql("SELECT event, count(*) AS n FROM job_events GROUP BY event ORDER BY n DESC")
-        longest, job_id, met = self.longest
+        longest, until, job_id, met = self.longest
+        story = self.sql(
+            """SELECT extract(epoch FROM at)::float - :began AS after, event, reason, worker_id FROM job_events
+               WHERE job_id = :id AND extract(epoch FROM at) BETWEEN :began - 1 AND :until + 1 ORDER BY id""",
+            id=job_id, began=until - longest, until=until)  # fmt: skip
         return "\n".join([
             f"\nseed {self.seed}, {seconds:.0f} s: {sum(self.counts.values())} faults of {len(self.counts)} kinds,"
             f" {self.checks} checks, none broken",
@@ -243,6 +262,7 @@ class Chaos:
             f"{jobs['n']} jobs, all ended; {jobs['receipts']} receipts in {jobs['claims']} claims",
             "events: " + ", ".join(f"{row['n']} {row['event']}" for row in events),
             f"the longest that an active job stood: {longest:.1f} s (job {job_id}), during {dict(met) or 'no fault'}",
+            *(f"  {e['after']:+6.1f} s  {e['event']}  worker {e['worker_id']}  {e['reason'] or ''}" for e in story),
         ])  # fmt: skip
 
 
