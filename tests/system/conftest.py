@@ -111,6 +111,12 @@ class Inserting:
     def effects(self) -> dict[str, int]:
         return self.sql("SELECT count(*) AS rows, count(DISTINCT n) AS messages FROM effects")[0]
 
+    def busy(self) -> "subprocess.Popen[bytes]":
+        """The process that did the last message."""
+        (last,) = self.sql("SELECT pid FROM effects ORDER BY ctid DESC LIMIT 1")
+        group = os.getpgid(last["pid"])
+        return next(process for process in self.processes if process.pid == group)
+
     def all_done(self) -> bool:
         """Asked of a server that may be away."""
         try:
