@@ -41,6 +41,11 @@ class Arena:
             else:
                 self.contenders.append(contender)
 
+    @property
+    def senders(self) -> list[Any]:
+        """The contenders without those that send as another does, and differ in their workers only."""
+        return list({contender.send: contender for contender in reversed(self.contenders)}.values())[::-1]
+
     @contextmanager
     def ready(self, contender: Any) -> Iterator[None]:
         """An empty queue, reached by the environment of this process."""

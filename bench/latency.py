@@ -14,10 +14,7 @@ PAUSE_SECONDS = 0.03
 
 def run() -> str:
     with arena() as place:
-        contenders = [
-            contender for contender in place.contenders if contender.TITLE != "pgqueuer, batch 200 (its best)"
-        ]
-        rows = [(contender.TITLE, *measure(place, contender)) for contender in contenders]
+        rows = [(contender.TITLE, *measure(place, contender)) for contender in place.senders]
         head = (f"send to start, idle workers, {NUMBER} messages", "p50 ms", "p99 ms", "most ms")
         return table(head, rows) + place.footnote()
 

@@ -12,9 +12,7 @@ NUMBER = 2_000
 
 def run() -> str:
     with arena() as place:
-        contenders = [
-            contender for contender in place.contenders if contender.TITLE != "pgqueuer, batch 200 (its best)"
-        ]
+        contenders = place.senders
         rates: dict[tuple[str, str], list[float]] = {}
         for _ in range(RUNS):
             for contender in contenders:

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, create_engine, text
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.loop import Workplace
 from actors.runtime.storage import Bucket
-from service import embedded, sandbox
+from service import sandbox
 from service.auth import create_token
 from service.client import Client
 from service.embedded import free_port
@@ -257,6 +257,3 @@ def answers(client: Client) -> bool:
         return client.get("/healthz").status == 200
     except OSError:
         return False
-
-
-__all__ = ["embedded"]

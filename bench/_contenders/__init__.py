@@ -10,4 +10,18 @@
 The actor is the same everywhere: `bench._effect.effect`. What serves Postgres is in DATABASE_URL, Redis in REDIS_URL.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 DRAMATIQ = ["--processes", "2", "--threads", "8"]
+
+
+def sender(make_actor: Callable[[], Any]) -> Callable[[Sequence[float]], None]:
+    """The send() of a contender under Dramatiq, whose actor is this."""
+
+    def send(times: Sequence[float]) -> None:
+        actor = make_actor()
+        for at in times:
+            actor.send(at)
+
+    return send

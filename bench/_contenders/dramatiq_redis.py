@@ -1,10 +1,9 @@
 import os
-from collections.abc import Sequence
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from bench._contenders import DRAMATIQ
+from bench._contenders import DRAMATIQ, sender
 from bench._effect import effect
 
 TITLE = "Dramatiq on Redis"
@@ -27,7 +26,4 @@ def set_up() -> None:
     dramatiq.set_broker(_actor().broker)
 
 
-def send(times: Sequence[float]) -> None:
-    actor = _actor()
-    for at in times:
-        actor.send(at)
+send = sender(_actor)

@@ -8,7 +8,7 @@ from actors.runtime.config import load_settings
 from actors.runtime.delivery import Settlements
 from actors.runtime.log import set_up_logging
 from actors.runtime.worker import Process
-from bench._contenders import DRAMATIQ
+from bench._contenders import DRAMATIQ, sender
 from bench._effect import effect
 from sql.engine import make_engine
 from sql.release import release
@@ -37,10 +37,7 @@ def _sender() -> "tuple[Broker, dramatiq.Actor[[float], None]]":
     return broker, dramatiq.actor(effect, broker=broker, queue_name="low")
 
 
-def send(times: Sequence[float]) -> None:
-    _, actor = _sender()
-    for at in times:
-        actor.send(at)
+send = sender(lambda: _sender()[1])
 
 
 def send_at_once(times: Sequence[float]) -> None:

@@ -1,11 +1,10 @@
 import os
-from collections.abc import Sequence
 
 import dramatiq
 from dramatiq_pg import PostgresBroker
 from psycopg2.extensions import parse_dsn
 
-from bench._contenders import DRAMATIQ
+from bench._contenders import DRAMATIQ, sender
 from bench._contenders.longhaul import install
 from bench._effect import effect
 
@@ -28,7 +27,4 @@ def set_up() -> None:
     dramatiq.set_broker(_actor().broker)
 
 
-def send(times: Sequence[float]) -> None:
-    actor = _actor()
-    for at in times:
-        actor.send(at)
+send = sender(_actor)

@@ -91,7 +91,7 @@ class Inserting:
 
     def send(self, number: int) -> None:
         """So many more."""
-        self.sql("CREATE TABLE IF NOT EXISTS effects (n int, pid int)")
+        self.sql("CREATE TABLE IF NOT EXISTS effects (id bigserial, n int, process int)")
         self.sql(FILL, first=self.number + 1, last=self.number + number)
         self.number += number
 
@@ -112,10 +112,10 @@ class Inserting:
         return self.sql("SELECT count(*) AS rows, count(DISTINCT n) AS messages FROM effects")[0]
 
     def busy(self) -> "subprocess.Popen[bytes]":
-        """The process that did the last message."""
-        (last,) = self.sql("SELECT pid FROM effects ORDER BY ctid DESC LIMIT 1")
-        group = os.getpgid(last["pid"])
-        return next(process for process in self.processes if process.pid == group)
+        """Of the processes that live, the one that did the last message."""
+        alive = {process.pid: process for process in self.processes if process.poll() is None}
+        last = "SELECT process FROM effects WHERE process = ANY(:alive) ORDER BY id DESC LIMIT 1"
+        return alive[self.sql(last, alive=list(alive))[0]["process"]]
 
     def all_done(self) -> bool:
         """Asked of a server that may be away."""

