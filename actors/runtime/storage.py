@@ -22,6 +22,9 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Any:
+        return self._connect(read_timeout=10, attempts=2)  # 2 x 13 s: a call ends within 30 s
+
+    def _connect(self, *, read_timeout: float, attempts: int) -> Any:
         settings = self._settings
         return boto3.client(
             "s3",
@@ -31,8 +34,8 @@ class Bucket:
             region_name=settings.AWS_REGION,
             config=Config(
                 connect_timeout=3,
-                read_timeout=10,
-                retries={"mode": "standard", "total_max_attempts": 2},  # 2 x 13 s: a call ends within 30 s
+                read_timeout=read_timeout,
+                retries={"mode": "standard", "total_max_attempts": attempts},
                 max_pool_connections=settings.WORKER_THREADS,
                 request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
                 response_checksum_validation="when_required",
@@ -40,9 +43,12 @@ class Bucket:
         )
 
     def check(self) -> None:
-        """StorageError when the bucket does not exist, refuses us or cannot be reached."""
+        """StorageError when the bucket does not exist, refuses us or cannot be reached.
+
+        Asked while somebody waits (a worker boots, and jobs have nobody else): so it has 3 s and one try.
+        """
         try:
-            self._client.head_bucket(Bucket=self.name)
+            self._connect(read_timeout=3, attempts=1).head_bucket(Bucket=self.name)
         except (ClientError, BotoCoreError) as error:
             raise self._explained(error) from None
 
@@ -97,4 +103,6 @@ class Bucket:
             return StorageError(
                 f"{where} refuses our credentials ({code}); see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            return StorageUnreachableError(f"{where} answered {code}")
         return StorageError(f"{where} answered {code}")

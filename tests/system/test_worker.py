@@ -47,13 +47,6 @@ def test_a_worker_on_a_database_that_was_never_released_says_what_to_do(start, s
         assert "found a database without our tables" in worker.log.read_text()
 
 
-def test_a_bucket_that_is_away_does_not_keep_a_worker_from_starting(owner, start) -> None:
-    user = owner(5)
-    worker = start("worker", S3_ENDPOINT_URL="http://127.0.0.1:1")
-    assert user.wait_for(user.start(), "completed")["succeeded"] == 5
-    assert worker.lines("bucket.unreachable")
-
-
 def test_a_worker_that_does_not_listen_to_the_queue_leaves_the_job_alone(owner, start, sql) -> None:
     user = owner(5)
     worker = start("worker", WORKER_QUEUES="low,high")

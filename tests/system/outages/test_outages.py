@@ -176,6 +176,15 @@ def test_a_bucket_that_fails_does_not_hold_up_the_job_and_is_emptied_when_it_is_
     assert bucket.keys() == []
 
 
+@pytest.mark.parametrize("how", ["away", "throttling", "silent"])
+def test_a_bucket_that_cannot_be_reached_does_not_keep_a_worker_from_starting(how, owner, start, between) -> None:
+    user = owner(5)
+    break_bucket(how, between.bucket)
+    worker = start("worker")
+    assert user.wait_for(user.start(), "completed", seconds=15)["succeeded"] == 5
+    assert worker.lines("bucket.unreachable")
+
+
 def test_a_postgres_that_is_down_at_start_is_said_within_seconds(start, between) -> None:
     between.database.refuse()
     worker = start("worker")
