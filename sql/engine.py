@@ -1,5 +1,7 @@
 """Connections to Postgres: the URL in the forms that each library wants, and limits on every session."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg2.extensions import connection
@@ -73,6 +75,22 @@ def take_time(connection: Connection) -> None:
         names.append("transaction_timeout")
     for name in names:
         connection.execute(text(f"SET LOCAL {name} = 0"))
+
+
+@contextmanager
+def autocommitting(connection: Connection) -> Iterator[Any]:
+    """A cursor of psycopg2's for statements that are a transaction each: one round trip instead of three.
+
+    SQLAlchemy's own way (an isolation level) costs two more, for it sets a default on the server and takes it back.
+    """
+    session: Any = connection.connection.driver_connection
+    session.autocommit = True
+    try:
+        with session.cursor() as cursor:
+            yield cursor
+    finally:
+        if not session.closed:
+            session.autocommit = False
 
 
 def _limit_session(dbapi_connection: connection, _record: Any) -> None:

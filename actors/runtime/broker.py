@@ -4,8 +4,8 @@ The table and the messages are dramatiq-pg's: a stock process may send to our wo
 beside ours: they would take messages that we hold.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -15,29 +15,19 @@ import structlog
 from dramatiq.common import current_millis, dq_name
 from dramatiq.middleware import Retries, TimeLimit
 from dramatiq_pg import PostgresBroker
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from actors.runtime.delivery import DONE, QUEUED, REJECTED, Delivery, Settlements, as_json
 from actors.runtime.failures import sentence
 from actors.runtime.feeder import Feeder
 from actors.runtime.kinds import Kind
+from sql.engine import autocommitting
 
 log = structlog.get_logger("longhaul.queue")
 
 TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
 
-# A message that is sent again under its own id (a retry) takes the place of the delivery that sends it, but not of a
-# later one: a worker that was declared dead must not take back what another works on.
-ENQUEUE = text("""
-    INSERT INTO dramatiq.queue AS q (message_id, queue_name, state, mtime, message)
-    VALUES (:message_id, :queue_name, 'queued', now(), CAST(:message AS jsonb))
-    ON CONFLICT (message_id) DO UPDATE
-        SET state = 'queued', queue_name = EXCLUDED.queue_name, message = EXCLUDED.message, mtime = now(), seq = DEFAULT
-        WHERE (CAST(:worker_id AS integer) IS NULL AND q.state <> 'consumed')
-           OR (q.state = 'consumed' AND q.worker_id = :worker_id AND q.delivery = :delivery)
-""")
-
-WAKE = text("SELECT wake_workers(ARRAY[:queue_name], CAST(:message_id AS uuid))")
+ENQUEUE = "SELECT enqueue_messages(%s::uuid[], %s::text[], %s::jsonb[], %s, %s)"
 
 in_hand: ContextVar[Delivery | None] = ContextVar("in_hand", default=None)  # what this thread is working on
 _joined: ContextVar[Connection | None] = ContextVar("_joined", default=None)
@@ -112,25 +102,46 @@ class Broker(PostgresBroker):  # type: ignore[misc]
             message.options["eta"] = current_millis() + delay
         self.emit_before("enqueue", message, delay)
         sender = in_hand.get()
-        again = sender is not None and sender.message_id == message.message_id
-        values = {
-            "message_id": message.message_id,
-            "queue_name": message.queue_name,
-            "message": as_json(message),
-            "worker_id": sender.worker_id if sender is not None and again else None,
-            "delivery": sender.number if sender is not None and again else None,
-        }
-        connection = _joined.get()
-        try:
-            with self.engine.begin() if connection is None else nullcontext(connection) as connection:
-                connection.execute(ENQUEUE, values)
-                connection.execute(WAKE, values)
-        except BaseException:
-            if sender is not None and again:
+        if sender is None or sender.message_id != message.message_id:
+            self._send([message])
+        else:
+            try:
+                self._send([message], sender.worker_id, sender.number)
+            except BaseException:
                 sender.returned = True  # the retry could not be sent: Dramatiq goes on to ack, which gives it back
-            raise
+                raise
         self.emit_after("enqueue", message, delay)
         return message
+
+    def enqueue_many(self, messages: "Sequence[dramatiq.Message[Any]]") -> None:
+        """Sends all of them or none, in one statement: `broker.enqueue_many([actor.message(n) for n in numbers])`.
+
+        Ten times faster than one by one; some ten thousands at a time stay far from the limit of 30 s.
+        """
+        for message in messages:
+            self.emit_before("enqueue", message, None)
+        self._send(list({message.message_id: message for message in messages}.values()))
+        for message in messages:
+            self.emit_after("enqueue", message, None)
+
+    def _send(
+        self,
+        messages: "Sequence[dramatiq.Message[Any]]",
+        worker_id: int | None = None,
+        delivery: int | None = None,
+    ) -> None:
+        values = (
+            [message.message_id for message in messages],
+            [message.queue_name for message in messages],
+            [as_json(message) for message in messages],
+            worker_id,
+            delivery,
+        )
+        if connection := _joined.get():
+            connection.exec_driver_sql(ENQUEUE, values)
+            return
+        with self.engine.connect() as connection, autocommitting(connection):
+            connection.exec_driver_sql(ENQUEUE, values)
 
     def add_kind(self, kind: Kind, cap_seconds: int, work_on: Callable[[int], None]) -> None:
         """Declares the Dramatiq actor of a kind: it takes a job's id, and never returns a failure to be retried."""

@@ -12,7 +12,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -27,6 +27,7 @@ from actors.runtime.delivery import QUEUED, Delivery, Settlements
 from actors.runtime.failures import sentence
 from actors.runtime.presence import Presence
 from actors.runtime.room import Room
+from sql.engine import autocommitting
 
 log = structlog.get_logger("longhaul.worker")
 
@@ -146,7 +147,7 @@ class Feeder(Thread):
         names = random.sample(list(limits), len(limits))  # nobody is always first, not even for a single free thread
         afters = [self._afters[name] for name in names]
         worker_id = self._presence.worker_id()
-        with self._autocommit(session) as cursor:
+        with autocommitting(session) as cursor:
             cursor.execute(CLAIM, (worker_id, names, [limits[name] for name in names], afters, most))
             rows = cursor.fetchall()
         self._presence.heard()
@@ -175,21 +176,9 @@ class Feeder(Thread):
     def _reject_unreadable(self, session: Connection) -> None:
         """After the others were handed out: should it fail, they are not lost. It is tried again in the next round."""
         while self._unreadable:
-            with self._autocommit(session) as cursor:
+            with autocommitting(session) as cursor:
                 cursor.execute(REJECT, self._unreadable[0])
             self._unreadable.pop(0)
-
-    @contextmanager
-    def _autocommit(self, session: Connection) -> Iterator[Any]:
-        """A cursor of the session for a single statement: one round trip, not three."""
-        connection: Any = session.connection.driver_connection
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                yield cursor
-        finally:
-            if not connection.closed:
-                connection.autocommit = False
 
     def _wait(self, session: Connection | None) -> None:
         """Until a message is sent, room is made, or the tick is due."""

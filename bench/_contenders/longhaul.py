@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import dramatiq
 
-from actors.runtime.broker import Broker, joined
+from actors.runtime.broker import Broker
 from actors.runtime.config import load_settings
 from actors.runtime.delivery import Settlements
 from actors.runtime.log import set_up_logging
@@ -42,6 +42,4 @@ send = sender(lambda: _sender()[1])
 
 def send_at_once(times: Sequence[float]) -> None:
     broker, actor = _sender()
-    with broker.engine.begin() as connection, joined(connection):
-        for at in times:
-            actor.send(at)
+    broker.enqueue_many([actor.message(at) for at in times])

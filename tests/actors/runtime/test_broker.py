@@ -247,6 +247,27 @@ def test_a_message_sent_inside_a_transaction_exists_when_that_commits_or_never(p
     assert len(sql("SELECT FROM dramatiq.queue")) == 1
 
 
+def test_many_messages_are_sent_in_their_order_all_of_them_or_none(process, engine, work, states, sql) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    def note(number: int) -> None:
+        seen.append(number)
+
+    noting = actor(broker, note)
+    with pytest.raises(DBAPIError):
+        broker.enqueue_many([noting.message(1), noting.message(2).copy(message_id="no uuid")])
+    with engine.connect() as connection, joined(connection):
+        broker.enqueue_many([noting.message(1)])
+        connection.rollback()
+    broker.enqueue_many([])
+    assert sql("SELECT FROM dramatiq.queue") == []
+    twice = noting.message(0)
+    broker.enqueue_many([twice, *(noting.message(number) for number in range(1, 100)), twice])
+    work(broker)
+    wait_until(lambda: states() == {"done": 100}, 10, "all")
+    assert seen == list(range(100))
+
+
 def test_sending_to_a_database_that_is_away_is_an_error_at_once(settings, process) -> None:
     away = process().broker()
     away.engine.dispose()
