@@ -66,6 +66,7 @@ class Chaos:
         bucket: Bucket,
         bucket_network: Proxy,
         folder: Path,
+        workers: int = WORKERS,
     ) -> None:
         self.chance = random.Random(seed)
         self.seed = seed
@@ -91,7 +92,7 @@ class Chaos:
         self.port = free_port()
         through = {"S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket_network.port}"}
         self.workers = [
-            self._process("worker", start, THROTTLE_MS=80, WORKER_THREADS=4, **through) for _ in range(WORKERS)
+            self._process("worker", start, THROTTLE_MS=80, WORKER_THREADS=4, **through) for _ in range(workers)
         ]
         self.web = self._process("web", start, PORT=self.port, DELETE_RATE_LIMIT_SECONDS=0, **through)
         self.businesses = [make.business(f"Busy {n}") for n in range(BUSINESSES)]
@@ -133,6 +134,47 @@ class Chaos:
         self._mend_all()
         self._settle()
         return self._report(time.monotonic() - began)
+
+    def cancel_during(self, fault: str) -> dict[str, Any]:
+        """A job of its own, cancelled while this is broken; returns it as it is at its end."""
+        business_id = self.make.business(fault)
+        self.clients[business_id] = Client(f"http://127.0.0.1:{self.port}", self.make.token(business_id))
+        self.make.attachments(self.make.receipts(business_id, 3000)[:200], self.folder)
+
+        def job() -> dict[str, Any]:
+            rows = self.sql("SELECT id, status, processed, total FROM background_jobs WHERE business_id = :b",
+                            b=business_id)  # fmt: skip
+            return rows[0] if rows else {"status": "none", "processed": 0}
+
+        def started() -> bool:
+            self._post(business_id, "/api/receipts/delete_all", {"confirm": "DELETE"})
+            return job()["status"] != "none"
+
+        def cancelled() -> bool:
+            self._mend_due(time.monotonic())
+            if job()["status"] != "cancelled":
+                self.sql("SELECT cancel_job(:id, 'dana')", id=job()["id"])
+            return bool(job()["status"] == "cancelled")
+
+        self._until(started, "the job to start")
+        self._until(lambda: job()["processed"] > 0, "the job to run")
+        undo = FAULTS[fault](self)
+        self.active.append((time.monotonic() + min(next(undo), 3.0), fault, undo))
+        self._until(cancelled, f"the job to be cancelled during {fault}")
+        self._mend_all()
+        self._check()
+        return job()
+
+    def _until(self, met: Callable[[], bool], what: str) -> None:
+        """Asked of servers that may be away; whatever ends meanwhile is started again."""
+
+        def asked() -> bool:
+            self._round(starting=False)
+            with suppress(DBAPIError, psycopg2.Error):
+                return met()
+            return False
+
+        wait_until(asked, 60, what)
 
     # --- the people and the platform
 
