@@ -186,7 +186,7 @@ class Chaos:
                 self._customer(business_id, starting=starting)
 
     def _customer(self, business_id: int, *, starting: bool) -> None:
-        """Starts a deletion when none is active, resumes what was paused or has failed."""
+        """Starts a deletion when none is active, gets more receipts meanwhile, resumes what was paused or has failed."""
         rows = self.sql(
             "SELECT id, status FROM background_jobs WHERE business_id = :b ORDER BY id DESC LIMIT 1", b=business_id
         )
@@ -195,6 +195,8 @@ class Chaos:
             ids = self.make.receipts(business_id, self.chance.randrange(100, 2000))
             self.make.attachments(ids[: self.chance.randrange(0, 8)], self.folder)
             self._post(business_id, "/api/receipts/delete_all", {"confirm": "DELETE"})
+        elif status in ("queued", "running") and starting and self.chance.random() < 0.05:
+            self.make.receipts(business_id, 3)  # these come after the start: they stay
         elif status in ("paused", "failed") and (not starting or self.chance.random() < 0.2):
             self._post(business_id, f"/api/jobs/{rows[0]['id']}/resume")
 
