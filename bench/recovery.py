@@ -153,13 +153,14 @@ def take_over(whose: str, tries: int, *, load: bool) -> tuple[list[float], int]:
 
         for _ in range(WORKERS):
             start()
+        done = Event()
+        filler = Thread(target=keep_full, args=(engine, done))
         if load:
-            done = Event()
-            filler = Thread(target=keep_full, args=(engine, done))
             filler.start()
             defer.callback(filler.join)
             defer.callback(done.set)
         times = [one(number, engine, folder, processes, start) for number in range(tries)]
+        assert not load or filler.is_alive(), "the load has died: the times are those of idle workers"
     return [seconds for seconds in times if seconds is not None], times.count(None)
 
 
