@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import psycopg2
@@ -37,11 +37,9 @@ class Process:
     start: Callable[[], Any]
     database: Proxy
     dyno: Any = None
-    restarts: int = 0
 
     def keep_alive(self) -> None:
         if self.dyno is None or self.dyno.process.poll() is not None:
-            self.restarts += self.dyno is not None
             self.dyno = self.start()
 
 
@@ -51,7 +49,7 @@ class Standing:
 
     looks: tuple[Any, ...] = ()
     since: float = 0.0
-    met: Counter[str] = field(default_factory=Counter)  # the faults since then
+    met: Counter[str] = field(default_factory=Counter)  # the faults then and since
 
 
 class Chaos:
@@ -80,15 +78,11 @@ class Chaos:
         self.counts: Counter[str] = Counter()
         self.active: list[tuple[float, str, Iterator[float]]] = []
         self.standing: dict[int, Standing] = {}
-        self.longest: tuple[float, float, int, Counter[str]] = (
-            0.0,
-            0.0,
-            0,
-            Counter(),
-        )  # seconds, until when, which job
+        self.longest: tuple[float, float, int, Counter[str]] = (0, 0, 0, Counter())  # seconds, until when, which job
         self.checks = 0
         self._defer = ExitStack()
         self._over = Event()
+        self._mending = Lock()
         self.port = free_port()
         through = {"S3_ENDPOINT_URL": f"http://127.0.0.1:{bucket_network.port}"}
         self.workers = [
@@ -107,6 +101,7 @@ class Chaos:
         return Process(name, lambda: start(name, DATABASE_URL=url, **changes), network)
 
     def __enter__(self) -> "Chaos":
+        self._in_background(self._platform)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -115,18 +110,14 @@ class Chaos:
 
     def run(self, seconds: float) -> str:
         """Faults for so long, then peace until every job has ended; returns what happened. AssertionError if broken."""
-        watcher = Thread(target=self._watch)
-        watcher.start()
-        self._defer.callback(watcher.join)
-        self._defer.callback(self._over.set)
+        self._in_background(self._watch)
         began = time.monotonic()
         next_fault, next_check = began + 3, began
         while (now := time.monotonic()) < began + seconds:
-            self._mend_due(now)
             if now >= next_fault and len(self.active) < AT_ONCE:
                 self._break_something(now)
                 next_fault = now + self.chance.uniform(0.5, 3.0)
-            self._round(starting=True)
+            self._customers(starting=True)
             if now >= next_check:
                 self._check()
                 next_check = now + CHECK_SECONDS
@@ -151,7 +142,6 @@ class Chaos:
             return job()["status"] != "none"
 
         def cancelled() -> bool:
-            self._mend_due(time.monotonic())
             if job()["status"] != "cancelled":
                 self.sql("SELECT cancel_job(:id, 'dana')", id=job()["id"])
             return bool(job()["status"] == "cancelled")
@@ -166,10 +156,9 @@ class Chaos:
         return job()
 
     def _until(self, met: Callable[[], bool], what: str) -> None:
-        """Asked of servers that may be away; whatever ends meanwhile is started again."""
+        """Asked of servers that may be away."""
 
         def asked() -> bool:
-            self._round(starting=False)
             with suppress(DBAPIError, psycopg2.Error):
                 return met()
             return False
@@ -178,9 +167,21 @@ class Chaos:
 
     # --- the people and the platform
 
-    def _round(self, *, starting: bool) -> None:
-        for process in (*self.workers, self.web):
-            process.keep_alive()
+    def _in_background(self, function: Callable[[], None]) -> None:
+        """Until the end. In a thread: the rest waits for locks, and for answers of processes whose database is away."""
+        thread = Thread(target=function)
+        thread.start()
+        self._defer.callback(thread.join)
+        self._defer.callback(self._over.set)
+
+    def _platform(self) -> None:
+        """Starts what has ended, and mends what was broken for long enough."""
+        while not self._over.wait(TICK_SECONDS):
+            for process in (*self.workers, self.web):
+                process.keep_alive()
+            self._mend_due(time.monotonic())
+
+    def _customers(self, *, starting: bool) -> None:
         with suppress(DBAPIError, psycopg2.Error):
             for business_id in self.businesses:
                 self._customer(business_id, starting=starting)
@@ -206,7 +207,7 @@ class Chaos:
             assert answer.status in (200, 202, 409, 503), answer
 
     def _watch(self) -> None:
-        """How long has each job been standing that should go on by itself? In a thread: the rest waits for answers."""
+        """How long has each job been standing that should go on by itself?"""
         while not self._over.wait(TICK_SECONDS):
             with suppress(DBAPIError, psycopg2.Error):
                 self._look()
@@ -221,7 +222,7 @@ class Chaos:
             if known.looks != looks or not row["active"]:
                 if now - known.since > self.longest[0]:
                     self.longest = (now - known.since, time.time(), row["id"], known.met)
-                self.standing[row["id"]] = Standing(looks, now)
+                self.standing[row["id"]] = Standing(looks, now, Counter(name for _, name, _ in self.active))
             if row["status"] in ("completed", "cancelled"):
                 del self.standing[row["id"]]
 
@@ -241,7 +242,7 @@ class Chaos:
         assert sorted(self.bucket.keys()) == sorted(row["object_key"] for row in kept)
 
     def _at_rest(self) -> bool:
-        self._round(starting=False)
+        self._customers(starting=False)
         # A backoff may have reached minutes, and the lease of a purger that was killed lasts for 45 s.
         self.sql("UPDATE attachments SET purge_after = now() WHERE purge_after > now() + interval '5 seconds'")
         (row,) = self.sql("""
@@ -257,17 +258,19 @@ class Chaos:
         name = self.chance.choice([name for name in sorted(FAULTS) if name not in running])
         undo = FAULTS[name](self)
         with suppress(StopIteration, DBAPIError, psycopg2.Error):  # there was nothing to break, or it was away already
+            meets = list(self.standing.values())  # before: a restart of Postgres is over when it comes back
             seconds = next(undo)
             self.active.append((now + seconds, name, undo))
             self.counts[name] += 1
-            for job in list(self.standing.values()):
+            for job in meets:
                 job.met[name] += 1
 
     def _mend_due(self, now: float) -> None:
-        for entry in [entry for entry in self.active if entry[0] <= now]:
-            self.active.remove(entry)
-            with suppress(StopIteration, DBAPIError, psycopg2.Error):
-                self.active.append((now + next(entry[2]), *entry[1:]))
+        with self._mending:
+            for entry in [entry for entry in self.active if entry[0] <= now]:
+                self.active.remove(entry)
+                with suppress(StopIteration, DBAPIError, psycopg2.Error):
+                    self.active.append((now + next(entry[2]), *entry[1:]))
 
     def _mend_all(self) -> None:
         while self.active:
