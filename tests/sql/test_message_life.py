@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -34,7 +35,8 @@ class Expected:
     delivery: int = 0
 
 
-def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(engine: Engine) -> None:
+@pytest.mark.parametrize("histories", [20, pytest.param(200, marks=pytest.mark.scale)])
+def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(histories, engine: Engine) -> None:
     class MessageLife(RuleBasedStateMachine):
         @initialize()
         def empty(self) -> None:
@@ -168,7 +170,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(engi
     run_state_machine_as_test(
         MessageLife,
         settings=settings(
-            max_examples=40,
+            max_examples=histories,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

@@ -45,9 +45,8 @@ def test_a_job_goes_on_by_itself_after_postgres_was_away(seconds, owner, start, 
     assert worker.process.poll() is None
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.scale), signal.SIGQUIT], ids=["restart", "crash"]
-)
+@pytest.mark.scale
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restart", "crash"])
 def test_a_postgres_that_restarts_three_times_costs_no_receipt_and_counts_as_no_loss(
     how, owner, start, postgres, exact, sql
 ) -> None:
@@ -176,7 +175,7 @@ def test_a_bucket_that_fails_does_not_hold_up_the_job_and_is_emptied_when_it_is_
     assert bucket.keys() == []
 
 
-@pytest.mark.parametrize("how", ["away", "throttling", "silent"])
+@pytest.mark.parametrize("how", ["away", "throttling", pytest.param("silent", marks=pytest.mark.scale)])
 def test_a_bucket_that_cannot_be_reached_does_not_keep_a_worker_from_starting(how, owner, start, between) -> None:
     user = owner(5)
     break_bucket(how, between.bucket)
