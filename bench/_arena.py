@@ -10,13 +10,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psutil
+
 from bench import _contenders
-from service.embedded import free_port
+from service.embedded import LOCAL, free_port
 from service.processes import signal_group, stop_process, wait_until
 from service.sandbox import database, sandbox
 
@@ -24,9 +26,11 @@ ROOT = Path(__file__).parent.parent
 
 
 class Arena:
-    def __init__(self, environment: dict[str, str], redis: str | None) -> None:
+    def __init__(self, environment: dict[str, str], redis: str | None, servers: dict[str, psutil.Process]) -> None:
         self._environment = environment
         self._redis = redis
+        self._servers = servers
+        self._workers: list[psutil.Process] = []
         self.contenders: list[Any] = []
         self.left_out: list[str] = []
         names = sorted(module.name for module in pkgutil.iter_modules(_contenders.__path__))
@@ -77,24 +81,49 @@ class Arena:
                 )
                 defer.callback(stop_process, process)
                 defer.callback(signal_group, process, signal.SIGKILL)
+                self._workers.append(psutil.Process(process.pid))
+            defer.callback(self._workers.clear)
             yield Path(os.environ["BENCH_EFFECTS"])
+
+    def cpu_seconds(self, contender: Any) -> tuple[float, float]:
+        """That its workers and its server have used so far; 0 for a server that was not started here."""
+        server = self._servers.get(contender.SERVER)
+        return cpu_seconds(self._workers), cpu_seconds([server] if server else [])
 
     def footnote(self) -> str:
         return f"\nLeft out: {', '.join(self.left_out)}.\n" if self.left_out else ""
 
 
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Of these and of all that they have started, those that have ended included."""
+    seconds = 0.0
+    for process in processes:
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = one.cpu_times()
+                seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
+
+
 @contextmanager
 def arena() -> Iterator[Arena]:
     with ExitStack() as defer:
+        servers = {}
+        own_postgres = not os.environ.get("DATABASE_URL")
         environment = defer.enter_context(sandbox("bench"))
-        redis = defer.enter_context(_redis()) if shutil.which("redis-server") else None
+        if own_postgres:
+            pid_file = LOCAL / "postgres" / "postmaster.pid"
+            servers["postgres"] = psutil.Process(int(pid_file.read_text().split()[0]))
+        redis = None
+        if shutil.which("redis-server"):
+            redis, servers["redis"] = defer.enter_context(_redis())
         # Before the contenders are imported: some read the environment then.
         defer.enter_context(patch.dict(os.environ, {**environment, "REDIS_URL": redis or ""}))
-        yield Arena(environment, redis)
+        yield Arena(environment, redis, servers)
 
 
 @contextmanager
-def _redis() -> Iterator[str]:
+def _redis() -> Iterator[tuple[str, psutil.Process]]:
     """A Redis that writes nothing to disk, as the Postgres here does not wait for it."""
     port = free_port()
     process = subprocess.Popen(
@@ -110,7 +139,7 @@ def _redis() -> Iterator[str]:
 
     try:
         wait_until(answers, 10, "Redis to answer")
-        yield url
+        yield url, psutil.Process(process.pid)
     finally:
         stop_process(process)
 
