@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 
+from actors.runtime.room import PREFETCH
 from service.processes import signal_group, wait_until
 from tests.system.conftest import Inserting
 
@@ -27,18 +28,21 @@ def test_kill_9_each_second_loses_no_message_and_repeats_only_what_was_in_hand(k
     counted = inserting.effects()
     assert counted["messages"] == inserting.number
     # A message was begun, and its end not yet written: in a thread's hands, or among the ends of the last moment.
-    assert counted["rows"] - inserting.number <= kills * 64
+    assert counted["rows"] - inserting.number <= kills * PREFETCH
 
 
-def test_connections_cut_by_the_server_each_second_lose_no_message(inserting: Inserting, sql) -> None:
+@pytest.mark.parametrize("cuts", [4, pytest.param(8, marks=pytest.mark.scale)])
+def test_connections_cut_by_the_server_each_second_lose_no_message(cuts, inserting: Inserting, sql) -> None:
     workers = [inserting.start() for _ in range(2)]
-    for _ in range(4):
+    for _ in range(cuts):
         inserting.send(3000)
         inserting.wait_for_progress()
         sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker' "
             "AND datname = current_database()")  # fmt: skip
     wait_until(inserting.all_done, 60, "all to be done")
-    assert inserting.effects()["messages"] == inserting.number
+    counted = inserting.effects()
+    assert counted["messages"] == inserting.number
+    assert counted["rows"] - inserting.number <= cuts * len(workers) * PREFETCH
     assert all(process.poll() is None for process in workers)
 
 

@@ -6,6 +6,7 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.room import PREFETCH
 from service.processes import wait_until
 from sql.engine import sqlalchemy_url
 from tests.system.outages.breakable import FORBIDDEN, SLOW_DOWN, Proxy
@@ -71,17 +72,20 @@ def answers(sql) -> bool:
         return False
 
 
-def test_messages_outlive_a_postgres_that_restarts_three_times(inserting, postgres) -> None:
+@pytest.mark.parametrize("messages", [4000, pytest.param(7000, marks=pytest.mark.scale)])
+def test_messages_outlive_a_postgres_that_restarts_three_times(messages, inserting, postgres) -> None:
     workers = [inserting.start() for _ in range(2)]
     for _ in range(3):
-        inserting.send(4000)
+        inserting.send(messages)
         inserting.wait_for_progress()
         assert not inserting.all_done(), "the restart comes too late to show anything"
         postgres.stop()
         postgres.start()
         wait_until(lambda: answers(inserting.sql), 10, "Postgres to answer")
     wait_until(inserting.all_done, 60, "all to be done")
-    assert inserting.effects()["messages"] == inserting.number
+    counted = inserting.effects()
+    assert counted["messages"] == inserting.number
+    assert counted["rows"] - inserting.number <= 3 * len(workers) * PREFETCH  # only what was in hand
     assert all(process.poll() is None for process in workers)
 
 
