@@ -65,6 +65,7 @@ def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_over
         connect_args={**CLIENT_SETTINGS, "application_name": application_name},
     )
     event.listen(engine, "connect", _limit_session)
+    event.listen(engine, "checkout", _end_autocommit)
     return engine
 
 
@@ -91,6 +92,15 @@ def autocommitting(connection: Connection) -> Iterator[Any]:
     finally:
         if not session.closed:
             session.autocommit = False
+
+
+def _end_autocommit(dbapi_connection: connection, _record: Any, _proxy: Any) -> None:
+    """A time limit may interrupt a thread anywhere, also while it takes its connection out of autocommit.
+
+    The next to get that connection would commit a batch without its checkpoint.
+    """
+    if dbapi_connection.autocommit:
+        dbapi_connection.autocommit = False
 
 
 def _limit_session(dbapi_connection: connection, _record: Any) -> None:

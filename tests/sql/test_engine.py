@@ -60,3 +60,16 @@ def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
     with pytest.raises(OperationalError) as refusal, engine.connect():
         pass
     assert "secret" not in str(refusal.value)
+
+
+def test_a_connection_that_somebody_left_in_autocommit_is_handed_out_in_transactions(settings, sql) -> None:
+    """An interrupted thread may leave it so; a batch on it would be committed without its checkpoint."""
+    sql("CREATE TABLE notes (n int)")
+    engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=1, max_overflow=0)
+    with engine.connect() as connection:
+        connection.connection.driver_connection.autocommit = True
+    with engine.connect() as connection:
+        connection.execute(text("INSERT INTO notes VALUES (1)"))
+        connection.rollback()
+    engine.dispose()
+    assert sql("SELECT FROM notes") == []

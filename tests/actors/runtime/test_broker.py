@@ -67,7 +67,7 @@ def actor(broker: Broker, function: Callable[..., Any], queue: str = "low", **op
     return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name=function.__name__, **options)
 
 
-def noting(broker: Broker, seen: list[str], name: str, queue: str) -> dramatiq.Actor:
+def naming(broker: Broker, seen: list[str], name: str, queue: str) -> dramatiq.Actor:
     """An actor of this name, which notes it."""
 
     def note() -> None:
@@ -127,7 +127,7 @@ def test_messages_of_a_queue_go_oldest_first_also_past_what_one_claim_takes(proc
 def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
     broker, seen = process(threads=1).broker(), []
 
-    flood, drops = noting(broker, seen, "busy", "low"), noting(broker, seen, "rare", "high")
+    flood, drops = naming(broker, seen, "busy", "low"), naming(broker, seen, "rare", "high")
     for _ in range(500):
         flood.send()
     for _ in range(5):
@@ -141,7 +141,7 @@ def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, state
     broker, seen = process(threads=1).broker(), []
 
     broker.long_queues |= {"receipts", "recordings"}
-    flood, drop = noting(broker, seen, "busy", "receipts"), noting(broker, seen, "rare", "recordings")
+    flood, drop = naming(broker, seen, "busy", "receipts"), naming(broker, seen, "rare", "recordings")
     for _ in range(100):
         flood.send()
     drop.send()
