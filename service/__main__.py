@@ -1,6 +1,7 @@
 """The command line: `python -m service --help`."""
 
 import argparse
+import codecs
 import os
 import sys
 from collections.abc import Callable
@@ -10,13 +11,18 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from actors.receipts.currencies import read_currency
+from actors.receipts.dates import Order
 from actors.runtime.config import DatabaseSettings, load, load_settings
 from actors.runtime.errors import LonghaulError
 from actors.runtime.failures import sentence
 from actors.runtime.storage import Bucket
 from service.auth import create_token
-from service.importing import import_file
-from service.parsing import parse_currency
+from service.console import open_standard_streams, say
+from service.imports.columns import NAMES, read_choice
+from service.imports.importer import Options, Outcome, import_file
+from service.imports.report import report
+from service.imports.rows import UnreadableFileError
 from sql.engine import libpq_url, make_engine
 from sql.release import expected_version, release
 
@@ -58,26 +64,50 @@ def token_command(arguments: argparse.Namespace) -> int:
 
 def import_command(arguments: argparse.Namespace) -> int:
     """load receipts from JSON Lines or CSV"""
+    options = _import_options(arguments)
     settings = load_settings()
     engine, bucket = make_engine(settings.DATABASE_URL, application_name="longhaul import"), Bucket(settings)
-    try:
-        currency = parse_currency(arguments.currency)
-    except ValueError as error:
-        raise LonghaulError(f"--currency: {error}") from None
     with engine.begin() as connection:
         _require_business(connection.execute(BUSINESS, {"id": arguments.business}).scalar(), arguments.business)
     bucket.check()
+    outcome = Outcome()
     try:
-        outcome = import_file(arguments.file, engine, bucket, arguments.business, currency)
+        import_file(arguments.file, engine, bucket, arguments.business, options, outcome)
+    except UnreadableFileError as error:
+        raise LonghaulError(f"{arguments.file}: {error}") from None
     except OSError as error:
         raise LonghaulError(f"{arguments.file}: {error.strerror or error}") from None
-    for line in outcome.unread:
-        print(f"{arguments.file}, {line}", file=sys.stderr)
-    print(
-        f"{outcome.made} receipts made, {outcome.known} were there already, "
-        f"{outcome.uploaded} files uploaded, {len(outcome.unread)} lines could not be read"
-    )
+    except KeyboardInterrupt:
+        report(arguments.file, outcome)
+        say("Interrupted. Run it again to go on.", sys.stderr)
+        return 130
+    except BaseException:
+        report(arguments.file, outcome)
+        raise
+    report(arguments.file, outcome)
     return 1 if outcome.unread else 0
+
+
+def _import_options(arguments: argparse.Namespace) -> Options:
+    try:
+        currency = read_currency(arguments.currency)
+    except ValueError as error:
+        raise LonghaulError(f"--currency: {error}") from None
+    try:
+        columns = read_choice(arguments.columns)
+    except ValueError as error:
+        raise LonghaulError(f"--columns: {error}") from None
+    if arguments.files_from is not None and not arguments.files_from.is_dir():
+        raise LonghaulError(f"--files-from: {str(arguments.files_from)!r} is not a folder")
+    encoding = arguments.encoding
+    if encoding is not None:
+        try:
+            "".encode(encoding)
+        except LookupError:
+            raise LonghaulError(f"--encoding: found {encoding!r}, expected a name such as windows-1255") from None
+        encoding = codecs.lookup(encoding).name
+    dates = None if arguments.dates == "auto" else Order(arguments.dates)
+    return Options(currency, dates, columns, encoding, arguments.files_from)
 
 
 def demo_command(arguments: argparse.Namespace) -> int:
@@ -134,9 +164,24 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--user", type=_id, metavar="N")
     token.add_argument("--role", required=True, choices=("owner", "admin", "member", "operator"))
     importer = add("import", import_command)
-    importer.add_argument("file", type=Path, metavar="FILE", help="*.csv, or JSON Lines")
+    importer.add_argument("file", type=Path, metavar="FILE", help="*.csv, or JSON Lines; - for stdin")
     importer.add_argument("--business", type=_id, required=True, metavar="N")
-    importer.add_argument("--currency", default="USD", help="for lines that name none (default: USD)")
+    importer.add_argument("--currency", default="USD", metavar="CODE", help="for lines that name none (default: USD)")
+    importer.add_argument(
+        "--dates",
+        default="auto",
+        choices=("auto", *Order),
+        help="how days such as 03/04/2025 are written (default: as the file proves, else day-first)",
+    )
+    importer.add_argument(
+        "--columns",
+        default=[],
+        action="append",
+        metavar="FIELD=NAME,…",
+        help=f"where the columns have other names; the fields are {', '.join(NAMES)}",
+    )
+    importer.add_argument("--encoding", metavar="NAME", help="of a file that is not UTF-8, e.g. windows-1255")
+    importer.add_argument("--files-from", type=Path, metavar="DIR", help="folder of the files (default: FILE's own)")
     demo = add("demo", demo_command)
     demo.add_argument("--receipts", type=_id, default=5000, metavar="N", help="how many (default: 5000)")
     add("dev", dev_command)
@@ -145,14 +190,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    open_standard_streams()
     arguments = parser().parse_args()
     try:
         code: int = arguments.command(arguments)
     except LonghaulError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 1
     except DBAPIError as error:
-        print(f"Postgres refused or cannot be reached (see DATABASE_URL): {sentence(error)}", file=sys.stderr)
+        say(f"Postgres refused or cannot be reached (see DATABASE_URL): {sentence(error)}", sys.stderr)
         return 1
     return code
 

@@ -20,7 +20,7 @@ from actors.runtime.storage import Bucket
 from service.auth import create_token
 from service.client import Client
 from service.embedded import LOCAL, free_port
-from service.importing import import_file
+from service.imports.importer import Options, import_file
 from service.processes import start_process, stop_process, wait_until
 from service.sandbox import sandbox
 from sql.engine import make_engine
@@ -146,7 +146,7 @@ def seed(environment: dict[str, str], engine: Engine, receipts: int) -> int:
                 }
                 lines.write(json.dumps(line) + "\n")
         bucket = Bucket(load_settings(environment))
-        outcome = import_file(file, engine, bucket, business_id, "EUR")
+        outcome = import_file(file, engine, bucket, business_id, Options(currency="EUR"))
     print(f"{outcome.made} receipts with {outcome.uploaded} attachments for business {business_id}", flush=True)
     return business_id
 

@@ -124,6 +124,7 @@ class Attachment(Base):
     __table_args__ = (
         UniqueConstraint("object_key", name="uq_attachments_object_key"),
         CheckConstraint("size >= 0", name="size_not_negative"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
         CheckConstraint("purge_attempts >= 0", name="purge_attempts_not_negative"),
         CheckConstraint("purged_at IS NULL OR purge_requested_at IS NOT NULL", name="purged_only_on_request"),
         CheckConstraint("(purge_requested_at IS NULL) = (purge_after IS NULL)", name="purge_after_iff_requested"),
@@ -145,6 +146,7 @@ class Attachment(Base):
     object_key: Mapped[str]
     content_type: Mapped[str]
     size: Mapped[int | None]
+    sha256: Mapped[bytes | None]  # of the file that belongs here, also before it is uploaded
     purge_requested_at: Mapped[datetime | None]
     purge_after: Mapped[datetime | None]
     purge_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))

@@ -62,10 +62,10 @@ def job_kind(
 
 
 def load_kinds() -> dict[str, Kind]:
-    """Every kind in actors/, by name. KindError naming the module that cannot be imported or declares none."""
+    """Every kind, by name: each module in actors/ is one. KindError names one that can't be imported or is none."""
     kinds = {}
     for module in pkgutil.iter_modules(actors.__path__):
-        if module.name == "runtime":
+        if module.ispkg:  # what several kinds share
             continue
         try:
             found = vars(importlib.import_module(f"actors.{module.name}")).get(module.name)

@@ -1,9 +1,12 @@
 """The bucket, in our words. "Not there" is an answer, not an error."""
 
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, BinaryIO
 
 import boto3
 from botocore.config import Config
@@ -19,9 +22,15 @@ class Bucket:
     def __init__(self, settings: Settings) -> None:
         self.name = settings.S3_BUCKET
         self._settings = settings
+        self._connecting = Lock()
+
+    @property
+    def _client(self) -> Any:
+        with self._connecting:  # boto3 makes clients in one thread at a time; all threads may use one
+            return self._only_client
 
     @cached_property
-    def _client(self) -> Any:
+    def _only_client(self) -> Any:
         return self._connect(read_timeout=10, attempts=2)  # 2 x 13 s: a call ends within 30 s
 
     def _connect(self, *, read_timeout: float, attempts: int) -> Any:
@@ -36,7 +45,7 @@ class Bucket:
                 connect_timeout=3,
                 read_timeout=read_timeout,
                 retries={"mode": "standard", "total_max_attempts": attempts},
-                max_pool_connections=settings.WORKER_THREADS,
+                max_pool_connections=max(settings.WORKER_THREADS, 8),
                 request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
                 response_checksum_validation="when_required",
             ),
@@ -61,14 +70,14 @@ class Bucket:
             self.delete(keys)
         self._client.delete_bucket(Bucket=self.name)
 
-    def put(self, key: str, file: Path, content_type: str) -> int:
+    def put(self, key: str, file: Path | BinaryIO, content_type: str) -> int:
         """Uploads a file; returns its size in bytes. StorageError when it did not arrive."""
-        body = file.read_bytes()
-        try:
-            self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
-        except (ClientError, BotoCoreError) as error:
-            raise self._explained(error) from None
-        return len(body)
+        with file.open("rb") if isinstance(file, Path) else nullcontext(file) as body:
+            try:
+                self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
+            except (ClientError, BotoCoreError) as error:
+                raise self._explained(error) from None
+            return body.seek(0, os.SEEK_END)
 
     def keys(self) -> list[str]:
         """The first 1000 keys in the bucket."""

@@ -1,0 +1,25 @@
+"""What a receipt's file is, by its first bytes: an image or a PDF. Its name proves nothing."""
+
+import filetype
+
+HEAD_BYTES = 8192
+
+# Content type → the ending of its object's key. No SVG: it is a document with scripts.
+SUFFIXES = {
+    "application/pdf": ".pdf",
+    "image/avif": ".avif",
+    "image/gif": ".gif",
+    "image/heic": ".heic",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/tiff": ".tif",
+    "image/webp": ".webp",
+}
+
+
+def content_type(head: bytes) -> str | None:
+    """One of SUFFIXES, from the first HEAD_BYTES of a file; None for everything else."""
+    found = filetype.guess_mime(head)
+    if found == "image/gif" and not head.startswith((b"GIF87a", b"GIF89a")):
+        return None
+    return found if found in SUFFIXES else None

@@ -1,0 +1,131 @@
+"""Which column of a CSV file, or key of a JSON object, holds what."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from actors.receipts.currencies import Says, signs
+from actors.receipts.plain import plain
+
+# Field → its names, in tiers: a later tier counts only where the ones before it are absent or empty. Every name within
+# a tier says the same thing, so two that disagree on a line make the line unreadable.
+NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "vendor": (
+        ("vendor", "company", "merchant", "payee", "supplier", "vendor name", "company name", "merchant name",
+         "payee name", "supplier name", "shop", "store", "בית עסק", "שם בית עסק", "שם בית העסק", "ספק", "שם ספק"),
+        ("description", "transaction description", "narrative", "name", "תיאור"),
+    ),
+    "amount": (
+        ("amount", "total", "total amount", "amount total", "grand total", "transaction amount", "amount paid",
+         "סכום", "סה\"כ", "סכום כולל"),
+    ),
+    "date": (
+        ("date", "received at", "transaction date", "receipt date", "purchase date", "expense date", "date of purchase",
+         "תאריך", "תאריך עסקה", "תאריך העסקה"),
+        ("posting date", "posted date", "post date", "booking date", "completed date", "date completed"),
+    ),
+    "currency": (("currency", "currency code", "ccy", "מטבע"),),
+    "id": (("id",),),
+    "file": (("image", "pdf", "file", "attachment"),),
+    "direction": (
+        ("direction", "debit/credit", "credit/debit", "debit or credit", "credit or debit", "dr/cr", "cr/dr", "d/c",
+         "c/d", "dr cr", "cr dr", "credit debit indicator", "debit credit indicator", "soll/haben", "s/h", "חובה/זכות"),
+        ("type", "transaction type", "sign"),
+    ),
+}  # fmt: skip
+REQUIRED = ("vendor", "amount", "date")
+
+# Pairs of columns of which one is filled on each line: only its owner can say which of them are receipts.
+_PAIRS = (("debit", "credit"), ("debit amount", "credit amount"), ("paid out", "paid in"), ("money out", "money in"),
+          ("withdrawal", "deposit"), ("withdrawals", "deposits"), ("חובה", "זכות"))  # fmt: skip
+
+_WITH_CURRENCY = (re.compile(r"(.+?)[\s_]*[(\[](.{1,4})[)\]]"), re.compile(r"(.+?)[\s_]+(?:in )?(\S{1,4})"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of some lines, by position."""
+
+    names: tuple[str, ...]
+    tiers: Mapping[str, tuple[tuple[int, ...], ...]]  # field → positions, in tiers; without those that have none
+    header_currency: Mapping[int, list[Says]]  # position of an amount → what its header says: `Amount (USD)`
+
+    @cached_property
+    def missing(self) -> list[str]:
+        return [field for field in REQUIRED if field not in self.tiers]
+
+    @cached_property
+    def used(self) -> frozenset[int]:
+        return frozenset(position for tiers in self.tiers.values() for tier in tiers for position in tier)
+
+
+def layout(names: Iterable[str], chosen: Mapping[str, str]) -> Layout:
+    """Where each field is, among columns of these names; `chosen` is what --columns says: field → name."""
+    names = tuple(names)
+    keys = [_key(name) for name in names]
+    currencies = {position: said for position, name in enumerate(names) if (said := _amount_with_currency(name))}
+    tiers = {}
+    for field, known in NAMES.items():
+        wanted = ((_key(chosen[field]),),) if field in chosen else known
+        found = tuple(tuple(n for n, key in enumerate(keys) if key and key in tier) for tier in wanted)
+        if field == "amount" and field not in chosen:
+            found = (tuple(sorted({*found[0], *currencies})),)
+        if any(found):
+            tiers[field] = tuple(tier for tier in found if tier)
+    amounts = {position for tier in tiers.get("amount", ()) for position in tier}
+    return Layout(names, tiers, {n: _amount_with_currency(names[n]) or _currency_of(names[n]) for n in amounts})
+
+
+def explain(layout: Layout) -> str:
+    """What the header lacks, in a sentence."""
+    keys = {_key(name) for name in layout.names}
+    if layout.missing == ["amount"]:
+        for out, into in _PAIRS:
+            if out in keys and into in keys:
+                return f"found a column {out!r} and a column {into!r}; say which are receipts: --columns amount={out}"
+    shown = ", ".join(repr(name.strip()[:30]) for name in layout.names[:12] if name.strip())
+    expected = "; ".join(f"{field}: {', '.join(NAMES[field][0][:4])}" for field in layout.missing)
+    return (
+        f"found the columns {shown or '(none)'}; expected one for each of {' and '.join(layout.missing)} ({expected}), "
+        f"or --columns {layout.missing[0]}=NAME"
+    )
+
+
+def read_choice(written: Iterable[str]) -> dict[str, str]:
+    """`vendor=Payee,amount=Debit` as field → name. A name with a comma stands in quotes. ValueError otherwise."""
+    found: dict[str, str] = {}
+    for text in written:
+        for part in next(csv.reader([text], skipinitialspace=True), []):
+            field, equals, name = part.partition("=")
+            field = field.strip().lower()
+            if not equals or field not in NAMES:
+                raise ValueError(f"found {part!r}, expected FIELD=NAME with a field of {', '.join(NAMES)}")
+            if field in found:
+                raise ValueError(f"found {field} twice")
+            found[field] = name.strip()
+    return found
+
+
+def not_there(layout: Layout, chosen: Mapping[str, str]) -> str | None:
+    """The first column that --columns names and that is not in the header."""
+    return next((name for field, name in chosen.items() if name and field not in layout.tiers), None)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", plain(name)).strip().casefold()
+
+
+def _amount_with_currency(name: str) -> list[Says]:
+    """`Amount (USD)`, `Total EUR`, `Amount in €`: what the currency in an amount's header says."""
+    for form in _WITH_CURRENCY:
+        match = form.fullmatch(plain(name))
+        if match is not None and _key(match[1]) in NAMES["amount"][0] and (said := signs(match[2])):
+            return said
+    return []
+
+
+def _currency_of(name: str) -> list[Says]:
+    match = _WITH_CURRENCY[0].fullmatch(plain(name))
+    return (signs(match[2]) or []) if match else []

@@ -1,0 +1,35 @@
+"""The progress bar of an import: on a terminal only, and never in the way of the work."""
+
+import sys
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts lines on stderr. A terminal that is gone costs the bar, not the import."""
+
+    def __init__(self, name: str) -> None:
+        self._bar: Any = None
+        with suppress(OSError, ValueError):
+            if sys.stderr is not None and sys.stderr.isatty():
+                self._bar = tqdm(unit=" lines", desc=name, file=sys.stderr)
+
+    def at(self, line: int) -> None:
+        if self._bar is not None:
+            try:
+                self._bar.update(line - self._bar.n)
+            except (OSError, ValueError):
+                self._bar = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        with suppress(OSError, ValueError):
+            if self._bar is not None:
+                self._bar.close()

@@ -1,0 +1,30 @@
+"""What an import tells its user at the end, on streams that may be closed."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from service.console import say
+from service.imports.importer import Outcome
+
+MAX_ALIKE = 10  # lines with the same fault that are named one by one
+
+
+def report(file: Path, outcome: Outcome) -> None:
+    """Names what was left out, on stderr, and says on stdout what was done."""
+    alike: Counter[str] = Counter()
+    for line in outcome.unread:
+        why = line.partition(": ")[2]
+        alike[why] += 1
+        if alike[why] <= MAX_ALIKE:
+            say(f"{file}, {line}", sys.stderr)
+    for why, times in alike.items():
+        if times > MAX_ALIKE:
+            say(f"{file}, {times - MAX_ALIKE} more lines: {why}", sys.stderr)
+    for note in outcome.notes:
+        say(note, sys.stdout)
+    say(
+        f"{outcome.made} receipts made, {outcome.known} were there already, "
+        f"{outcome.uploaded} files uploaded, {len(outcome.unread)} lines could not be read",
+        sys.stdout,
+    )

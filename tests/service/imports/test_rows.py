@@ -1,0 +1,198 @@
+"""Files in every dialect: read as they are meant, or said once for the whole file what is wrong."""
+
+import io
+
+import pytest
+
+from service.imports import rows
+from service.imports.rows import Row, Sheet, UnreadableFileError
+
+HEADER = "id,vendor,amount,date,notes\n"
+
+
+def sheet(data: bytes | str, name: str = "receipts.csv", **options: object) -> Sheet:
+    raw = data if isinstance(data, bytes) else data.encode()
+    return Sheet(io.BytesIO(raw), name=name, **options)  # type: ignore[arg-type]
+
+
+def read(data: bytes | str, name: str = "receipts.csv", **options: object) -> list[object]:
+    """The cells of each row, or `first-last: why` for lines that are none."""
+    found: list[object] = []
+    for row in sheet(data, name, **options).rows():
+        found.append(row.cells if isinstance(row, Row) else f"{row.first}-{row.last}: {row.why}")
+    return found
+
+
+CELLS = ["1", "Café", "5.00", "2018-01-02", ""]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_the_delimiter_and_a_marked_encoding_are_recognised(delimiter: str, encoding: str) -> None:
+    text = f"{HEADER}1,Café,5.00,2018-01-02,\n".replace(",", delimiter)
+    assert read(text.encode(encoding)) == [CELLS]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_every_end_of_a_line_will_do(ending: str) -> None:
+    assert read(f"{HEADER}1,Café,5.00,2018-01-02,\n2,Bar,6,2018-01-02,".replace("\n", ending)) == [
+        CELLS,
+        ["2", "Bar", "6", "2018-01-02", ""],
+    ]
+
+
+def test_a_line_that_tells_the_delimiter_is_obeyed_and_an_amount_may_hold_a_comma() -> None:
+    assert read("sep=;\nvendor;amount;date\nBar;5,50;2018-01-02\n") == [["Bar", "5,50", "2018-01-02"]]
+
+
+def test_lines_before_the_header_are_passed_over_and_said() -> None:
+    found = sheet("Account: 12345\n\nPeriod;2018\n\nVendor;Amount;Date\nBar;5;2018-01-02\n")
+    assert [row.cells for row in found.rows()] == [["Bar", "5", "2018-01-02"]]
+    assert "on line 5, were passed over: 4." in " ".join(found.notes)
+
+
+def test_empty_rows_and_trailing_commas_are_no_errors() -> None:
+    text = "vendor,amount,date\nBar,5,2018-01-02,\n,,\n\n  \nFoo,6,2018-01-02,,,\n , ,\n"
+    assert read(text) == [["Bar", "5", "2018-01-02"], ["Foo", "6", "2018-01-02"]]
+
+
+def test_an_empty_file_has_no_rows() -> None:
+    assert read("") == []
+    assert read("", "receipts.jsonl") == []
+    assert read("\n\n", "receipts.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("foo,bar\n1,2\n", "found the columns 'foo', 'bar'; expected one for each of vendor and amount and date"),
+        ("vendor;sum;date\n", "found the columns 'vendor', 'sum', 'date'; expected one for each of amount"),
+        ("date,payee,debit,credit\n", "say which are receipts: --columns amount=debit"),
+        ("Date,Payee,Paid Out,Paid In\n", "say which are receipts: --columns amount=paid out"),
+        ("1,Bar,5.00,2018-01-02\n", "found no header"),
+        (b"PK\x03\x04\x14\x00" + b"\x00" * 100, "Excel"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel"),
+        (b"%PDF-1.4\n", "found a PDF"),
+        (b"\x1f\x8b\x08\x00", "compressed"),
+        (b"\x00\x01\x02\x03" * 50, "binary"),
+        ("<html><table><tr><td>vendor</td></tr></table>", "HTML"),
+        ("vendor,amount,date\n".encode("utf-16-le"), "--encoding utf-16-le"),
+        ("vendor,amount,date\n".encode("utf-16-be"), "--encoding utf-16-be"),
+        ("ספק;סכום;תאריך\nסופר פארם;5;2018-01-02\nשופרסל;7;2018-01-03\n".encode("cp1255"), "'ספק' as windows-1255"),
+        (
+            "vendor,amount,date\nCafé,5,2018-01-02\n,1,2018-01-02\n".encode("cp1252").replace(b"vendor", b"vend\xf6r"),
+            "'ör' as w",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_whole_file_is_said_once(data: bytes | str, says: str) -> None:
+    with pytest.raises(UnreadableFileError) as refusal:
+        read(data)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize("data", ["[\n{}\n]", '[{"vendor": "X"}]', "{\n", '[{"vendor": "X"},\n'])
+def test_one_json_document_is_said_to_be_no_json_lines(data: str) -> None:
+    with pytest.raises(UnreadableFileError, match="expected JSON Lines"):
+        read(data, "receipts.json")
+
+
+@pytest.mark.parametrize("encoding", ["windows-1255", "iso-8859-8", "cp1255"])
+def test_an_encoding_that_its_owner_names_is_used(encoding: str) -> None:
+    text = "ספק;סכום;תאריך\nסופר פארם;5;2018-01-02\n"
+    assert read(text.encode(encoding), encoding=encoding) == [["סופר פארם", "5", "2018-01-02"]]
+
+
+def test_bytes_that_the_named_encoding_does_not_have_are_said_once() -> None:
+    with pytest.raises(UnreadableFileError, match="no text in windows-1252"):
+        read(HEADER.encode() + b"1,\x81,5,2018-01-02,\n", encoding="windows-1252")
+
+
+def test_the_kind_of_file_is_known_by_its_name_or_its_first_character() -> None:
+    assert sheet('{"vendor": "X"}', "receipts.jsonl").is_json
+    assert sheet('\n {"vendor": "X"}', "-").is_json
+    assert sheet("\ufeff{}", "receipts.txt").is_json
+    assert not sheet(HEADER, "-").is_json
+    assert not sheet(HEADER, "receipts.txt").is_json
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('1,"Cafe,5.00,2018-01-01,\n2,Bar,6,2018-01-01,\n', ["2-3: a quote that opens on line 2 is never closed"]),
+        (
+            '1,"Cafe,5.00,2018-01-01,\n2,"Bar",6,2018-01-01,\n3,Foo,7,2018-01-01,\n',
+            [
+                "2-3: found text after a closing quote; a quote within a field is written twice",
+                ["3", "Foo", "7", "2018-01-01", ""],
+            ],
+        ),
+        (
+            '1,Cafe,5,2018-01-01,"note\n2,Bar,6,2018-01-01,x"\n3,Foo,7,2018-01-01,\n',
+            ["2-3: a quote that opens on line 2 runs over whole rows", ["3", "Foo", "7", "2018-01-01", ""]],
+        ),
+        (
+            '1,"Cafe" X,5,2018-01-01,\n',
+            ["2-2: found text after a closing quote; a quote within a field is written twice"],
+        ),
+        ('1,Cafe "X",5,2018-01-01,\n', [["1", 'Cafe "X"', "5", "2018-01-01", ""]]),
+        ('1,"Cafe ""X""",5,2018-01-01,\n', [["1", 'Cafe "X"', "5", "2018-01-01", ""]]),
+        ('1,Cafe,5,2018-01-01,"two\nlines, really"\n', [["1", "Cafe", "5", "2018-01-01", "two\nlines, really"]]),
+        ("1,Cafe,5\n", ["2-2: found 3 fields, expected the 5 of the header"]),
+        ("1,Cafe,5,2018-01-01\n", [["1", "Cafe", "5", "2018-01-01"]]),  # only the notes are missing
+        ("1,Cafe,5,2018-01-01,,x\n", ["2-2: found more fields than the header names"]),
+    ],
+)
+def test_a_stray_quote_costs_the_lines_that_it_names_and_no_other(text: str, found: list[object]) -> None:
+    assert read(HEADER + text) == found
+
+
+def test_a_quote_in_a_middle_column_that_swallows_a_row_is_not_read_as_one_row() -> None:
+    text = 'id,vendor,notes,amount,date\n1,Cafe,"note,5,2018-01-01\n2,Bar,more",6,2018-01-02\n'
+    assert read(text) == ["2-3: a quote that opens on line 2 runs over whole rows"]
+
+
+def test_a_quote_that_never_closes_costs_200_lines_and_the_rest_is_read() -> None:
+    lines = [f"{n},Bar,6,2018-01-01,\n" for n in range(1000)]
+    lines[10] = '10,"Bar,6,2018-01-01,\n'
+    found = read(HEADER + "".join(lines))
+    assert len(found) > 790
+    assert [row for row in found if isinstance(row, str)] == [
+        "12-212: a quote opens on line 12 and does not close within 200 lines"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"amount": 1, "amount": 2}', "found the key 'amount' twice, with different values"),
+        ('{"a": 1, "b": 2, "a": null}', "found the key 'a' twice, with different values"),
+        ("{not json}", "expected a JSON object"),
+        ("[1, 2]", "found '[1, 2]', expected a JSON object"),
+        ("5", "found '5', expected a JSON object"),
+        ("[" * 100_000, "expected a JSON object"),
+        ('{"a": ' * 20_000, "expected a JSON object"),
+        ('{"n": ' + "9" * 5000 + "}", "expected a JSON object"),
+    ],
+)
+def test_a_line_of_json_that_is_no_object_is_named(line: str, why: str) -> None:
+    found = read(f'{{"ok": 1}}\n{line}\n{{"ok": 2}}\n', "receipts.jsonl")
+    assert found[0::2] == [[1], [2]]
+    assert str(found[1]).startswith("2-2: ")
+    assert why in str(found[1])
+
+
+def test_a_key_that_is_twice_in_a_line_with_the_same_value_is_one() -> None:
+    assert read('{"a": 1, "a": 1, "b": {"c": 1, "c": 2}}', "receipts.jsonl") == [[1, {"c": 2}]]
+
+
+@pytest.mark.parametrize("name", ["receipts.csv", "receipts.jsonl"])
+def test_a_line_that_is_too_long_is_refused_without_being_held(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_LINE", 100)
+    good = HEADER if name == "receipts.csv" else '{"ok": 1}\n'
+    last = "1,Café,5.00,2018-01-02,\n" if name == "receipts.csv" else '{"ok": 2}'
+    found = read(good + "x" * 100_000 + "\n" + last, name)
+    assert found[-1] == (CELLS if name == "receipts.csv" else [2])
+    assert found[-2] == "2-2: found a line longer than 100 characters"
