@@ -25,5 +25,10 @@ def say(line: str, stream: TextIO) -> None:
     try:
         print(line, file=stream, flush=True)
     except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # so that Python does not fail at its end, when it flushes
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        give_up(stream)
+
+
+def give_up(stream: TextIO) -> None:
+    """Nobody reads this stream any more: what is left in it, and all that follows, goes nowhere."""
+    with suppress(OSError, ValueError):  # else Python fails at its end, when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -25,6 +25,7 @@ _IN = {"credit", "cr", "c", "in", "incoming", "income", "refund", "return", "dep
 # A spreadsheet has shown a long number in short, and its last digits are gone.
 _SHORTENED = re.compile(r"\d[.,]?\d*[eE]\+\d+|\d[.,]\d+[eE]\d+", re.ASCII)
 
+_FIELDS = json.JSONEncoder(sort_keys=True, default=str)
 _read_date = lru_cache(maxsize=8192)(read_date)
 
 
@@ -178,8 +179,7 @@ def keys_of(row: Row, line: Line) -> tuple[str, str | None]:
     raw = row.raw()
     if line.source_id is not None and _text(raw.get("id")) == line.source_id:
         return line.source_id, None
-    fields = json.dumps(raw, sort_keys=True, default=str)
-    key = f"sha256:{hashlib.sha256(fields.encode()).hexdigest()}"
+    key = f"sha256:{hashlib.sha256(_FIELDS.encode(raw).encode()).hexdigest()}"
     return (key, None) if line.source_id is None else (line.source_id, key)
 
 

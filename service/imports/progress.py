@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from service.console import give_up
+
 
 class Progress:
     """Counts lines on stderr. A terminal that is gone costs the bar, not the import."""
@@ -23,6 +25,7 @@ class Progress:
                 self._bar.update(line - self._bar.n)
             except (OSError, ValueError):
                 self._bar = None
+                give_up(sys.stderr)
 
     def __enter__(self) -> "Progress":
         return self
@@ -30,6 +33,8 @@ class Progress:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        with suppress(OSError, ValueError):
-            if self._bar is not None:
+        if self._bar is not None:
+            try:
                 self._bar.close()
+            except (OSError, ValueError):
+                give_up(sys.stderr)

@@ -72,7 +72,8 @@ def test_what_is_no_readable_file_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"<html><script>alert(1)</script>", b"\x1f\x8b\x08\x00" + PDF, b"<svg onload='x()'/>",
-     b"<?xml version='1.0'?><svg/>", b"MZ\x90\x00", b"PK\x03\x04", b"GIF, said the text", b"#!/bin/sh\n", b"\x00" * 100, b"text " + PDF, b"\x7fELF"],
+     b"<?xml version='1.0'?><svg/>",
+     b"MZ\x90\x00", b"PK\x03\x04", b"GIF, said the text", b"#!/bin/sh\n", b"\x00" * 100, b"text " + PDF, b"\x7fELF"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["x.png", "x.pdf"])
 def test_the_name_of_a_file_proves_nothing(content: bytes, name: str, folder: Path) -> None:

@@ -136,7 +136,8 @@ def test_a_direction_that_agrees_with_the_amount_changes_nothing(column: str, wo
 @pytest.mark.parametrize(
     ("column", "word", "amount"),
     [("Type", "Credit", "5"), ("Dr/Cr", "CR", "5"), ("Direction", "in", "5"), ("Type", "Refund", "5"),
-     ("Sign", "-", "5"), ("Soll/Haben", "H", "5"), ("Type", "Debit", "-5"), ("Type", "Credit", "-5"), ("Dr/Cr", "XX", "5")],
+     ("Sign", "-", "5"), ("Soll/Haben", "H", "5"), ("Type", "Debit", "-5"), ("Type", "Credit", "-5"),
+     ("Dr/Cr", "XX", "5")],
 )  # fmt: skip
 def test_a_direction_in_a_column_of_its_own_is_not_ignored_in_silence(column: str, word: str, amount: str) -> None:
     with pytest.raises(ValueError, match=r"direction|debit or credit"):
