@@ -101,13 +101,21 @@ def _import_options(arguments: argparse.Namespace) -> Options:
         raise LonghaulError(f"--files-from: {str(arguments.files_from)!r} is not a folder")
     encoding = arguments.encoding
     if encoding is not None:
-        try:
-            "".encode(encoding)
-        except LookupError:
-            raise LonghaulError(f"--encoding: found {encoding!r}, expected a name such as windows-1255") from None
-        encoding = codecs.lookup(encoding).name
+        encoding = _encoding(encoding)
     dates = None if arguments.dates == "auto" else Order(arguments.dates)
     return Options(currency, dates, columns, encoding, arguments.files_from)
+
+
+def _encoding(name: str) -> str:
+    """The encoding in Python's words. LonghaulError when digits and delimiters are not themselves in it."""
+    plain = "Az09,;|\t\"'+-.:/{}[]\\n\n"
+    try:
+        found = codecs.lookup(name).name
+        if found.startswith(("utf-16", "utf-32")) or plain.encode().decode(found) == plain:
+            return found
+    except (LookupError, UnicodeError):
+        pass
+    raise LonghaulError(f"--encoding: found {name!r}, expected a name such as windows-1255")
 
 
 def demo_command(arguments: argparse.Namespace) -> int:

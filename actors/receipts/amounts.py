@@ -1,7 +1,8 @@
 """Amounts of money as people and programs write them, read exactly or not at all."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from actors.receipts.currencies import MINOR_UNITS, Says, agree, signs
@@ -9,6 +10,8 @@ from actors.receipts.plain import plain
 
 MAX_AMOUNT = Decimal("999999999999.99")  # numeric(14,2)
 STORED_DECIMALS = 2
+MAX_LENGTH = 100  # characters
+_NUMBER_HERE = "\x00"
 
 Written = str | int | float | Decimal  # text, or a number of JSON
 
@@ -33,18 +36,68 @@ class Money:
     currency: str  # ISO 4217
 
 
+@dataclass
+class Separators:
+    """The amounts of one file, seen one by one: which separators do they prove, and for what?"""
+
+    points: set[str] = field(default_factory=set)  # decimal points
+    groups: set[str] = field(default_factory=set)  # separators of thousands
+    ungrouped: str | None = None  # the first amount of thousands without a separator
+    open: str | None = None  # the first amount with one separator before exactly three digits
+
+    def see(self, written: Written) -> None:
+        if not isinstance(written, str):
+            if Decimal(str(written)) % 1:
+                self.points.add(".")
+            return
+        try:
+            number = _parts(written).number
+        except (ValueError, ArithmeticError):
+            return
+        if _EITHER.fullmatch(number):
+            self.open = self.open or written
+            return
+        last = max(number.rfind("."), number.rfind(","))
+        if last >= 0 and number.count(number[last]) == 1:
+            self.points.add(number[last])
+        if _GROUPED.fullmatch(number):
+            self.groups.add(next(c for c in number if not c.isdigit()))
+        elif len(re.split("[.,]", number)[0].lstrip("0")) > 3:
+            self.ungrouped = self.ungrouped or written
+
+    def doubt(self, separator: str) -> str | None:
+        """Why a lone separator before three digits may not be one of thousands; None when it is."""
+        if separator in self.points:
+            return f"{separator!r} is the decimal point of other amounts here"
+        if self.groups and separator not in self.groups:
+            return f"other amounts here group their thousands with {min(self.groups)!r}"
+        if self.ungrouped is not None and not self.points and not self.groups:
+            return f"other amounts here do not group their thousands ({self.ungrouped[:40]})"
+        return None
+
+    def explain(self) -> str | None:
+        """What was decided where nothing proves it, in a sentence for the owner of the file."""
+        if self.open is None or self.points or self.groups or self.ungrouped:
+            return None
+        return f"Amounts such as {self.open[:40]} are read as thousands: no amount of this file proves otherwise."
+
+
+NOTHING_PROVEN = Separators()
+
+
 def read_money(
     written: Written | None,
     *,
     currency: str | None = None,
     default: str | None = None,
-    points: frozenset[str] = frozenset(),
+    header: Sequence[Says] = (),
+    separators: Separators = NOTHING_PROVEN,
 ) -> Money:
     """`RM 1,234.50`, `(9.90)`, `1.234,50 €`, `50.00-`, `₹1,23,456.00`, or a JSON number.
 
-    `currency` is what a column says, `default` counts when neither it nor a sign beside the number says any. `points`
-    are the decimal points that other amounts of the same file prove (see `decimal_point`). A lone separator before
-    exactly three digits groups thousands, unless they, or a currency with three decimals, say otherwise.
+    `currency` is what a column says, `header` what the amount's own header says, `default` counts when none of them and
+    no sign beside the number says any. A lone separator before exactly three digits groups thousands, unless the other
+    amounts of the file, or a currency with three decimals, say otherwise.
 
     ValueError says what was found, for whatever can't be read beyond doubt.
     """
@@ -52,54 +105,53 @@ def read_money(
         raise ValueError("the amount is missing")
     try:
         if not isinstance(written, str):
-            code = agree((), currency, default)
+            code = agree(header, currency, default)
             return Money(_stored(Decimal(str(written)), code), code)
-        negative, number, said, trailing = _parts(written)
-        code = agree(said, currency, default)
-        if trailing and (MINOR_UNITS[code] == 0 or code == "CNY"):
+        parts = _parts(written)
+        code = agree([*parts.said, *header], currency, default)
+        if parts.minus_last and (MINOR_UNITS[code] == 0 or code == "CNY"):
             raise ValueError("found a dash after the number, which may only say that the number ends there")
-        amount = _stored(_decimal(number, code, points), code)
+        amount = _stored(_decimal(parts.number, code, separators), code)
     except (ValueError, ArithmeticError) as error:
         shown = f"{written[:40]}…" if isinstance(written, str) and len(written) > 40 else written
         raise ValueError(f"amount {str(shown)!r}: {error}") from None
-    return Money(-amount if negative and amount else amount, code)
+    return Money(-amount if parts.negative and amount else amount, code)
 
 
-def decimal_point(written: str) -> str | None:
-    """The decimal point that this amount proves a file to use: "." or ",". None when it proves none."""
-    try:
-        number = _parts(written)[1]
-    except ValueError:
-        return None
-    if _EITHER.fullmatch(number):
-        return None
-    last = max(number.rfind("."), number.rfind(","))
-    return number[last] if last >= 0 and number.count(number[last]) == 1 else None
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    number: str  # digits and separators
+    said: Sequence[Says] = ()  # what the signs beside it say of the currency
+    negative: bool = False
+    minus_last: bool = False
 
 
-def _parts(written: str) -> tuple[bool, str, list[Says], bool]:
-    """Is it negative, its digits and separators, what the signs beside them say of the currency, is a minus last?"""
+def _parts(written: str) -> _Parts:
     if _PLAIN.fullmatch(written):
-        return False, written, [], False
+        return _Parts(written)
+    if len(written) > MAX_LENGTH or _NUMBER_HERE in written:
+        raise ValueError("expected a number such as 1234.50")
     text = _NO_CENTS.sub(r"\g<1>00", plain(written))
     match = _NUMBER.search(text)
     if match is None:
         raise ValueError("expected a number such as 1234.50")
-    beside = f"{text[: match.start()]} \x00 {text[match.end() :]}"
+    beside = f"{text[: match.start()]}{_NUMBER_HERE}{text[match.end() :]}"
     negative = False
     if "(" in beside or ")" in beside:
-        inside = re.fullmatch(r"([^()]*)\(([^()]*\x00[^()]*)\)([^()]*)", beside)
-        if inside is None:
+        inside = re.fullmatch(r"([^()]*)\(([^()]*)\)([^()]*)", beside)
+        if inside is None or _NUMBER_HERE not in inside[2]:
             raise ValueError("found a parenthesis without its other half")
         beside, negative = " ".join(inside.groups()), True
     marks = re.findall("[-+]", beside)
     if len(marks) + negative > 1:
         raise ValueError("found more than one sign of plus or minus")
-    words = re.sub("[-+]", " ", beside).replace("\x00", " ").strip()
+    if re.search(r"\S [-+] \S", beside):
+        raise ValueError("found a dash between spaces, which may only part the number from what stands beside it")
+    words = re.sub("[-+]", " ", beside).replace(_NUMBER_HERE, " ").strip()
     said = signs(words)
     if said is None:
         raise ValueError(_not_understood(words))
-    return negative or marks == ["-"], match[0], said, "-" in beside.partition("\x00")[2]
+    return _Parts(match[0], said, negative or marks == ["-"], "-" in beside.partition(_NUMBER_HERE)[2])
 
 
 def _not_understood(words: str) -> str:
@@ -108,28 +160,31 @@ def _not_understood(words: str) -> str:
     return f"found {words[:40]!r} beside the number, expected a currency or nothing"
 
 
-def _decimal(number: str, code: str, points: frozenset[str]) -> Decimal:
+def _decimal(number: str, code: str, separators: Separators) -> Decimal:
     """The value of digits with separators."""
-    either = _EITHER.fullmatch(number)
-    if either is not None:
-        point = either[1]
-        if MINOR_UNITS[code] == 3:
-            if point == ",":
-                raise ValueError(f"found one comma before three digits, which may be thousands or {code}'s decimals")
-            return Decimal(number)
-        if points == {point}:
-            raise ValueError(f"found {point!r} before three digits, but it is the decimal point of other amounts here")
-        return Decimal(number.replace(point, ""))
+    if _EITHER.fullmatch(number):
+        return _thousands_or_decimals(number, code, separators)
     if _GROUPED.fullmatch(number):
         last = max(number.rfind("."), number.rfind(","))
-        if last >= 0 and number.count(number[last]) == 1:
-            whole, decimals = number[:last], number[last + 1 :]
-        else:
-            whole, decimals = number, ""
-        return Decimal(f"{re.sub('[., ' + chr(39) + ']', '', whole)}.{decimals or 0}")
+        is_point = last >= 0 and number.count(number[last]) == 1
+        whole, decimals = (number[:last], number[last + 1 :]) if is_point else (number, "")
+        return Decimal(f"{re.sub('[^0-9]', '', whole)}.{decimals or 0}")
     if _PLAIN.fullmatch(number):
-        return Decimal("0" + number.replace(",", ".") + "0" if number[-1] in ".," else "0" + number.replace(",", "."))
+        whole, _, decimals = number.replace(",", ".").partition(".")
+        return Decimal(f"{whole or 0}.{decimals or 0}")
     raise ValueError("expected a number such as 1234.50")
+
+
+def _thousands_or_decimals(number: str, code: str, separators: Separators) -> Decimal:
+    """The value of `1.234`: one separator before exactly three digits."""
+    separator = next(c for c in number if not c.isdigit())
+    if MINOR_UNITS[code] == 3:
+        if separator == "," or separators.points == {","} or "." in separators.groups:
+            raise ValueError(f"found {separator!r} before three digits, which may be thousands or {code}'s decimals")
+        return Decimal(number)
+    if doubt := separators.doubt(separator):
+        raise ValueError(f"found {separator!r} before three digits, but {doubt}")
+    return Decimal(number.replace(separator, ""))
 
 
 def _stored(amount: Decimal, code: str) -> Decimal:

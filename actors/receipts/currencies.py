@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 
 from iso4217 import Currency
 
@@ -14,7 +14,7 @@ _WITHDRAWN = {"ANG": 2, "BGN": 2, "CUC": 2, "HRK": 2, "SLL": 2, "ZWL": 2}
 # Metals, baskets and test codes have no minor unit, and nothing is paid in them.
 MINOR_UNITS: dict[str, int] = {c.code: c.exponent for c in Currency if c.exponent is not None} | _WITHDRAWN
 
-_DOLLARS = {"A": "AUD", "AU": "AUD", "B": "BND", "Bds": "BBD", "BZ": "BZD", "C": "CAD", "CA": "CAD", "CI": "KYD",
+_DOLLARS = {"A": "AUD", "AU": "AUD", "B": "BND", "Bds": "BBD", "BZ": "BZD", "C": "CAD NIO", "CA": "CAD", "CI": "KYD",
             "EC": "XCD", "FJ": "FJD", "G": "GYD", "HK": "HKD", "J": "JMD", "MX": "MXN", "N": "NAD", "NT": "TWD",
             "NZ": "NZD", "S": "SGD", "SG": "SGD", "TT": "TTD", "US": "USD"}  # fmt: skip
 
@@ -32,7 +32,9 @@ _SIGNS: dict[str, str] = {
     "ج.م": "EGP", "﷼": "SAR OMR QAR YER IRR",
 }  # fmt: skip
 for country, code in _DOLLARS.items():
-    _SIGNS |= {f"{country}$".lower(): code, f"${country}".lower(): code}  # the latter in French
+    _SIGNS[f"{country}$".lower()] = code
+    if len(country) == 2:
+        _SIGNS[f"${country}".lower()] = code  # in French
 _EXACT = {
     "R": "ZAR",
     "NIS": "ILS",
@@ -43,13 +45,15 @@ _EXACT = {
     "KM": "BAM",
     "Ft": "HUF",
 }  # in other letters some are words or units
-_PREFERRED = {"£": "GBP"}  # what a sign means unless something says otherwise
+_WORDS = {"ALL", "CUP", "TOP"}  # codes only where something else says the same
+_PREFERRED = {"£": "GBP", "C$": "CAD"}  # what a sign means unless something says otherwise
 _DOTTED = re.compile(r"(?i)(rs|fr|sfr|kr|rp|лв|руб|грн|р|din|s/|b/|bs|dhs?|kshs?)\.")
 
 _CODE_AND_SIGN = re.compile(r"([A-Z]{3})(\W)|(\W)([A-Z]{3})")
 
-_WRITTEN_WITH_DOLLAR = {*_DOLLARS.values(), "ARS", "BMD", "BRL", "BSD", "CLP", "COP", "CUP", "DOP", "LRD", "MOP", "NIO",
-                        "SBD", "SRD", "TOP", "UYU", "WST", "ZWL"}  # fmt: skip
+_WRITTEN_WITH_DOLLAR = {code for codes in _DOLLARS.values() for code in codes.split()}
+_WRITTEN_WITH_DOLLAR |= {"ARS", "BMD", "BRL", "BSD", "CLP", "COP", "CUP", "DOP", "LRD", "MOP", "SBD", "SRD", "TOP"}
+_WRITTEN_WITH_DOLLAR |= {"UYU", "WST", "ZWL"}
 
 
 class Says:
@@ -61,14 +65,14 @@ class Says:
         self.written, self.codes, self.preferred = written, codes, preferred
 
 
-@cache
+@lru_cache(maxsize=4096)
 def sign(written: str) -> Says | None:
     """What is meant by one word beside an amount: `€`, `RM`, `A$`, `EUR`. None when it is no sign of a currency.
 
     Codes count in capitals only: `cup`, `all` and `try` are words.
     """
     if written in MINOR_UNITS:
-        return Says(written, frozenset({written}), written)
+        return Says(written, frozenset({written}), None if written in _WORDS else written)
     if written in _EXACT:
         return Says(written, frozenset({_EXACT[written]}), _EXACT[written])
     short = written[:-1] if _DOTTED.fullmatch(written) else written

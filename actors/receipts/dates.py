@@ -20,6 +20,8 @@ _TIME = re.compile(
 _COMPACT_TIME = re.compile(r"(\d{8})T(\d{2})(\d{2})(\d{2})(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
 _DAY_WITH_OFFSET = re.compile(r"(\d{4}-\d{2}-\d{2})(?:Z|[+-]\d{2}:\d{2})", re.ASCII)  # as XML writes it
 _NUMBERS = re.compile(r"(\d{1,4})\s*([-/. ])\s*(\d{1,2})\s*\2\s*(\d{1,4})\.?", re.ASCII)
+_MAX_LENGTH = 60  # characters
+_ELSEWHERE = {"lip", "lis", "listopad", "listopada", "srp"}  # names of months that mean another month in Croatian
 _EIGHT = re.compile(r"\d{8}", re.ASCII)
 _NAME = r"([^\W\d_]+)\.?"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th|er|º|ª|\.)?"
@@ -47,6 +49,7 @@ class Rule:
     order: Order | None = Order.DAY_FIRST
     known: bool = False  # proven by the file or told by its owner: a year is where this says
     strict: bool = False  # told by its owner: a day that reads in another order only is refused
+    year_open: bool = False  # years of two digits may stand first in this file
 
 
 DEFAULT = Rule()
@@ -56,30 +59,40 @@ DEFAULT = Rule()
 class Evidence:
     """The days of one file, seen one by one: which orders do they prove?
 
-    A day proves an order when no other makes a real day of it; of years with two digits, when others are yet to come.
+    A day proves an order when no other makes a real day of it. A year of two digits that would be yet to come, if it
+    stood first, stands last.
     """
 
     today: date
     proofs: dict[Order, str] = field(default_factory=dict)  # with the first day that proves it
+    year_last: bool = False
     open: str | None = None  # the first day that reads in more than one order
+    year_open: bool = False  # a day whose year makes more sense at its start
 
     def see(self, written: str) -> None:
         try:
-            readings = _readings(_without_time(plain(written))[0])
+            readings = _readings(_without_time(_short(written))[0])
         except ValueError:
             return
-        if Order.YEAR_FIRST in readings and len(readings) > 1:
-            past = {order: day for order, day in readings.items() if day <= self.today + timedelta(days=366)}
-            readings = past or readings
+        first = readings.get(Order.YEAR_FIRST)
+        if first is not None and len(readings) > 1:
+            last = [day for order, day in readings.items() if order is not Order.YEAR_FIRST]
+            if first > self.today:
+                self.year_last = True
+                del readings[Order.YEAR_FIRST]
+            elif all(day.year < first.year or day > self.today for day in last):
+                self.year_open = True
         if len(readings) == 1:
             self.proofs.setdefault(next(iter(readings)), written)
         elif len(set(readings.values())) > 1:
             self.open = self.open or written
 
     def rule(self) -> Rule:
+        open_year = self.year_open and not self.year_last
         if not self.proofs:
-            return DEFAULT
-        return Rule(next(iter(self.proofs)) if len(self.proofs) == 1 else None, known=True)
+            return Rule(known=self.year_last, year_open=open_year)
+        order = next(iter(self.proofs)) if len(self.proofs) == 1 else None
+        return Rule(order, known=not open_year or order is Order.YEAR_FIRST, year_open=open_year)
 
     def explain(self) -> str:
         """What the days prove, in a sentence for the owner of the file."""
@@ -99,7 +112,7 @@ def read_date(written: str | None, rule: Rule = DEFAULT) -> datetime:
     if not written:
         raise ValueError("the date is missing")
     try:
-        text, at = _without_time(plain(written))
+        text, at = _without_time(_short(written))
         day = _read(text, rule)
         if day is None or not 1900 <= day.year <= 2100:
             raise ValueError("expected a day such as 2018-12-31 or 31/12/2018")
@@ -129,6 +142,12 @@ def _without_weekday(text: str) -> tuple[set[int], str]:
             if folded.startswith(name) and not folded[len(name) : len(name) + 1].isalpha():
                 return numbers, folded[len(name) :].lstrip(". ,")
     return set(), text
+
+
+def _short(written: str) -> str:
+    if len(written) > _MAX_LENGTH:
+        raise ValueError("expected a day such as 2018-12-31 or 31/12/2018")
+    return re.sub(r"\s+", " ", plain(written))
 
 
 def _without_time(text: str) -> tuple[str, time | None]:
@@ -186,20 +205,21 @@ def _readings(text: str) -> dict[Order, date]:
         found = {Order.DAY_FIRST: _day(c, b, a), Order.MONTH_FIRST: _day(c, a, b)}
         if len(a) == len(c) == 2:
             found[Order.YEAR_FIRST] = _day(a, b, c)
-    return {order: day for order, day in found.items() if day is not None}
+    return {order: day for order, day in found.items() if day is not None and 1900 <= day.year <= 2100}
 
 
 def _choose(readings: dict[Order, date], rule: Rule) -> date | None:
-    days = set(readings.values())
-    if rule.strict and days:
-        if rule.order not in readings:
+    if rule.strict:
+        if readings and rule.order not in readings:
             raise ValueError(f"it can't be read {rule.order}, as the days of this file are said to be")
-        return readings[rule.order]
+        return readings.get(rule.order) if rule.order else None
+    if rule.known and rule.order is not Order.YEAR_FIRST and len(readings) > 1:
+        readings = {order: day for order, day in readings.items() if order is not Order.YEAR_FIRST}
+    days = set(readings.values())
     if len(days) <= 1:
         return next(iter(days), None)
-    chosen = readings.get(rule.order) if rule.order else None
-    other = readings.get(Order.YEAR_FIRST)
-    if chosen is None or (not rule.known and other is not None and other.year > chosen.year):
+    chosen, first = readings.get(rule.order) if rule.order else None, readings.get(Order.YEAR_FIRST)
+    if chosen is None or (first is not None and chosen != first and (rule.year_open or first.year > chosen.year)):
         several = " or ".join(sorted(day.isoformat() for day in days))
         raise ValueError(f"it may be {several}; say which with --dates")
     return chosen
@@ -237,7 +257,7 @@ def _months() -> dict[str, int]:
             for context in ("format", "stand-alone"):
                 for number, name in get_month_names(width, context, language).items():
                     found.setdefault(name.casefold().rstrip("."), set()).add(number)
-    return {name: numbers.pop() for name, numbers in found.items() if len(numbers) == 1}
+    return {name: min(numbers) for name, numbers in found.items() if len(numbers) == 1 and name not in _ELSEWHERE}
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from actors.receipts.currencies import Says, signs
+from actors.receipts.currencies import Says, sign, signs
 from actors.receipts.plain import plain
 
 # Field → its names, in tiers: a later tier counts only where the ones before it are absent or empty. Every name within
@@ -15,11 +15,12 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "vendor": (
         ("vendor", "company", "merchant", "payee", "supplier", "vendor name", "company name", "merchant name",
          "payee name", "supplier name", "shop", "store", "בית עסק", "שם בית עסק", "שם בית העסק", "ספק", "שם ספק"),
-        ("description", "transaction description", "narrative", "name", "תיאור"),
+        ("description", "transaction description", "narrative", "תיאור"),
+        ("name",),
     ),
     "amount": (
         ("amount", "total", "total amount", "amount total", "grand total", "transaction amount", "amount paid",
-         "סכום", "סה\"כ", "סכום כולל"),
+         "gross", "gross amount", "amount gross", "סכום", "סה\"כ", "סכום כולל"),
     ),
     "date": (
         ("date", "received at", "transaction date", "receipt date", "purchase date", "expense date", "date of purchase",
@@ -29,19 +30,20 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "currency": (("currency", "currency code", "ccy", "מטבע"),),
     "id": (("id",),),
     "file": (("image", "pdf", "file", "attachment"),),
-    "direction": (
-        ("direction", "debit/credit", "credit/debit", "debit or credit", "credit or debit", "dr/cr", "cr/dr", "d/c",
-         "c/d", "dr cr", "cr dr", "credit debit indicator", "debit credit indicator", "soll/haben", "s/h", "חובה/זכות"),
-        ("type", "transaction type", "sign"),
-    ),
+    "direction": (("direction", "transaction direction", "soll/haben", "s/h", "d/c", "c/d", "af bij", "sign"),
+                  ("type", "transaction type", "entry type", "kind", "status")),
 }  # fmt: skip
 REQUIRED = ("vendor", "amount", "date")
 
-# Pairs of columns of which one is filled on each line: only its owner can say which of them are receipts.
+# Pairs of columns of which one is filled on each line: money out, and money in.
 _PAIRS = (("debit", "credit"), ("debit amount", "credit amount"), ("paid out", "paid in"), ("money out", "money in"),
           ("withdrawal", "deposit"), ("withdrawals", "deposits"), ("חובה", "זכות"))  # fmt: skip
+_BOTH = re.compile(r"(?=.*(debit|\bdr\b|חובה))(?=.*(credit|\bcr\b|זכות)).*|debitcredit|creditdebit|.*\brefund\b.*")
+_CURRENCY = re.compile(r".*(currency|מטבע|währung|devise|moneda|moeda|valuta|waluta).*")
 
-_WITH_CURRENCY = (re.compile(r"(.+?)[\s_]*[(\[](.{1,4})[)\]]"), re.compile(r"(.+?)[\s_]+(?:in )?(\S{1,4})"))
+_WITH_CURRENCY = (re.compile(r"(.+?)[ _]?[(\[](.{1,4})[)\]]"), re.compile(r"(.+?)[ _](?:in )?([A-Z]{3}|[^\w ])"))
+MAX_COLUMNS = 2000
+_MAX_NAME = 100  # characters of a header that are looked at
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Layout:
     names: tuple[str, ...]
     tiers: Mapping[str, tuple[tuple[int, ...], ...]]  # field → positions, in tiers; without those that have none
     header_currency: Mapping[int, list[Says]]  # position of an amount → what its header says: `Amount (USD)`
+    money_in: tuple[int, ...]  # columns that hold an amount where it is no expense
+    doubt: str | None  # a column that may not be ignored, and of which nobody has said what it is
 
     @cached_property
     def missing(self) -> list[str]:
@@ -64,23 +68,44 @@ class Layout:
 def layout(names: Iterable[str], chosen: Mapping[str, str]) -> Layout:
     """Where each field is, among columns of these names; `chosen` is what --columns says: field → name."""
     names = tuple(names)
-    keys = [_key(name) for name in names]
+    keys = [key_of_name(name) for name in names]
     currencies = {position: said for position, name in enumerate(names) if (said := _amount_with_currency(name))}
     tiers = {}
     for field, known in NAMES.items():
-        wanted = ((_key(chosen[field]),),) if field in chosen else known
-        found = tuple(tuple(n for n, key in enumerate(keys) if key and key in tier) for tier in wanted)
+        wanted = ((key_of_name(chosen[field]),),) if field in chosen else known
+        found = [[n for n, key in enumerate(keys) if key and key in tier] for tier in wanted]
         if field == "amount" and field not in chosen:
-            found = (tuple(sorted({*found[0], *currencies})),)
+            found[0] = sorted({*found[0], *currencies})
+        if field == "direction" and field not in chosen:
+            found[0] += [n for n, key in enumerate(keys) if n not in found[0] and _BOTH.fullmatch(key)]
         if any(found):
-            tiers[field] = tuple(tier for tier in found if tier)
-    amounts = {position for tier in tiers.get("amount", ()) for position in tier}
-    return Layout(names, tiers, {n: _amount_with_currency(names[n]) or _currency_of(names[n]) for n in amounts})
+            tiers[field] = tuple(tuple(tier) for tier in found if tier)
+    amounts = [position for tier in tiers.get("amount", ()) for position in tier]
+    headers = {n: _amount_with_currency(names[n]) or _currency_of(names[n]) for n in amounts}
+    ins = {into for out, into in _PAIRS if out in keys and into in keys}
+    money_in = tuple(n for n, key in enumerate(keys) if key in ins and n not in amounts and "direction" not in chosen)
+    return Layout(names, tiers, headers, money_in, _doubt(names, keys, tiers, chosen, headers))
+
+
+def _doubt(
+    names: tuple[str, ...],
+    keys: list[str],
+    tiers: Mapping[str, object],
+    chosen: Mapping[str, str],
+    headers: Mapping[int, list[Says]],
+) -> str | None:
+    if "currency" in tiers or "currency" in chosen or any(headers.values()):
+        return None
+    found = next((name for name, key in zip(names, keys, strict=True) if _CURRENCY.fullmatch(key)), None)
+    if found is None:
+        return None
+    name = found.strip()[:_MAX_NAME]
+    return f"found a column {name!r}; say --columns 'currency={name}', or ignore it with --columns currency="
 
 
 def explain(layout: Layout) -> str:
     """What the header lacks, in a sentence."""
-    keys = {_key(name) for name in layout.names}
+    keys = {key_of_name(name) for name in layout.names}
     if layout.missing == ["amount"]:
         for out, into in _PAIRS:
             if out in keys and into in keys:
@@ -113,19 +138,22 @@ def not_there(layout: Layout, chosen: Mapping[str, str]) -> str | None:
     return next((name for field, name in chosen.items() if name and field not in layout.tiers), None)
 
 
-def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", plain(name)).strip().casefold()
+def key_of_name(name: str) -> str:
+    """A name as it is compared: whatever its case, spaces and dashes."""
+    return re.sub(r"[\s_-]+", " ", plain(name[:_MAX_NAME])).strip().casefold()
 
 
 def _amount_with_currency(name: str) -> list[Says]:
     """`Amount (USD)`, `Total EUR`, `Amount in €`: what the currency in an amount's header says."""
     for form in _WITH_CURRENCY:
-        match = form.fullmatch(plain(name))
-        if match is not None and _key(match[1]) in NAMES["amount"][0] and (said := signs(match[2])):
+        match = form.fullmatch(" ".join(plain(name[:_MAX_NAME]).split()))
+        said = signs(match[2]) if match is not None and key_of_name(match[1]) in NAMES["amount"][0] else None
+        if said and (form is _WITH_CURRENCY[0] or all(one.preferred or not one.codes for one in said)):
             return said
     return []
 
 
 def _currency_of(name: str) -> list[Says]:
-    match = _WITH_CURRENCY[0].fullmatch(plain(name))
-    return (signs(match[2]) or []) if match else []
+    """What the currency says that is anywhere in the header of a column that --columns names: `Betrag in EUR`."""
+    words = re.split(r"[\s()\[\],_/]+", plain(name[:_MAX_NAME]))
+    return [said for word in words if not word.isalpha() or len(word) == 3 if (said := sign(word))]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -21,14 +21,16 @@ from typing import BinaryIO
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from actors.receipts.dates import Order, Rule
+from actors.receipts.dates import Evidence, Order, Rule
 from actors.runtime.failures import sqlstate
 from actors.runtime.storage import Bucket
 from service.imports.files import find_file, unchanged
-from service.imports.lines import Reader, Survey, keys_of
+from service.imports.lines import Reader, keys_of
 from service.imports.progress import Progress
-from service.imports.rows import Sheet, Unread, UnreadableFileError
+from service.imports.rows import Unread
+from service.imports.sheet import Sheet
 from service.imports.store import Item, Stored, store
+from service.imports.survey import Survey
 from sql.engine import take_time
 
 BATCH = 1000
@@ -103,11 +105,11 @@ def _open(file: Path) -> Iterator[BinaryIO]:
 
 def _survey(sheet: Sheet, options: Options, outcome: Outcome) -> Reader:
     """Reads the whole file once. UnreadableFileError when it turns out not to be UTF-8."""
-    survey = Survey.of_today(datetime.now(UTC).date())
+    survey = Survey(Evidence(datetime.now(UTC).date()))
     for row in sheet.rows():
         survey.see(row, sheet)
-    if survey.undecoded > 1 and survey.undecoded > survey.foreign:
-        raise UnreadableFileError(sheet.not_utf_8())
+    if not survey.is_utf_8:
+        raise sheet.not_utf_8()
     evidence = survey.evidence
     if options.dates is not None:
         rule = Rule(options.dates, known=True, strict=True)
@@ -115,7 +117,16 @@ def _survey(sheet: Sheet, options: Options, outcome: Outcome) -> Reader:
         rule = evidence.rule()
         if evidence.open is not None:
             outcome.notes.append(evidence.explain())
-    return Reader(options.currency, rule, frozenset(survey.points), bool(options.columns.get("direction")))
+    if note := survey.separators.explain():
+        outcome.notes.append(note)
+    return Reader(
+        options.currency,
+        rule,
+        survey.separators,
+        split_by_commas=sheet.delimiter == "," and survey.splits_by_commas,
+        latest=datetime.now(UTC) + timedelta(days=366),
+        signed_by_direction=bool(options.columns.get("direction")),
+    )
 
 
 def _items(sheet: Sheet, reader: Reader, folder: Path | None, outcome: Outcome, progress: Progress) -> Iterator[Item]:

@@ -3,26 +3,23 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
-from actors.receipts.amounts import Money, decimal_point, read_money
-from actors.receipts.currencies import Says, agree, read_currency
-from actors.receipts.dates import DEFAULT, Evidence, Rule, read_date
+from actors.receipts.amounts import Money, Separators, read_money
+from actors.receipts.currencies import read_currency
+from actors.receipts.dates import DEFAULT, Rule, read_date
+from service.imports.cells import goes_on, text_of
 from service.imports.columns import Layout
-from service.imports.rows import NOT_UTF_8, Row, Sheet, Unread, undecoded
+from service.imports.direction import directed
+from service.imports.rows import Row
 
-MAX_TEXT = 500
-
-_OUT = {"debit", "dr", "d", "out", "outgoing", "expense", "purchase", "sale", "withdrawal", "soll", "s", "חובה", "+"}
-_IN = {"credit", "cr", "c", "in", "incoming", "income", "refund", "return", "deposit", "haben", "h", "credit note",
-       "reversal", "זכות", "זיכוי", "-"}  # fmt: skip
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 # A spreadsheet has shown a long number in short, and its last digits are gone.
+_NO_ID = re.compile(r"(?i)#*|#?n/?a|#ref!|null|none|nil|nan|inf|-inf|-+|undefined|unknown|tbd|\?+")
 _SHORTENED = re.compile(r"\d[.,]?\d*[eE]\+\d+|\d[.,]\d+[eE]\d+", re.ASCII)
 
 _FIELDS = json.JSONEncoder(sort_keys=True, default=str)
@@ -40,57 +37,27 @@ class Line:
     file: str | None  # the name of an image or a PDF
 
 
-@dataclass
-class Survey:
-    """What the lines of a file prove together, seen before any of them is imported."""
-
-    evidence: Evidence
-    points: set[str] = field(default_factory=set)  # decimal points
-    undecoded: int = 0  # lines that are not text in UTF-8
-    foreign: int = 0  # lines that are, with letters beyond ASCII
-    _days: set[str] = field(default_factory=set)
-
-    @classmethod
-    def of_today(cls, today: date) -> "Survey":
-        return cls(Evidence(today))
-
-    def see(self, row: Row | Unread, sheet: Sheet) -> None:
-        if isinstance(row, Unread):
-            self.undecoded += row.why == NOT_UTF_8
-            return
-        layout = sheet.layout(row)
-        for text in _cells(row, layout, "date"):
-            if isinstance(text, str) and text not in self._days:
-                self.evidence.see(text)
-                if len(self._days) < 100_000:
-                    self._days.add(text)
-        for written in _cells(row, layout, "amount"):
-            if isinstance(written, str) and (point := decimal_point(written)):
-                self.points.add(point)
-        text = "".join(cell for n in layout.used if n < len(row.cells) and isinstance(cell := row.cells[n], str))
-        if not text.isascii():
-            not_utf_8 = undecoded(text)
-            self.undecoded += not_utf_8
-            self.foreign += not not_utf_8
-
-
 @dataclass(frozen=True)
 class Reader:
     """Reads lines as their file and its owner say."""
 
     currency: str  # for lines that name none
     rule: Rule = DEFAULT
-    points: frozenset[str] = frozenset()
+    separators: Separators = field(default_factory=Separators)
+    split_by_commas: bool = False  # so that an amount without its quotes is cut in two
+    latest: datetime = NEVER  # a day after it is a mistake
     signed_by_direction: bool = False  # --columns direction=…
 
     def read(self, row: Row, layout: Layout) -> Line:
         """ValueError says what was found, and what was expected."""
+        if layout.doubt is not None:
+            raise ValueError(layout.doubt)
         vendor = _only(row, layout, "vendor")
         if vendor is None:
             raise ValueError("vendor or company is missing")
         return Line(
             vendor=vendor,
-            money=self._direct(row, layout, self._money(row, layout)),
+            money=directed(row, layout, self._money(row, layout), told=self.signed_by_direction),
             received_at=self._date(row, layout),
             source_id=_source_id(_only(row, layout, "id")),
             file=_only(row, layout, "file"),
@@ -102,19 +69,23 @@ class Reader:
         for positions in layout.tiers.get("amount", ()):
             found = {}
             for position in positions:
-                text = _text(row.cells[position]) if position < len(row.cells) else None
+                text = text_of(row.cells[position]) if position < len(row.cells) else None
                 if text is not None:
-                    cell = row.cells[position]
-                    header = layout.header_currency[position]
+                    if self.split_by_commas and goes_on(row, position):
+                        raise ValueError(
+                            f"found {text!r} and then {row.cells[position + 1]!r}, which may be one amount; "
+                            "an amount with a comma stands in quotes"
+                        )
                     money = read_money(
-                        text if isinstance(cell, str) else cell,
-                        currency=_header(header, column, self.currency),
+                        text if isinstance(row.cells[position], str) else row.cells[position],
+                        currency=column,
                         default=self.currency,
-                        points=self.points,
+                        header=layout.header_currency[position],
+                        separators=self.separators,
                     )
-                    found[money] = f"{row.names[position].strip()} {text}"
+                    found[money] = f"{row.names[position].strip()[:40]} {text[:40]}"
             if len(found) > 1:
-                raise ValueError(f"found {' and '.join(found.values())}, expected one amount, or --columns amount=NAME")
+                raise ValueError(f"found {_and(found.values())}, expected one amount, or --columns amount=NAME")
             if found:
                 return next(iter(found))
         raise ValueError("amount or total is missing")
@@ -123,53 +94,21 @@ class Reader:
         for positions in layout.tiers.get("date", ()):
             found = {}
             for position in positions:
-                text = _text(row.cells[position]) if position < len(row.cells) else None
+                text = text_of(row.cells[position]) if position < len(row.cells) else None
                 if text is not None:
-                    found[_read_date(text, self.rule)] = f"{row.names[position].strip()} {text}"
+                    found[_read_date(text, self.rule)] = f"{row.names[position].strip()[:40]} {text}"
             if len(found) > 1:
-                raise ValueError(f"found {' and '.join(found.values())}, expected one day, or --columns date=NAME")
+                raise ValueError(f"found {_and(found.values())}, expected one day, or --columns date=NAME")
             if found:
-                return next(iter(found))
+                moment = next(iter(found))
+                if moment > self.latest:
+                    raise ValueError(f"date {moment.date()}: expected a day of the past, or of the next 366 days")
+                return moment
         raise ValueError("date is missing")
 
-    def _direct(self, row: Row, layout: Layout, money: Money) -> Money:
-        """The amount, with the sign that a column of its own gives it; refused where that leaves a doubt."""
-        for position in (position for tier in layout.tiers.get("direction", ()) for position in tier):
-            name = row.names[position].strip()
-            word = (_text(row.cells[position]) or "").casefold() if position < len(row.cells) else ""
-            told = self.signed_by_direction
-            if (
-                name.casefold() in _ORDINARY
-                and not told
-                and ((len(word) == 1 and word.isalpha()) or word not in _OUT | _IN)
-            ):
-                continue
-            if word not in _OUT | _IN:
-                if word or told:
-                    raise ValueError(f"{name} {word!r}: expected a word such as debit or credit")
-            elif money.amount < 0:
-                raise ValueError(
-                    f"found {word!r} in the column {name!r} and a minus: a purchase or a refund? "
-                    "--columns direction= takes amounts as they are written"
-                )
-            elif word in _IN and not told:
-                raise ValueError(
-                    f"found {word!r} in the column {name!r}: --columns 'direction={name}' makes such amounts negative, "
-                    "--columns direction= takes them as they are written"
-                )
-            elif word in _IN:
-                return Money(-money.amount, money.currency)
-        return money
 
-
-_ORDINARY = {"type", "transaction type", "sign"}  # columns that often hold something else
-
-
-def _header(said: list[Says], column: str | None, default: str) -> str | None:
-    """The currency of an amount's column: what its header and the currency column agree on."""
-    if any(one.codes for one in said):
-        return agree(said, column, default)
-    return column
+def _and(found: Iterable[str]) -> str:
+    return " and ".join(list(found)[:3])
 
 
 def keys_of(row: Row, line: Line) -> tuple[str, str | None]:
@@ -177,17 +116,10 @@ def keys_of(row: Row, line: Line) -> tuple[str, str | None]:
     importer gave it, if that was another one. Never change them, or files are imported twice.
     """
     raw = row.raw()
-    if line.source_id is not None and _text(raw.get("id")) == line.source_id:
+    if line.source_id is not None and text_of(raw.get("id")) == line.source_id:
         return line.source_id, None
     key = f"sha256:{hashlib.sha256(_FIELDS.encode(raw).encode()).hexdigest()}"
     return (key, None) if line.source_id is None else (line.source_id, key)
-
-
-def _cells(row: Row, layout: Layout, name: str) -> Iterator[Any]:
-    for tier in layout.tiers.get(name, ()):
-        for position in tier:
-            if position < len(row.cells):
-                yield row.cells[position]
 
 
 def _only(row: Row, layout: Layout, name: str) -> str | None:
@@ -195,34 +127,19 @@ def _only(row: Row, layout: Layout, name: str) -> str | None:
     for tier in layout.tiers.get(name, ()):
         found = {}
         for position in tier:
-            text = _text(row.cells[position]) if position < len(row.cells) else None
+            text = text_of(row.cells[position]) if position < len(row.cells) else None
             if text is not None:
-                found[text] = f"{row.names[position].strip()} {text[:40]!r}"
+                found[text] = f"{row.names[position].strip()[:40]} {text[:40]!r}"
         if len(found) > 1:
-            raise ValueError(f"found {' and '.join(found.values())}, expected one {name}, or --columns {name}=NAME")
+            raise ValueError(f"found {_and(found.values())}, expected one {name}, or --columns {name}=NAME")
         if found:
             return next(iter(found))
     return None
 
 
 def _source_id(text: str | None) -> str | None:
+    if text is not None and _NO_ID.fullmatch(text):
+        raise ValueError(f"id {text!r}: expected an id, or nothing")
     if text is not None and _SHORTENED.fullmatch(text):
         raise ValueError(f"id {text!r}: a spreadsheet has cut its digits off; export it as text")
     return text
-
-
-def _text(value: Any) -> str | None:
-    """As stripped text, None when there is none. ValueError when it can't be a vendor, an id, an amount or a day."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise ValueError(f"{str(value)[:40]!r}: expected text or a number")
-    text = str(value).strip()
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"{text[:40]!r}…: expected at most {MAX_TEXT} characters")
-    if not text.isprintable():
-        if "\x00" in text or undecoded(text):
-            raise ValueError(f"{text[:40]!r}: {NOT_UTF_8}")
-        if len(text.splitlines()) > 1:
-            raise ValueError(f"{text[:40]!r}: found a line break, expected one line")
-    return text or None

@@ -36,5 +36,6 @@ class Progress:
         if self._bar is not None:
             try:
                 self._bar.close()
+                sys.stderr.flush()  # tqdm keeps a write that failed to itself
             except (OSError, ValueError):
                 give_up(sys.stderr)

@@ -4,11 +4,16 @@ from decimal import Decimal
 
 import pytest
 
-from actors.receipts.amounts import Money, decimal_point, read_money
+from actors.receipts.amounts import Money, Separators, read_money
 
 
-def read(written: object, currency: str | None = None, default: str | None = "USD", points: str = "") -> str:
-    found = read_money(written, currency=currency, default=default, points=frozenset(points))
+def read(
+    written: object, currency: str | None = None, default: str | None = "USD", others: tuple[object, ...] = ()
+) -> str:
+    separators = Separators()
+    for other in others:
+        separators.see(other)
+    found = read_money(written, currency=currency, default=default, separators=separators)
     return f"{found.amount} {found.currency}"
 
 
@@ -218,20 +223,35 @@ def test_a_sign_of_several_currencies_alone_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "point"),
-    [("12.50", "."), ("1,234.50", "."), ("12,5", ","), ("1.234,50 €", ","), ("0.500", "."), ("1234.567", "."),
-     ("1,234", None), ("1.234", None), ("12", None), ("1,234,567", None), ("nonsense 5", None)],
-)  # fmt: skip
-def test_an_amount_proves_its_decimal_point_or_none(written: str, point: str | None) -> None:
-    assert decimal_point(written) == point
+    "others", [("12.50",), ("0.5", "12,50"), (Decimal("1.5"),), ("1,234.50",), ("1,234,567",), ("1 234,50",), ("1234",)]
+)
+def test_one_point_before_three_digits_is_refused_where_other_amounts_make_it_doubtful(others) -> None:
+    with pytest.raises(ValueError, match="before three digits, but"):
+        read("1.234", others=others)
 
 
-def test_one_separator_before_three_digits_is_refused_where_others_prove_it_to_be_the_decimal_point() -> None:
-    assert read("1,234", points=".") == read("1,234", points=".,") == "1234.00 USD"
-    assert read("1.234", points=",") == "1234.00 USD"
-    for written, points in (("1.234", "."), ("1,234", ","), ("33.333", ".")):
-        with pytest.raises(ValueError, match="decimal point of other amounts"):
-            read(written, points=points)
+@pytest.mark.parametrize(
+    "others", [(), ("12",), ("1.234",), ("nonsense 5",), ("12,50",), ("1.234.567",), ("1.234,50",), (5,)]
+)
+def test_one_point_before_three_digits_groups_thousands_where_nothing_contradicts_it(others) -> None:
+    assert read("1.234", others=others) == "1234.00 USD"
+
+
+def test_a_point_of_dinars_is_refused_where_others_write_a_comma() -> None:
+    with pytest.raises(ValueError, match="thousands or KWD's decimals"):
+        read("12.500", currency="KWD", others=("1.234,500",))
+
+
+@pytest.mark.parametrize("written", ["EUR – 12.50", "USD - 50", "50.00 - EUR"])
+def test_a_dash_between_spaces_may_be_no_minus(written: str) -> None:
+    with pytest.raises(ValueError, match="dash between spaces"):
+        read(written)
+
+
+def test_a_code_that_is_a_word_counts_where_something_else_says_the_same() -> None:
+    assert read("ALL 50", currency="ALL") == read("50 ALL", default="ALL") == "50.00 ALL"
+    with pytest.raises(ValueError, match="'ALL'"):
+        read("ALL 50")
 
 
 def test_an_amount_is_exact() -> None:

@@ -125,9 +125,13 @@ def test_what_the_owner_says_is_held_and_a_day_that_contradicts_it_refused(rule,
         (("12/31/25 10:00 AM",), Rule(Order.MONTH_FIRST, known=True)),
         (("31.12.2025",), Rule(Order.DAY_FIRST, known=True)),
         (("31/12/2025", "12/31/2025"), Rule(None, known=True)),
-        (("25.01.31",), Rule(Order.YEAR_FIRST, known=True)),  # read otherwise, it would be yet to come
+        (("32.01.05",), Rule(Order.YEAR_FIRST, known=True)),
+        (("25.01.31",), Rule(year_open=True)),  # read otherwise, it would be yet to come
+        (("19.12.25", "25.01.05"), Rule(year_open=True)),
+        (("12-01-19",), DEFAULT),
         (("30-12-17",), Rule(Order.DAY_FIRST, known=True)),
-        (("25.01.31", "31.12.2024"), Rule(None, known=True)),
+        (("25.01.31", "31.12.2024"), Rule(Order.DAY_FIRST, year_open=True)),
+        (("15/05/2567",), DEFAULT),
     ],
 )
 def test_a_file_proves_an_order_both_or_none(written: tuple[str, ...], rule: Rule) -> None:
@@ -141,6 +145,20 @@ def test_in_a_file_that_proves_both_orders_only_clear_days_are_read() -> None:
     assert read_date("04/04/2025", rule).date() == date(2025, 4, 4)
     with pytest.raises(ValueError, match="2025-01-12 or 2025-12-01"):
         read_date("12/01/2025", rule)
+
+
+def test_where_years_may_stand_first_no_two_digits_are_guessed() -> None:
+    rule = evidence("19.12.25", "25.01.05").rule()
+    assert read_date("31.12.2025", rule).date() == date(2025, 12, 31)
+    for written in ("19.12.25", "25.01.05", "12-01-19"):
+        with pytest.raises(ValueError, match="it may be"):
+            read_date(written, rule)
+
+
+@pytest.mark.parametrize("written", ["15 listopada 2024", "15 lis 2024", "3. srp 2024", "3. lip 2024"])
+def test_the_name_of_a_month_that_means_another_one_elsewhere_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="date"):
+        read_date(written)
 
 
 def test_the_decision_is_told_in_a_sentence() -> None:

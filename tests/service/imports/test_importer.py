@@ -211,6 +211,70 @@ def test_the_decimal_point_of_other_lines_decides_what_three_digits_are(load, re
     assert "decimal point of other amounts" in outcome.unread[0]
 
 
+def test_an_amount_that_lost_its_quotes_is_not_cut_in_two(load, receipts) -> None:
+    csv = "vendor,date,amount,note\nA,2024-01-01,1,234.50,\nB,2024-01-01,12,50,\nC,2024-01-01,1,234.50\n"
+    outcome = load(csv + "D,2024-01-01,7,lunch\n" * 2 + "E,2024-01-01,8,\n" * 3, "r.csv")
+    assert len(outcome.unread) == 3
+    assert {receipt[0] for receipt in receipts()} == {"D", "E"}
+
+
+def test_a_column_of_numbers_after_the_amount_is_a_column(load) -> None:
+    csv = "vendor,date,amount,balance\n" + "".join(f"V{n},2024-01-01,{n},{900 - n}.00\n" for n in range(1, 9))
+    assert load(csv, "r.csv").made == 8
+
+
+@pytest.mark.parametrize(
+    ("amounts", "made"),
+    [
+        (["1.234", "5.000"], 2),
+        (["12.50", "1.234"], 1),
+        (["12.50", "1.234", "2,50"], 2),
+        (["1,234,567", "1.234"], 1),
+        (["1.234.567", "1,234"], 1),
+        (["1234", "1.234"], 1),
+        (["1234.50", "1,234"], 2),
+        (["1 234,50", "1.234"], 1),
+    ],
+)
+def test_thousands_are_what_the_file_does_not_contradict(amounts, made, load) -> None:
+    assert load([line(f"V{n}", amount) for n, amount in enumerate(amounts)]).made == made
+
+
+def test_what_nothing_proves_is_told(load) -> None:
+    assert load([line(amount="1.234")]).notes == [
+        "Amounts such as 1.234 are read as thousands: no amount of this file proves otherwise."
+    ]
+
+
+def test_numbers_of_json_are_evidence_too(load, receipts) -> None:
+    outcome = load([line("A", 12.5), line("B", "12.500"), line("C", date="12252024"), line("D", date="12052024")])
+    assert receipts() == ["A 12.50 USD 2018-03-04", "C 5.00 USD 2024-12-25", "D 5.00 USD 2024-12-05"]
+    assert len(outcome.unread) == 1
+    load([{**line("E"), "date": 12252024}, {**line("F"), "date": 12052024}])
+    assert receipts()[-1] == "F 5.00 USD 2024-12-05"
+
+
+def test_a_day_that_is_yet_to_come_is_a_mistake(load, receipts) -> None:
+    outcome = load([line("A", date="12/05/67"), line("B", date="25/12/2099"), line("C", date="2018-05-12")])
+    assert receipts() == ["C 5.00 USD 2018-05-12"]
+    assert "expected a day of the past" in outcome.unread[0]
+
+
+def test_one_odd_year_does_not_turn_the_others_round(load, receipts) -> None:
+    outcome = load([line("A", date="05/06/24"), line("B", date="07/08/23"), line("C", date="05/06/30")])
+    assert not [receipt for receipt in receipts() if " 2005" in receipt or " 2007" in receipt]
+    assert outcome.unread
+
+
+def test_hostile_cells_of_any_length_are_read_in_no_time(load) -> None:
+    """Each of them took seconds, or for ever, with a pattern that backtracks."""
+    cells = ["1" + " " * n + "1" + " " * n + "b" for n in (240, 1000, 100_000)]
+    cells += ["a" + " " * n + "b" for n in (1000, 100_000)] + ["(5" + "\x00" * 50_000, "(" * 50_000, "1," * 50_000]
+    lines = [line(amount=cell) for cell in cells] + [line(date=cell) for cell in cells]
+    outcome = load(lines + [{**line(), cell[:1000]: 1} for cell in cells] + [line()])
+    assert len(outcome.unread) == 2 * len(cells)
+
+
 def test_a_file_in_an_old_encoding_is_said_once_and_nothing_of_it_is_imported(load, receipts) -> None:
     csv = "vendor,amount,date\n" + "".join(f"חנות {n},5,2018-01-02\n" for n in range(500))
     with pytest.raises(UnreadableFileError, match="'חנות"):

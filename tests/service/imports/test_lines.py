@@ -54,10 +54,20 @@ def money(fields: dict[str, object], columns: str = "") -> str:
         ({**BASE, "ID": "1", "id": "2"}, "expected one id"),
         ({**BASE, "image": "a.jpg", "pdf": "b.pdf"}, "expected one file"),
         ({**BASE, "Amount (EUR)": "5"}, "expected one amount"),
+        ({**BASE, "Gross": "6"}, "expected one amount"),
+        ({**BASE, "Original Currency": "EUR"}, "--columns 'currency=Original Currency'"),
+        ({**BASE, "id": "N/A"}, "expected an id, or nothing"),
+        ({**BASE, "id": "####"}, "expected an id, or nothing"),
+        ({**BASE, "id": "-"}, "expected an id, or nothing"),
+        ({**BASE, "id": float("nan")}, "expected an id, or nothing"),
+        ({**BASE, "vendor": "X\x1b[31m"}, "control character"),
+        ({**BASE, "vendor": "X\u202eY"}, "control character"),
+        ({**BASE, "debit": "", "credit": "5"}, "that is no expense"),
+        ({"vendor": "X", "Total ALL": "5", "date": "2018-01-02"}, "amount or total is missing"),
     ],
 )
 def test_a_line_that_cannot_be_read_says_why(fields, says: str) -> None:
-    with pytest.raises(ValueError, match=r"expected|missing|UTF-8|spreadsheet") as refusal:
+    with pytest.raises(ValueError, match=r"expected|missing|UTF-8|spreadsheet|columns|control|expense") as refusal:
         read(fields)
     assert says in str(refusal.value)
 
@@ -100,7 +110,7 @@ def test_a_currency_in_the_header_is_the_lines(header: str, right: str) -> None:
     if code != "USD":
         with pytest.raises(ValueError, match="the currency is USD"):
             read({**fields, "currency": "USD"})
-        with pytest.raises(ValueError, match=f"the currency is {code}"):
+        with pytest.raises(ValueError, match="expected one currency"):
             read({**fields, header: "RM5"})
 
 
@@ -110,6 +120,21 @@ def test_a_lines_currency_is_its_own_or_its_signs_or_the_default() -> None:
     assert read({**BASE, "amount": "5", "currency": "sgd"}).money.currency == "SGD"
     with pytest.raises(ValueError, match="the currency is SGD"):
         read({**BASE, "amount": "RM5", "currency": "sgd"})
+
+
+@pytest.mark.parametrize(
+    ("header", "right"),
+    [("Betrag in EUR", "EUR"), ("Betrag EUR", "EUR"), ("EUR", "EUR"), ("Value (in EUR)", "EUR"), ("€", "EUR"),
+     ("Value (EUR, gross)", "EUR"), ("Value", "USD")],
+)  # fmt: skip
+def test_a_currency_in_a_header_that_its_owner_names_is_the_lines(header: str, right: str) -> None:
+    assert money({"vendor": "X", header: "5", "date": "2018-01-02"}, f'"amount={header}"') == f"5.00 {right}"
+
+
+def test_two_columns_of_directions_that_disagree_are_refused() -> None:
+    fields = {**BASE, "Type": "debit", "Dr/Cr": "CR"}
+    with pytest.raises(ValueError, match="direction"):
+        read(fields)
 
 
 def test_columns_of_other_names_are_told_by_their_owner() -> None:
@@ -127,7 +152,8 @@ def test_a_choice_of_columns_that_makes_no_sense_is_refused(wrong: str) -> None:
 @pytest.mark.parametrize(
     ("column", "word"),
     [("Type", "Debit"), ("Dr/Cr", "DR"), ("debit/credit", "D"), ("Direction", "out"), ("transaction type", "Purchase"),
-     ("Soll/Haben", "S"), ("Type", "Groceries"), ("Type", ""), ("Type", "C"), ("Sign", "+")],
+     ("Soll/Haben", "S"), ("Type", "Groceries"), ("Type", ""), ("Type", "Credit card"), ("Sign", "+"),
+     ("Is Refund", "no"), ("Status", "cleared")],
 )  # fmt: skip
 def test_a_direction_that_agrees_with_the_amount_changes_nothing(column: str, word: str) -> None:
     assert money({**BASE, column: word}) == "5.00 USD"
@@ -137,7 +163,12 @@ def test_a_direction_that_agrees_with_the_amount_changes_nothing(column: str, wo
     ("column", "word", "amount"),
     [("Type", "Credit", "5"), ("Dr/Cr", "CR", "5"), ("Direction", "in", "5"), ("Type", "Refund", "5"),
      ("Sign", "-", "5"), ("Soll/Haben", "H", "5"), ("Type", "Debit", "-5"), ("Type", "Credit", "-5"),
-     ("Dr/Cr", "XX", "5")],
+     ("Dr/Cr", "XX", "5"), ("Type", "C", "5"), ("Type", "Partial refund", "5"), ("Type", "Chargeback", "5"),
+     ("Type", "Credit memo", "5"), ("Type", "Gutschrift", "5"), ("Entry Type", "credit", "5"),
+     ("Status", "declined", "5"),
+     ("Is Refund", "true", "5"), ("Debit / Credit", "Credit", "5"), ("Cr/Dr Indicator", "CRDT", "5"),
+     ("CreditDebit", "C", "5"), ("Debit/Credit Indicator", "CRDT", "5"), ("Af Bij", "Bij", "5"), ("Sign", "NEG", "5"),
+     ("Transaction Direction", "in", "5")],
 )  # fmt: skip
 def test_a_direction_in_a_column_of_its_own_is_not_ignored_in_silence(column: str, word: str, amount: str) -> None:
     with pytest.raises(ValueError, match=r"direction|debit or credit"):

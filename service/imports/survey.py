@@ -1,0 +1,58 @@
+"""What the lines of a file prove together, seen before any of them is imported."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from actors.receipts.amounts import Separators
+from actors.receipts.dates import Evidence
+from service.imports.cells import cells_of, goes_on, positions
+from service.imports.encodings import NOT_UTF_8, undecoded
+from service.imports.rows import Row, Unread
+from service.imports.sheet import Sheet
+
+_DAY = 100  # characters of a day that are looked at
+
+
+@dataclass
+class Survey:
+    """`see` every row, then ask."""
+
+    evidence: Evidence
+    separators: Separators = field(default_factory=Separators)
+    undecoded: int = 0  # lines that are not text in UTF-8
+    foreign: int = 0  # lines that are, with letters beyond ASCII
+    rows: int = 0
+    digits_next: int = 0  # rows whose cell after the amount would go on its number
+    _days: set[str] = field(default_factory=set)
+
+    def see(self, row: Row | Unread, sheet: Sheet) -> None:
+        if isinstance(row, Unread):
+            self.undecoded += row.why == NOT_UTF_8
+            return
+        layout = sheet.layout(row)
+        for text in cells_of(row, layout, "date"):
+            day = str(text)[:_DAY]
+            if day not in self._days:
+                self.evidence.see(day)
+                if len(self._days) < 100_000:
+                    self._days.add(day)
+        for written in cells_of(row, layout, "amount"):
+            if isinstance(written, str | int | Decimal) and not isinstance(written, bool):
+                self.separators.see(written.strip() if isinstance(written, str) else written)
+        self.rows += 1
+        self.digits_next += any(goes_on(row, position) for position in positions(layout, "amount"))
+        text = "".join(cell for n in layout.used if n < len(row.cells) and isinstance(cell := row.cells[n], str))
+        if not text.isascii():
+            not_utf_8 = undecoded(text)
+            self.undecoded += not_utf_8
+            self.foreign += not not_utf_8
+
+    @property
+    def is_utf_8(self) -> bool:
+        """One bad line among others is a bad line; several, with no good one, are another encoding."""
+        return self.undecoded <= max(1, self.foreign)
+
+    @property
+    def splits_by_commas(self) -> bool:
+        """Does a cell of digits after an amount look like the rest of it? Where most rows have one, it is a column."""
+        return self.digits_next * 2 < self.rows
