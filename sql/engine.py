@@ -74,8 +74,7 @@ def take_time(connection: Connection) -> None:
     names = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if (connection.dialect.server_version_info or (0,)) >= (17,):
         names.append("transaction_timeout")
-    for name in names:
-        connection.execute(text(f"SET LOCAL {name} = 0"))
+    connection.execute(text("SELECT set_config(name, '0', true) FROM unnest(:names) AS name"), {"names": names})
 
 
 @contextmanager

@@ -18,6 +18,8 @@ _REST = re.compile(r"(\d{3}([.]\d+)?|\d{2})[^\d]{0,4}", re.ASCII)
 
 def text_of(value: Any) -> str | None:
     """As stripped text, None when there is none. ValueError when it can't be a vendor, an id, an amount or a day."""
+    if type(value) is str and value.isprintable() and len(value) <= MAX_TEXT and value.isascii():  # nearly all
+        return value.strip() or None
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):

@@ -1,8 +1,7 @@
-"""Imports one file, in batches: receipts in one statement each, files in parallel.
+"""Imports one file, in batches.
 
 Run again it goes on where it stopped: a line's key (its id, else its hash) is unique in a business, so a receipt is
-made once, and one that was deleted stays deleted. An attachment without a size is one whose upload is not known to
-have ended; it is uploaded (again).
+made once, and one that was deleted stays deleted.
 """
 
 import shutil
@@ -10,41 +9,31 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from actors.receipts.dates import Evidence, Order, Rule
 from actors.runtime.failures import sqlstate
 from actors.runtime.storage import Bucket
-from service.imports.files import find_file, unchanged
+from service.imports.files import find_file
 from service.imports.lines import Reader, keys_of
 from service.imports.progress import Progress
 from service.imports.rows import Unread
 from service.imports.sheet import Sheet
 from service.imports.store import Item, Stored, store
 from service.imports.survey import Survey
-from sql.engine import take_time
+from service.imports.uploads import Uploader
 
 BATCH = 1000
-UPLOADS = 8  # files that go up at the same time
 DEADLOCK = "40P01"
-
-# Held while the file goes up: a delete job that wants this attachment waits, so it never misses an object that is
-# just arriving. If this process dies in between, the row still names the object.
-HOLD = text("""
-    SELECT object_key, content_type FROM attachments
-    WHERE id = :id AND size IS NULL AND purge_requested_at IS NULL FOR UPDATE
-""")
-
-UPLOADED = text("UPDATE attachments SET size = :size WHERE id = :id")
 
 
 @dataclass(frozen=True)
@@ -77,18 +66,32 @@ def import_file(
     """
     outcome = outcome or Outcome()
     folder = options.files_from or (None if str(file) == "-" else file.parent)
-    with _open(file) as handle, ThreadPoolExecutor(UPLOADS, "upload") as pool, Progress(file.name) as progress:
+    with ExitStack() as defer:
+        handle = defer.enter_context(_open(file))
+        progress = defer.enter_context(Progress(file.name))
         sheet = Sheet(handle, name=file.name, encoding=options.encoding, columns=options.columns)
         outcome.notes += sheet.notes
-        reader = _survey(sheet, options, outcome)
-        items = _items(sheet, reader, folder and folder.resolve(), outcome, progress)
-        while batch := list(islice(items, BATCH)):
-            stored = _store(engine, business_id, batch)
-            outcome.made += stored.made
-            outcome.known += stored.known
-            outcome.unread += stored.different
-            _upload(engine, bucket, stored, pool, outcome)
+        items = _items(sheet, _survey(sheet, options, outcome), folder and folder.resolve(), outcome, progress)
+        uploader = defer.enter_context(Uploader(engine, bucket))
+        writer = defer.enter_context(ThreadPoolExecutor(1, "writer"))
+        writing: Future[None] | None = None
+        while batch := list(islice(items, BATCH)):  # read while the batch before it is written
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(_write, engine, uploader, business_id, batch, outcome)
+        if writing is not None:
+            writing.result()
     return outcome
+
+
+def _write(engine: Engine, uploader: Uploader, business_id: int, batch: list[Item], outcome: Outcome) -> None:
+    stored = _store(engine, business_id, batch)
+    outcome.made += stored.made
+    outcome.known += stored.known
+    outcome.unread += stored.different
+    uploaded = uploader.upload(stored.to_upload)
+    outcome.uploaded += uploaded.files
+    outcome.unread += uploaded.failed
 
 
 @contextmanager
@@ -159,36 +162,3 @@ def _store(engine: Engine, business_id: int, batch: list[Item]) -> Stored:
             if sqlstate(error) != DEADLOCK or attempt == 4:
                 raise
     raise AssertionError("unreachable")
-
-
-def _upload(engine: Engine, bucket: Bucket, stored: Stored, pool: ThreadPoolExecutor, outcome: Outcome) -> None:
-    """Uploads in parallel. A file that can't be read any more is named; a bucket that refuses ends it."""
-    tasks = [
-        (item, pool.submit(_upload_one, engine, bucket, attachment_id, item))
-        for attachment_id, item in stored.to_upload
-    ]
-    try:
-        for item, task in tasks:
-            try:
-                outcome.uploaded += task.result()
-            except (OSError, ValueError) as error:
-                why = error.strerror if isinstance(error, OSError) and error.strerror else error
-                outcome.unread.append(f"line {item.number}: its receipt is made, but its file is not uploaded: {why}")
-    except BaseException:
-        for _, task in tasks:
-            task.cancel()
-        raise
-
-
-def _upload_one(engine: Engine, bucket: Bucket, attachment_id: int, item: Item) -> bool:
-    """False when somebody else has uploaded it, or its receipt is about to go."""
-    assert item.file is not None
-    with engine.begin() as connection:
-        take_time(connection)  # a large file on a slow line
-        held = connection.execute(HOLD, {"id": attachment_id}).one_or_none()
-        if held is None:
-            return False
-        with unchanged(item.file) as handle:
-            size = bucket.put(held.object_key, handle, held.content_type)
-        connection.execute(UPLOADED, {"id": attachment_id, "size": size})
-        return True

@@ -42,7 +42,7 @@ def _row(number: int, line: str) -> Row | Unread:
     if undecoded(line):
         return Unread(number, number, NOT_UTF_8)
     try:
-        found = json.loads(line, parse_float=Decimal, object_pairs_hook=_Object)
+        found = _DECODER.decode(line)
     except (ValueError, RecursionError, ArithmeticError) as error:  # the last for an exponent beyond all numbers
         return Unread(number, number, f"expected a JSON object: {error}")
     if not isinstance(found, _Object):
@@ -74,3 +74,6 @@ class _Object(dict[str, Any]):
         self.twice: str | None = None
         if len(self) < len(pairs):
             self.twice = next((key for key, value in pairs if value != self[key]), None)
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, object_pairs_hook=_Object)

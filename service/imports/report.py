@@ -1,5 +1,6 @@
 """What an import tells its user at the end, on streams that may be closed."""
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ MAX_ALIKE = 10  # lines with the same fault that are named one by one
 def report(file: Path, outcome: Outcome) -> None:
     """Names what was left out, on stderr, and says on stdout what was done."""
     alike: Counter[str] = Counter()
-    for line in outcome.unread:
+    for line in sorted(outcome.unread, key=_number):
         why = line.partition(": ")[2]
         alike[why] += 1
         if alike[why] <= MAX_ALIKE:
@@ -28,3 +29,8 @@ def report(file: Path, outcome: Outcome) -> None:
         f"{outcome.uploaded} files uploaded, {len(outcome.unread)} lines could not be read",
         sys.stdout,
     )
+
+
+def _number(line: str) -> int:
+    found = re.search(r"\d+", line)
+    return int(found[0]) if found else 0

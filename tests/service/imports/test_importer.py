@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 
@@ -321,6 +321,38 @@ def test_many_files_go_up_at_once_each_under_its_own_receipt(load, sql, bucket, 
     assert load([line(f"V{n}", id=n, pdf=f"{n}.pdf") for n in range(50)]).uploaded == 50
     rows = sql("SELECT r.source_id, a.size FROM attachments a JOIN receipts r ON r.id = a.receipt_id")
     assert {(int(row["source_id"]), row["size"] - len(PDF)) for row in rows} == {(n, n) for n in range(50)}
+
+
+def test_files_go_up_at_the_same_time(load, bucket, tmp_path) -> None:
+    (tmp_path / "1.pdf").write_bytes(PDF)
+    both = Barrier(2, timeout=30)
+
+    class Meeting(Bucket):
+        def put(self, *arguments):
+            both.wait()
+            return super().put(*arguments)
+
+    assert load([line(f"V{n}", pdf="1.pdf") for n in range(32)], bucket=Meeting(bucket._settings)).uploaded == 32
+
+
+def test_what_went_up_before_the_bucket_refused_is_kept(load, bucket, sql, tmp_path) -> None:
+    (tmp_path / "1.pdf").write_bytes(PDF)
+
+    class Refusing(Bucket):
+        puts = 0
+
+        def put(self, *arguments):
+            self.puts += 1
+            if self.puts > 5:
+                raise StorageError("no more")
+            return super().put(*arguments)
+
+    lines = [line(f"V{n}", pdf="1.pdf") for n in range(16)]
+    with pytest.raises(StorageError, match="no more"):
+        load(lines, bucket=Refusing(bucket._settings))
+    assert sql("SELECT count(*) AS n FROM attachments WHERE size IS NOT NULL") == [{"n": 5}]
+    assert load(lines).uploaded == 11
+    assert len(bucket.keys()) == 16
 
 
 def test_an_upload_that_failed_is_made_up_for_by_running_again(load, sql, bucket, settings, tmp_path) -> None:

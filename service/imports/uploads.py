@@ -1,0 +1,101 @@
+"""Files into the bucket, several at a time.
+
+An attachment without a size is one whose upload is not known to have ended; running the import again uploads it.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+
+from sqlalchemy import Engine, text
+
+from actors.runtime.errors import StorageError
+from actors.runtime.storage import Bucket
+from service.imports.files import unchanged
+from service.imports.store import Item
+from sql.engine import take_time
+
+THREADS = 8
+GROUP = 16  # files in one transaction, which costs more than a small file does …
+GROUP_BYTES = 1024 * 1024  # … but a delete job waits for it: so not many large ones
+
+# Held while the files go up: a delete job that wants these attachments waits, so it never misses an object that is just
+# arriving. If this process dies in between, the rows still name the objects. What somebody else holds is being uploaded
+# by another import, or about to be deleted.
+HOLD = text("""
+    SELECT id, object_key, content_type FROM attachments
+    WHERE id = ANY(:ids) AND size IS NULL AND purge_requested_at IS NULL FOR UPDATE SKIP LOCKED
+""")
+
+UPLOADED = text("""
+    UPDATE attachments a SET size = file.size
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS file (id, size) WHERE a.id = file.id
+""")
+
+Waiting = tuple[int, Item]  # an attachment's id, and the line that made it
+
+
+@dataclass
+class Uploaded:
+    files: int = 0
+    failed: list[str] = field(default_factory=list)  # a sentence for each line whose file can't be read any more
+
+
+class Uploader:
+    """Uploads on threads of its own, which end with the block."""
+
+    def __init__(self, engine: Engine, bucket: Bucket) -> None:
+        self._engine, self._bucket = engine, bucket
+        self._pool = ThreadPoolExecutor(THREADS, "upload")
+        self._refused = Event()
+
+    def __enter__(self) -> "Uploader":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._refused.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def upload(self, waiting: Sequence[Waiting]) -> Uploaded:
+        """All of them. StorageError when the bucket refuses one: what went up before is kept, the rest is left."""
+        tasks: list[Future[Uploaded]] = [self._pool.submit(self._group, group) for group in _groups(waiting)]
+        done = [task.result() for task in tasks]
+        return Uploaded(sum(group.files for group in done), [why for group in done for why in group.failed])
+
+    def _group(self, group: list[Waiting]) -> Uploaded:
+        sizes: dict[int, int] = {}
+        found, refusal = Uploaded(), None
+        with self._engine.begin() as connection:
+            take_time(connection)  # a large file on a slow line
+            held = {row.id: row for row in connection.execute(HOLD, {"ids": [number for number, _ in group]})}
+            for number, item in group:
+                if number not in held or item.file is None or self._refused.is_set():
+                    continue
+                try:
+                    with unchanged(item.file) as handle:
+                        sizes[number] = self._bucket.put(held[number].object_key, handle, held[number].content_type)
+                except (OSError, ValueError) as error:
+                    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+                    found.failed.append(f"line {item.number}: its receipt is made, but its file is not uploaded: {why}")
+                except StorageError as error:
+                    self._refused.set()
+                    refusal = error
+            connection.execute(UPLOADED, {"ids": list(sizes), "sizes": list(sizes.values())})
+        if refusal is not None:
+            raise refusal
+        found.files = len(sizes)
+        return found
+
+
+def _groups(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+    group: list[Waiting] = []
+    size = 0
+    for number, item in waiting:
+        group.append((number, item))
+        size += item.file.size if item.file else 0
+        if len(group) >= GROUP or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
