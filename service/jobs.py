@@ -20,15 +20,12 @@ from sql.states import COMPLETED, RUNNING
 Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
 KINDS = load_kinds()
 
-# The attachments' figures are counted, not kept: they cannot drift from the outbox.
 SELECT = """
-    SELECT j.*, a.*, extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
+    SELECT j.*, coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
+           coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
+           extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
            extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
-    FROM background_jobs j LEFT JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE purged_at IS NOT NULL) AS attachments_deleted,
-               count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NOT NULL) AS attachments_failed,
-               count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NULL) AS attachments_pending
-        FROM attachments WHERE purge_job_id = j.id) a ON true
+    FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
 """
 ONE = text(f"{SELECT} AND j.id = :job_id")
@@ -137,6 +134,8 @@ class Jobs:
     def view(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         job = {name: row[name] for name in Job.model_fields if name in row}
         counted = {name: row[name] for name in row if name.startswith("attachments_")}
+        if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
+            del counted["attachments_with_versions_kept"]
         return job | {
             "job_id": row["id"],
             "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),

@@ -38,6 +38,8 @@ def sqlalchemy_url(url: str) -> URL:
     """
     if not url.startswith(("postgres://", "postgresql://")):
         raise ValueError("expected postgres://… or postgresql://…")
+    if url.partition("://")[2].partition("/")[0].partition("?")[0].count("@") > 1:
+        raise ValueError("found more than one @ before the host; in a user or a password, write it as %40")
     try:
         parsed = make_url(url)
         parsed.translate_connect_args()

@@ -125,6 +125,12 @@ class Attachment(Base):
         UniqueConstraint("object_key", name="uq_attachments_object_key"),
         CheckConstraint("size >= 0", name="size_not_negative"),
         CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
+        # Not for those that are to be purged, which may be older than this rule: their updates must not fail.
+        CheckConstraint(
+            "purge_requested_at IS NOT NULL "
+            r"OR octet_length(object_key) BETWEEN 1 AND 1024 AND object_key !~ '[[:cntrl:]]|^/|//|\.\.'",
+            name="object_key_form",
+        ),
         CheckConstraint("purge_attempts >= 0", name="purge_attempts_not_negative"),
         CheckConstraint("purged_at IS NULL OR purge_requested_at IS NOT NULL", name="purged_only_on_request"),
         CheckConstraint("(purge_requested_at IS NULL) = (purge_after IS NULL)", name="purge_after_iff_requested"),
@@ -153,6 +159,21 @@ class Attachment(Base):
     purge_job_id: Mapped[int | None]
     purged_at: Mapped[datetime | None]
     purge_error: Mapped[str | None]
+
+
+class AttachmentCounts(Base):
+    """How many attachments a job has asked to be purged, by what became of them. Triggers keep it; see
+    functions/count_attachments.sql. No foreign key: a job that is cleared away leaves what it asked for.
+    """
+
+    __tablename__ = "attachment_counts"
+    __table_args__ = {"postgresql_with": {"fillfactor": 50}}  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
+
+    job_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    deleted: Mapped[int]
+    kept: Mapped[int]  # deleted, but the store keeps earlier versions
+    failed: Mapped[int]  # … so far; they are tried again
+    pending: Mapped[int]
 
 
 class Worker(Base):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -11,7 +12,12 @@ from sql.engine import sqlalchemy_url
 
 QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "recordings", "broadcasts")
 
-SECRETS = {"DATABASE_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # their values appear in no error
+SECRETS = {
+    "DATABASE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+}  # their values appear in no error
 
 
 def _postgres_url(url: str) -> str:
@@ -32,6 +38,11 @@ def _queue_names(value: Any) -> Any:
 def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("expected http://… or https://…")
+    parts = urlsplit(url)
+    if "@" in url:
+        raise ValueError("expected an address without a user: the keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected http://host or https://host, with a port and a path at most")
     return url.rstrip("/")
 
 
@@ -50,6 +61,7 @@ class Settings(DatabaseSettings):
     S3_BUCKET: str = Field(min_length=3)
     AWS_ACCESS_KEY_ID: str = Field(min_length=1, repr=False)
     AWS_SECRET_ACCESS_KEY: str = Field(min_length=1, repr=False)
+    AWS_SESSION_TOKEN: str | None = Field(default=None, repr=False)
     AWS_REGION: str = "us-east-1"
     WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
     WORKER_THREADS: int = Field(default=8, ge=1, le=64)
@@ -87,5 +99,5 @@ def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) 
 def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
     if name not in given:
         return f"{name} is not set"
-    found = "its value" if name in SECRETS else repr(given[name])
+    found = "its value" if name in SECRETS or "@" in given[name] else repr(given[name])
     return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

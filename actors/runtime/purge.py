@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Engine, text
 
-from actors.runtime.storage import MAX_KEYS, Bucket
+from actors.runtime.storage import MAX_KEYS, NOT_TRIED, Bucket
 
 log = structlog.get_logger("longhaul.storage")
 
@@ -23,8 +23,14 @@ LEASE = text("""
     RETURNING id, object_key
 """)
 
+# With an error all the same when the store keeps earlier versions that we can't delete.
 PURGED = text("""
-    UPDATE attachments SET purged_at = now(), purge_error = NULL WHERE id = ANY(:ids) AND purged_at IS NULL
+    UPDATE attachments SET purged_at = now(), purge_error = :kept WHERE id = ANY(:ids) AND purged_at IS NULL
+""")
+
+GIVE_BACK = text("""
+    UPDATE attachments SET purge_after = now(), purge_attempts = purge_attempts - 1
+    WHERE id = ANY(:ids) AND purged_at IS NULL AND purge_attempts > 0
 """)
 
 # 2, 4, 8 … seconds, an hour at most.
@@ -49,22 +55,24 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
         due = {row.object_key: row.id for row in connection.execute(LEASE, {"limit": limit})}
     if not due:
         return Purged(0, 0)
-    errors = bucket.delete(list(due))
-    gone = [attachment_id for key, attachment_id in due.items() if key not in errors]
+    found = bucket.delete(list(due))
+    errors = {key: error for key, error in found.items() if error != NOT_TRIED}
+    gone = [attachment_id for key, attachment_id in due.items() if key not in found]
     with engine.begin() as connection:
-        connection.execute(PURGED, {"ids": gone})
+        connection.execute(PURGED, {"ids": gone, "kept": bucket.kept_versions()})
         if errors:
             failed = {
                 "ids": [due[key] for key in errors],
                 "errors": [error[:500] for error in errors.values()],
             }
             connection.execute(FAILED, failed)
+        if len(found) > len(errors):
+            connection.execute(GIVE_BACK, {"ids": [due[key] for key, error in found.items() if error == NOT_TRIED]})
     log.info("storage.purged", deleted=len(gone), failed=len(errors), error=next(iter(errors.values()), None))
     return Purged(len(gone), len(errors))
 
 
 def purge_all_due(engine: Engine, bucket: Bucket) -> None:
     """Rounds until nothing is due, or until the bucket refuses a whole round."""
-    while (done := purge(engine, bucket)).deleted:
-        if done.deleted + done.failed < MAX_KEYS:
-            break
+    while purge(engine, bucket).deleted:
+        pass

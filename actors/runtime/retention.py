@@ -24,6 +24,12 @@ JOBS = """
         LIMIT :chunk)
 """
 
+COUNTS = """
+    DELETE FROM attachment_counts WHERE job_id IN (
+        SELECT job_id FROM attachment_counts c
+        WHERE NOT EXISTS (SELECT FROM background_jobs j WHERE j.id = c.job_id) LIMIT :chunk)
+"""
+
 WORKERS = """
     DELETE FROM workers WHERE id IN (
         SELECT id FROM workers w
@@ -33,21 +39,29 @@ WORKERS = """
 """
 
 
+STATEMENTS = {"messages": MESSAGES, "jobs": JOBS, "workers": WORKERS}
+
+
 def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
     """Rows deleted, by table. One worker at a time; the others find the lock taken and do nothing."""
-    deleted = dict.fromkeys(("messages", "jobs", "workers"), 0)
     values = {
         "message_days": settings.MESSAGE_RETENTION_DAYS,
         "job_days": settings.JOB_RETENTION_DAYS,
         "chunk": CHUNK,
     }
-    for name, statement in (("messages", MESSAGES), ("jobs", JOBS), ("workers", WORKERS)):
-        rows = CHUNK
-        while rows == CHUNK:
-            with engine.begin() as connection:
-                ours = connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), RETENTION)
-                rows = connection.execute(text(statement), values).rowcount if ours.scalar() else 0
-            deleted[name] += rows
+    deleted = {name: _clear(engine, statement, values) for name, statement in STATEMENTS.items()}
+    _clear(engine, COUNTS, values)
     if any(deleted.values()):
         log.info("retention.cleared", **deleted)
+    return deleted
+
+
+def _clear(engine: Engine, statement: str, values: dict[str, int]) -> int:
+    """Rows deleted, a chunk in each transaction."""
+    deleted, rows = 0, CHUNK
+    while rows == CHUNK:
+        with engine.begin() as connection:
+            ours = connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), RETENTION)
+            rows = connection.execute(text(statement), values).rowcount if ours.scalar() else 0
+        deleted += rows
     return deleted

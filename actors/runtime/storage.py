@@ -1,8 +1,8 @@
 """The bucket, in our words. "Not there" is an answer, not an error."""
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -13,9 +13,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from actors.runtime.config import Settings
-from actors.runtime.errors import StorageError, StorageUnreachableError
+from actors.runtime.deletion import MAX_KEYS, NOT_TRIED, Deletion
+from actors.runtime.storage_errors import explain
 
-MAX_KEYS = 1000  # S3's own limit for one DeleteObjects
+__all__ = ["MAX_KEYS", "NOT_TRIED", "Bucket"]
+
+FAULTS = (ClientError, BotoCoreError, RecursionError)  # the last when a store redirects: botocore follows for ever
 
 
 class Bucket:
@@ -33,33 +36,39 @@ class Bucket:
     def _only_client(self) -> Any:
         return self._connect(read_timeout=10, attempts=2)  # 2 x 13 s: a call ends within 30 s
 
+    @cached_property
+    def _deletion(self) -> Deletion:
+        """What this process has learned of how the store deletes."""
+        return Deletion(self._client, self.name, lambda error: str(explain(error, self._settings)))
+
     def _connect(self, *, read_timeout: float, attempts: int) -> Any:
         settings = self._settings
-        return boto3.client(
-            "s3",
-            endpoint_url=settings.S3_ENDPOINT_URL,
-            aws_access_key_id=settings.AWS_ACCESS_KEY_ID,
-            aws_secret_access_key=settings.AWS_SECRET_ACCESS_KEY,
-            region_name=settings.AWS_REGION,
-            config=Config(
-                connect_timeout=3,
-                read_timeout=read_timeout,
-                retries={"mode": "standard", "total_max_attempts": attempts},
-                max_pool_connections=max(settings.WORKER_THREADS, 8),
-                request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
-                response_checksum_validation="when_required",
-            ),
-        )
+        with self._explained():
+            return boto3.client(
+                "s3",
+                endpoint_url=settings.S3_ENDPOINT_URL,
+                aws_access_key_id=settings.AWS_ACCESS_KEY_ID,
+                aws_secret_access_key=settings.AWS_SECRET_ACCESS_KEY,
+                aws_session_token=settings.AWS_SESSION_TOKEN,
+                region_name=settings.AWS_REGION,
+                config=Config(
+                    connect_timeout=3,
+                    read_timeout=read_timeout,
+                    retries={"mode": "standard", "total_max_attempts": attempts},
+                    max_pool_connections=max(settings.WORKER_THREADS, 8),
+                    request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
+                    response_checksum_validation="when_required",
+                ),
+            )
 
     def check(self) -> None:
         """StorageError when the bucket does not exist, refuses us or cannot be reached.
 
-        Asked while somebody waits (a worker boots, and jobs have nobody else): so it has 3 s and one try.
+        Asked while somebody waits (a worker boots, and jobs have nobody else): so it has 3 s and one try. By a listing,
+        for the answer to a HEAD has no body that would say what is wrong.
         """
-        try:
-            self._connect(read_timeout=3, attempts=1).head_bucket(Bucket=self.name)
-        except (ClientError, BotoCoreError) as error:
-            raise self._explained(error) from None
+        with self._explained():
+            self._connect(read_timeout=3, attempts=1).list_objects_v2(Bucket=self.name, MaxKeys=1)
 
     def create(self) -> None:
         self._client.create_bucket(Bucket=self.name)
@@ -73,10 +82,8 @@ class Bucket:
     def put(self, key: str, file: Path | BinaryIO, content_type: str) -> int:
         """Uploads a file; returns its size in bytes. StorageError when it did not arrive."""
         with file.open("rb") if isinstance(file, Path) else nullcontext(file) as body:
-            try:
+            with self._explained():
                 self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
-            except (ClientError, BotoCoreError) as error:
-                raise self._explained(error) from None
             return body.seek(0, os.SEEK_END)
 
     def keys(self) -> list[str]:
@@ -87,31 +94,17 @@ class Bucket:
     def delete(self, keys: Sequence[str]) -> dict[str, str]:
         """Deletes up to 1000 objects; returns key → error for those that are still there.
 
-        An object that was not there is deleted. When the whole call fails, every key carries that error.
+        An object that was not there is deleted. NOT_TRIED is the error of those that there was no time for.
         """
-        try:
-            answer = self._client.delete_objects(
-                Bucket=self.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            )
-        except (ClientError, BotoCoreError) as error:
-            return dict.fromkeys(keys, str(self._explained(error)))
-        return {
-            entry["Key"]: f"{entry.get('Code', 'Error')}: {entry.get('Message', '')}"
-            for entry in answer.get("Errors", [])
-            if entry.get("Code") != "NoSuchKey"
-        }
+        return self._deletion.delete(keys)
 
-    def _explained(self, error: Exception) -> StorageError:
-        where = f"bucket {self.name!r} at {self._settings.S3_ENDPOINT_URL or 'AWS'}"
-        if not isinstance(error, ClientError):
-            return StorageUnreachableError(f"{where} cannot be reached ({type(error).__name__}); see S3_ENDPOINT_URL")
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
-        if code in ("404", "NoSuchBucket"):
-            return StorageError(f"{where} does not exist; see S3_BUCKET")
-        if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return StorageError(
-                f"{where} refuses our credentials ({code}); see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-            return StorageUnreachableError(f"{where} answered {code}")
-        return StorageError(f"{where} answered {code}")
+    def kept_versions(self) -> str | None:
+        """Why earlier versions of what was deleted stay in the store; None when they don't."""
+        return self._deletion.kept_versions
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (*FAULTS, ValueError) as error:  # the last for an endpoint that boto3 can't read
+            raise explain(error, self._settings) from None

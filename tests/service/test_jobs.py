@@ -1,6 +1,7 @@
 """One job, the list, the timeline, and the verbs."""
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from sql.states import VERBS
 
@@ -71,6 +72,32 @@ def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:
     sql("UPDATE attachments SET purge_error = 'AccessDenied' WHERE id % 6 = 3")
     stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
     assert stats == {"attachments_deleted": 3, "attachments_failed": 1, "attachments_pending": 2}
+    sql("UPDATE attachments SET purge_error = 'versions stay' WHERE id % 6 = 0")
+    stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
+    assert (stats["attachments_deleted"], stats["attachments_with_versions_kept"]) == (3, 1)
+    sql("UPDATE attachments SET purge_job_id = NULL WHERE id % 6 = 0")
+    sql("DELETE FROM attachments WHERE id % 6 = 1")
+    sql("""INSERT INTO attachments (receipt_id, business_id, object_key, content_type, purge_requested_at, purge_after,
+                                    purge_job_id) SELECT min(id), :b, 'x', '', now(), now(), :j FROM receipts""",
+        b=business_id, j=job_id)  # fmt: skip
+    stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
+    assert stats == {"attachments_deleted": 1, "attachments_failed": 1, "attachments_pending": 3}
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "a\x01b", "a\nb", "/a", "a//b", "../a", "a/../b"])
+def test_a_key_that_a_store_may_refuse_is_no_key_but_an_old_one_can_still_be_purged(key, make, sql) -> None:
+    business_id = make.business()
+    (receipt_id,) = make.receipts(business_id, 1)
+    insert = f"""INSERT INTO attachments (receipt_id, business_id, object_key, content_type)
+                 VALUES ({receipt_id}, {business_id}, :key, 'image/png')"""
+    with pytest.raises(IntegrityError, match="attachments_object_key_form"):
+        sql(insert, key=key)
+    sql("ALTER TABLE attachments DROP CONSTRAINT attachments_object_key_form")
+    sql(insert, key=key)
+    sql("""ALTER TABLE attachments ADD CONSTRAINT attachments_object_key_form
+           CHECK (purge_requested_at IS NOT NULL OR object_key = 'fine') NOT VALID""")
+    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now()")
+    sql("UPDATE attachments SET purge_attempts = 1, purge_error = 'no such key'")
 
 
 def test_a_look_at_a_job_of_a_dead_worker_brings_it_back_to_the_queue(api, make, events) -> None:

@@ -21,7 +21,8 @@ CATALOGUE = """
     FROM pg_attribute JOIN pg_class c ON c.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE attnum > 0 AND c.relkind = 'r' AND relnamespace::regnamespace::text IN ('public', 'dramatiq')
     UNION ALL
-    SELECT 'constraint', format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+    SELECT 'constraint', format('%s %s %s', conrelid::regclass, conname,
+                                replace(pg_get_constraintdef(oid), ' NOT VALID', ''))  -- no table is born with one
     FROM pg_constraint WHERE connamespace::regnamespace::text IN ('public', 'dramatiq')
     UNION ALL
     SELECT 'index', indexdef FROM pg_indexes WHERE schemaname IN ('public', 'dramatiq')

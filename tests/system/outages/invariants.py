@@ -23,6 +23,15 @@ QUESTIONS = {
     "an attachment is to be purged exactly when its receipt is deleted": """
         SELECT a.id FROM attachments a JOIN receipts r ON r.id = a.receipt_id
         WHERE r.is_deleted <> (a.purge_requested_at IS NOT NULL)""",
+    "the attachments of a job are counted as they are": """
+        SELECT job_id, c, a FROM attachment_counts c FULL JOIN (
+            SELECT purge_job_id AS job_id,
+                   count(*) FILTER (WHERE purged_at IS NOT NULL AND purge_error IS NULL) AS deleted,
+                   count(*) FILTER (WHERE purged_at IS NOT NULL AND purge_error IS NOT NULL) AS kept,
+                   count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NOT NULL) AS failed,
+                   count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NULL) AS pending
+            FROM attachments WHERE purge_job_id IS NOT NULL GROUP BY purge_job_id) a USING (job_id)
+        WHERE (c.deleted, c.kept, c.failed, c.pending) IS DISTINCT FROM (a.deleted, a.kept, a.failed, a.pending)""",
     "a job counts no more than there was": """
         SELECT id, processed, total FROM background_jobs WHERE processed > total OR failed_count > 0""",
     "each event goes on from the one before": """
