@@ -1,0 +1,238 @@
+"""The web processes' worker: gunicorn starts, watches and replaces it; waitress reads and writes in one event loop.
+
+So a client that is slow, silent or never reads costs an entry in a table and no thread: a request meets the application
+when it has been read whole, and its answer is written while the thread goes on. Every phase of a connection has a
+deadline of its own; there is none per address, for behind a router all clients share one.
+"""
+
+import json
+import logging
+import os
+import resource
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.workers.base import Worker as GunicornWorker
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer, UnixWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.utilities import BadRequest
+
+HEAD_SECONDS = 10  # from the first byte, or from the connection's beginning, to the end of the head
+BODY_SECONDS = 30
+ANSWER_SECONDS = 30  # until the client has read it
+IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
+LINGER_SECONDS = 2  # in which a client that was refused in the middle may read why
+
+MAX_HEAD_BYTES = 32 * 1024
+MAX_BODY_BYTES = 1024 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
+MAX_CONNECTIONS = 4000
+
+CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
+SENTENCES = {
+    400: "The request is not HTTP as it should be",
+    413: f"Found a body of more than {MAX_BODY_BYTES} bytes",
+    431: f"Found a request line and headers of more than {MAX_HEAD_BYTES} bytes",
+    501: "This way of sending a body is not supported",
+    500: "Something went wrong on our side",
+}
+
+
+class Refusal(ErrorTask):  # type: ignore[misc]
+    """What the server itself refuses, as JSON like every other answer."""
+
+    def execute(self) -> None:
+        code = int(getattr(self.request.error, "code", 400))
+        status = self.request.error.to_response(None)[0]
+        body = json.dumps({"success": False, "error": SENTENCES.get(code, status), "code": CODES.get(code, "refused")})
+        self.status = status
+        self.response_headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        self.set_close_on_finish()
+        self.channel.refused = True
+        self.content_length = len(body)
+        self.write(body.encode())
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One connection."""
+
+    error_task_class = Refusal
+    refused = False  # in the middle of a request: what the client still sends has to be read, or it sees a reset
+    lingering = False
+    close_when_flushed: bool  # what mypy can't see in waitress
+    request: Any
+    served = 0
+    _phase: tuple[object, ...] = ("head", 0)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._since = time.monotonic()
+        super().__init__(*arguments, **named)
+
+    def check_deadline(self, now: float) -> None:
+        """Closes the connection when its phase has lasted too long; called once a second."""
+        phase, limit = self._now_in()
+        if phase != self._phase:
+            self._phase, self._since = phase, now
+        elif now - self._since > limit:
+            self.will_close = True
+
+    def _now_in(self) -> tuple[tuple[object, ...], float]:
+        """The phase, which differs for each request of the connection, and how long it may last."""
+        if self.lingering:
+            return ("linger",), LINGER_SECONDS
+        if self.requests:
+            return ("serve", self.served), float("inf")  # each statement has a limit of its own
+        if self.total_outbufs_len:
+            return ("answer", self.served), ANSWER_SECONDS
+        request = self.request
+        if request is None:
+            return ("idle", self.served) if self.served else ("head", 0), IDLE_SECONDS if self.served else HEAD_SECONDS
+        if request.headers_finished:
+            return ("body", self.served, id(request)), BODY_SECONDS
+        return ("head", self.served) if self.served else ("head", 0), HEAD_SECONDS
+
+    def service(self) -> None:
+        self.served += 1
+        super().service()
+
+    def readable(self) -> bool:
+        return self.lingering or (not self.refused and bool(super().readable()))
+
+    def handle_read(self) -> None:
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data and not self.lingering:
+            self.last_activity = time.time()
+            self.received(data)
+        elif not data and self.request is not None and not self.requests and not self.refused:
+            self._refuse_half()
+        elif not data:
+            self.handle_close()
+
+    def _refuse_half(self) -> None:
+        """The client has sent its end in the middle of a request, and may still read."""
+        with self.requests_lock:
+            request, self.request = self.request, None
+            request.completed, request.error = True, BadRequest("it ends in the middle")
+            self.refused = True
+            self.requests.append(request)
+            self.server.add_task(self)
+
+    def handle_write(self) -> None:
+        if self.refused and self.close_when_flushed and not self.will_close:
+            self._flush_exception(self._flush_some)
+            if not self.total_outbufs_len:
+                self.close_when_flushed, self.lingering = False, True
+                with suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_WR)
+        else:
+            super().handle_write()
+
+
+class _Deadlines:
+    """Of all connections of a server."""
+
+    channel_class = Channel
+    active_channels: dict[int, Channel]
+
+    def maintenance(self, _now: float) -> None:
+        now = time.monotonic()
+        for channel in list(self.active_channels.values()):
+            channel.check_deadline(now)
+
+
+class _TcpServer(_Deadlines, TcpWSGIServer):  # type: ignore[misc]
+    pass
+
+
+class _UnixServer(_Deadlines, UnixWSGIServer):  # type: ignore[misc]
+    pass
+
+
+class _Wakeup(wasyncore.file_dispatcher):  # type: ignore[misc]
+    """Ends a turn of the loop when a signal has come: gunicorn writes into this pipe."""
+
+    def handle_read(self) -> None:
+        with suppress(OSError):
+            self.recv(4096)
+
+    def writable(self) -> bool:
+        return False
+
+
+class Worker(GunicornWorker):  # type: ignore[misc]
+    """`gunicorn --worker-class service.server.Worker --threads N`."""
+
+    def run(self) -> None:
+        logging.getLogger("waitress").setLevel(logging.ERROR)  # not a line for each request that waits for a thread
+        sockets: dict[int, Any] = {}
+        dispatcher = ThreadedTaskDispatcher()
+        dispatcher.set_thread_count(self.cfg.threads)
+        adjustments = Adjustments(
+            threads=self.cfg.threads,
+            ident=None,
+            connection_limit=_connection_limit(),
+            cleanup_interval=1,
+            max_request_header_size=MAX_HEAD_BYTES,
+            max_request_body_size=MAX_BODY_BYTES,
+            inbuf_overflow=128 * 1024,
+            asyncore_use_poll=True,
+            clear_untrusted_proxy_headers=True,
+        )
+        servers = []
+        for wrapped in self.sockets:
+            sock = getattr(wrapped, "sock", wrapped)
+            kind = _UnixServer if sock.family == socket.AF_UNIX else _TcpServer
+            info = (sock.family, sock.type, sock.proto, sock.getsockname())
+            servers.append(
+                kind(
+                    self.wsgi,
+                    sockets,
+                    True,
+                    sock,
+                    dispatcher=dispatcher,
+                    adj=adjustments,
+                    bind_socket=False,
+                    sockinfo=info,
+                )
+            )
+        _Wakeup(self.PIPE[0], sockets)
+        while self.alive and os.getppid() == self.ppid:
+            self._turn(sockets)
+        for server in servers:
+            server.accepting = False
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while time.monotonic() < deadline and any(_is_busy(channel) for channel in sockets.values()):
+            self._turn(sockets)
+        dispatcher.shutdown(timeout=1)
+
+    def _turn(self, sockets: dict[int, Any]) -> None:
+        wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
+        self.notify()
+
+
+def _is_busy(channel: Any) -> bool:
+    return isinstance(channel, Channel) and bool(channel.requests or channel.total_outbufs_len)
+
+
+def _connection_limit() -> int:
+    """As many as the process may have open, less what else it needs; raises its soft limit first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + 200 if hard == resource.RLIM_INFINITY else min(MAX_CONNECTIONS + 200, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(50, min(MAX_CONNECTIONS, soft - 200))

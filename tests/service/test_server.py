@@ -1,0 +1,205 @@
+"""Clients that are slow, silent or never read, on a real web process: nobody else waits for them."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.client import HTTPConnection
+
+import psutil
+import pytest
+
+from service.client import Client
+from service.processes import wait_until
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+PARTS: dict[str, tuple[bytes, bytes]] = {  # what a client sends at once, and then byte by byte
+    "says nothing": (b"", b""),
+    "sends a byte": (b"G", b""),
+    "drips its head": (HEAD, b"X-Header: aaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+    "drips its body": (b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n", b"{" * 900),
+    "drips its chunks": (
+        b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1f\r\n",
+        b"a" * 31,
+    ),
+    "never closes": (HEAD + b"Connection: close\r\n\r\n", b""),
+}
+
+
+@pytest.fixture
+def connect(web: Callable[..., Client]) -> Iterator[Callable[[], socket.socket]]:
+    """connect(): a connection to the web process, closed at the end."""
+    host, port = web().address.removeprefix("http://").split(":")
+    with ExitStack() as defer:
+        yield lambda: defer.enter_context(socket.create_connection((host, int(port)), timeout=30))
+
+
+def longest_wait(client: Client, seconds: float) -> float:
+    """The longest that /healthz took to answer, asked for so long."""
+    deadline, longest = time.monotonic() + seconds, 0.0
+    while time.monotonic() < deadline:
+        began = time.monotonic()
+        assert client.get("/healthz").status == 200
+        longest = max(longest, time.monotonic() - began)
+    return longest
+
+
+@pytest.mark.parametrize("sort", PARTS)
+def test_200_clients_of_each_slow_sort_delay_nobody(sort: str, web, connect) -> None:
+    first, rest = PARTS[sort]
+    clients = [connect() for _ in range(200)]
+    for client in clients:
+        client.sendall(first)
+    for n in range(3):
+        for client in clients if rest else []:
+            client.sendall(rest[n : n + 1])
+        assert longest_wait(web(), 0.5) < 1
+
+
+def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) -> None:
+    for _ in range(200):
+        client = connect()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+    assert longest_wait(web(), 2) < 1
+
+
+@pytest.mark.parametrize(("sort", "seconds"), [("says nothing", 10), ("drips its head", 10)])
+def test_a_head_that_takes_longer_than_10_s_is_cut_off_however_it_drips(sort: str, seconds: float, connect) -> None:
+    first, rest = PARTS[sort]
+    client = connect()
+    began = time.monotonic()
+    client.sendall(first)
+    client.settimeout(0.5)
+    while time.monotonic() - began < seconds + 5:
+        try:
+            if not client.recv(100):
+                break
+        except TimeoutError:
+            if rest:
+                client.sendall(rest[:1])
+        except ConnectionError:
+            break
+    assert seconds - 1 <= time.monotonic() - began < seconds + 4
+
+
+def ask(client: socket.socket, request: bytes) -> tuple[int, dict[str, object]]:
+    """The status and the JSON of the answer to these bytes."""
+    if request:
+        client.sendall(request)
+    answer = b""
+    while chunk := client.recv(65536):
+        answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nNo colon\r\n\r\n", 400),
+        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n", 431),
+        (b"POST /healthz HTTP/1.1\r\nContent-Length: 1x\r\n\r\n", 400),
+        (b"POST /healthz HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000, 413),
+        (b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+)
+def test_what_the_server_itself_refuses_is_json_too(request_bytes: bytes, status: int, connect) -> None:
+    found, body = ask(connect(), request_bytes)
+    assert found == status
+    assert body["success"] is False
+    assert body["error"]
+    assert body["code"]
+
+
+def test_a_request_that_ends_in_the_middle_is_answered(connect) -> None:
+    client = connect()
+    client.sendall(HEAD)
+    client.shutdown(socket.SHUT_WR)
+    assert ask(client, b"")[0] == 400
+
+
+def test_headers_of_a_proxy_change_nothing(connect) -> None:
+    status, _ = ask(
+        connect(),
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nScript-Name: /healthz\r\nX-Forwarded-Proto: https\r\n"
+        b"X-Forwarded-Ssl: off\r\nConnection: close\r\n\r\n",
+    )
+    assert status == 200
+
+
+def test_one_connection_serves_many_requests(web) -> None:
+    connection = HTTPConnection(web().address.removeprefix("http://"))
+    for _ in range(50):
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)) == (200, {"success": True})
+    connection.close()
+
+
+@pytest.mark.scale
+def test_all_slow_sorts_together_for_a_minute_delay_nobody(web, connect, make) -> None:
+    token = make.token(make.business())
+    master = web(token)
+    port = int(master.address.rpartition(":")[2])
+    listening = {
+        c.pid for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN" and c.pid
+    }
+    processes = [psutil.Process(pid) for pid in listening]
+    before = {process.pid: process.memory_info().rss for process in processes}
+    deadline = time.monotonic() + 60
+
+    def attack(sort: str) -> None:
+        first, rest = PARTS[sort]
+        while time.monotonic() < deadline:
+            clients = [connect() for _ in range(30)]
+            for n in range(5):
+                for client in clients:
+                    try:
+                        client.sendall(first if n == 0 else rest[n : n + 1])
+                    except OSError:
+                        continue
+                time.sleep(1)  # a slow client is slow
+
+    def longest(path: str, method: str) -> float:
+        found = 0.0
+        while time.monotonic() < deadline:
+            began = time.monotonic()
+            answer = master.get(path) if method == "GET" else master.post(path, {"confirm": "DELETE"})
+            assert answer.status in (200, 202, 409)
+            found = max(found, time.monotonic() - began)
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        attacks = [pool.submit(attack, sort) for sort in PARTS]
+        waits = [
+            pool.submit(longest, "/healthz", "GET"),
+            pool.submit(longest, "/api/jobs", "GET"),
+            pool.submit(longest, "/api/receipts/delete_all", "POST"),
+        ]
+        assert max(wait.result() for wait in waits) < 1
+        for one in attacks:
+            one.result()
+    assert all(process.is_running() for process in processes)
+    assert all(process.memory_info().rss < before[process.pid] + 50 * 2**20 for process in processes)
+
+
+def test_a_web_process_that_is_told_to_stop_is_gone_though_connections_are_open(start, connect, web) -> None:
+    clients = [connect() for _ in range(3)]
+    clients[1].sendall(HEAD)
+    ask(clients[2], HEAD + b"Connection: close\r\n\r\n")
+    (listening, *_) = listeners(int(web().address.rpartition(":")[2]))
+    master = listening.parent() or listening
+    began = time.monotonic()
+    master.terminate()
+    wait_until(lambda: not listening.is_running(), 10, "the web process to stop")
+    assert time.monotonic() - began < 5
+
+
+def listeners(port: int) -> list[psutil.Process]:
+    found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
+    return [psutil.Process(c.pid) for c in found if c.pid]
