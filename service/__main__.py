@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from psycopg2.extensions import make_dsn, parse_dsn
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.receipts.currencies import read_currency
@@ -17,12 +17,12 @@ from actors.runtime.config import DatabaseSettings, load, load_settings
 from actors.runtime.errors import LonghaulError
 from actors.runtime.failures import sentence
 from actors.runtime.storage import Bucket
-from service.auth import create_token
 from service.console import open_standard_streams, say
 from service.imports.columns import NAMES, read_choice
 from service.imports.importer import Options, Outcome, import_file
 from service.imports.report import report
 from service.imports.rows import UnreadableFileError
+from service.tokens import DAYS, list_tokens, new_token, revoke_token, rotate_token
 from sql.engine import libpq_url, make_engine
 from sql.release import expected_version, release
 
@@ -48,18 +48,43 @@ def business_command(arguments: argparse.Namespace) -> int:
 
 
 def token_command(arguments: argparse.Namespace) -> int:
-    """make an API token and print it, this once"""
+    """make an API token and print it, this once; or: list, revoke ID, rotate ID"""
+    if arguments.action in ("revoke", "rotate") and arguments.id is None:
+        raise LonghaulError(f"found no id, expected one: token {arguments.action} ID")
+    if arguments.action not in ("revoke", "rotate") and arguments.id is not None:
+        raise LonghaulError("found an id, expected one after revoke or rotate only")
+    engine = make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul token")
+    with engine.begin() as connection:
+        print(_token_output(connection, arguments))
+    return 0
+
+
+def _token_output(connection: Connection, arguments: argparse.Namespace) -> str:
+    token_id: int = arguments.id
+    if arguments.action == "list":
+        return "\n".join(list_tokens(connection, arguments.business))
+    if arguments.action == "revoke":
+        revoke_token(connection, token_id)
+        return f"revoked: token {token_id}"
+    if arguments.action == "rotate":
+        return rotate_token(connection, token_id, arguments.expires)
+    return _new_token(connection, arguments)
+
+
+def _new_token(connection: Connection, arguments: argparse.Namespace) -> str:
+    if arguments.role is None:
+        raise LonghaulError("a new token needs --role owner, admin, member or operator")
     operator = arguments.role == "operator"
     if operator and arguments.business is not None:
         raise LonghaulError("an operator belongs to no business: leave out --business")
     if not operator and (arguments.business is None or arguments.user is None):
         raise LonghaulError(f"a token with the role {arguments.role} needs --business and --user")
-    engine = make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul token")
-    with engine.begin() as connection:
-        if not operator:
-            _require_business(connection.execute(BUSINESS, {"id": arguments.business}).scalar(), arguments.business)
-        print(create_token(connection, arguments.role, arguments.business, arguments.user))
-    return 0
+    if not operator:
+        _require_business(connection.execute(BUSINESS, {"id": arguments.business}).scalar(), arguments.business)
+    name = arguments.name and arguments.name.strip()
+    if name is not None and not (1 <= len(name) <= 100 and name.isprintable()):
+        raise LonghaulError("--name: expected 1 to 100 printable characters")
+    return new_token(connection, arguments.role, arguments.business, arguments.user, name, arguments.expires)
 
 
 def import_command(arguments: argparse.Namespace) -> int:
@@ -156,6 +181,13 @@ def _id(value: str) -> int:
     return int(value)
 
 
+def _days(value: str) -> int:
+    days = _id(value)
+    if days > 3650:
+        raise argparse.ArgumentTypeError(f"found {days}, expected at most 3650")
+    return days
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(prog="python -m service", description="Longhaul's command line.")
     commands = main_parser.add_subparsers(required=True, metavar="COMMAND")
@@ -168,9 +200,13 @@ def parser() -> argparse.ArgumentParser:
     add("release", release_command)
     add("business", business_command).add_argument("name", metavar="NAME")
     token = add("token", token_command)
+    token.add_argument("action", nargs="?", choices=("list", "revoke", "rotate"), help="(default: make one)")
+    token.add_argument("id", nargs="?", type=_id, metavar="ID", help="of the token to revoke or rotate")
     token.add_argument("--business", type=_id, metavar="N")
     token.add_argument("--user", type=_id, metavar="N")
-    token.add_argument("--role", required=True, choices=("owner", "admin", "member", "operator"))
+    token.add_argument("--role", choices=("owner", "admin", "member", "operator"))
+    token.add_argument("--name", help="what it is for, in the list")
+    token.add_argument("--expires", type=_days, default=DAYS, metavar="DAYS", help=f"0: never (default: {DAYS})")
     importer = add("import", import_command)
     importer.add_argument("file", type=Path, metavar="FILE", help="*.csv, or JSON Lines; - for stdin")
     importer.add_argument("--business", type=_id, required=True, metavar="N")

@@ -3,10 +3,12 @@
 import falcon
 from sqlalchemy import Engine, text
 
-from service.auth import Caller
+from actors.runtime.config import Settings
+from service.auth import Caller, name_token
 from service.errors import not_found
 from service.jobs import show
 from service.openapi import Nothing, Success, answers, api, parse_id
+from service.rates import spend_change
 
 BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id")
 
@@ -24,8 +26,8 @@ class Reset(Success):
 
 
 class ResetProgress:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._settings = engine, settings
 
     @api.validate(query=Nothing, resp=answers(Reset, 404))
     def on_post(self, request: falcon.Request, response: falcon.Response, business_id: str) -> None:
@@ -38,5 +40,8 @@ class ResetProgress:
         with self._engine.begin() as connection:
             if connection.execute(BUSINESS, values).scalar() is None:
                 raise not_found(f"Business {number}")
+            name_token(connection, caller)
             count = len(connection.execute(RESET, values).all())
+            if count:
+                spend_change(connection, caller, self._settings)
         show(response, message=f"Successfully reset {count} stuck run{'' if count == 1 else 's'}", reset_count=count)

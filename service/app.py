@@ -9,15 +9,17 @@ import falcon.media
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.errors import ConfigError
 from actors.runtime.log import set_up_logging
+from service.access_log import AccessLog
 from service.admin import ResetProgress
 from service.auth import Authentication
 from service.delete_jobs import DeleteAllReceipts, DeleteJob
 from service.errors import add_error_handlers
 from service.jobs import JobCollection, JobEvents, JobItem, Jobs, JobVerb
 from service.json import JSON_HANDLER
-from service.limits import Limits
+from service.limits import BodyLimits, Limits
 from service.openapi import Docs, Document, api
 from service.operations import Health, Readiness
+from service.rates import Rates
 from service.receipts import ReceiptCollection
 from sql.engine import make_engine
 
@@ -33,7 +35,7 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")
     jobs = Jobs(engine, settings)
 
-    middleware: list[Any] = [Authentication(engine), Limits()]
+    middleware: list[Any] = [AccessLog(), Limits(), Authentication(engine), Rates(settings), BodyLimits()]
     app = falcon.App(middleware=middleware)
     app.req_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
@@ -46,7 +48,7 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     app.add_route("/api/receipts", ReceiptCollection(engine))
     app.add_route("/api/receipts/delete_all", DeleteAllReceipts(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
-    app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine))
+    app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine, settings))
     app.add_route("/api/jobs", JobCollection(jobs))
     for prefix in ("/api/jobs", "/api/receipts/jobs"):
         app.add_route(f"{prefix}/{{job_id}}", JobItem(jobs))

@@ -14,15 +14,26 @@ WRITERS = ("owner", "admin")
 
 # By its hash: how long that takes says nothing about any token.
 FIND = text("""
-    SELECT business_id, user_id, role, coalesce(last_used_at < now() - interval '1 minute', true) AS unused
-    FROM api_tokens WHERE token_sha256 = :hash AND revoked_at IS NULL
+    SELECT t.id, t.business_id, t.user_id, t.role, t.expires_at, c.allowance,
+           coalesce(extract(epoch FROM clock_timestamp() - c.at)::float8, 0) AS seconds_since_change,
+           coalesce(t.last_used_at < now() - interval '1 minute', true) AS unused,
+           coalesce(t.expires_at < now() + interval '14 days', false) AS ends_soon
+    FROM api_tokens t LEFT JOIN token_changes c ON c.token_id = t.id
+    WHERE t.token_sha256 = :hash AND t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)
 """)
 
-TOUCH = text("UPDATE api_tokens SET last_used_at = now() WHERE token_sha256 = :hash")
+# Not if somebody holds the row: a revocation that was left open in psql hangs nobody.
+TOUCH = text("""
+    UPDATE api_tokens SET last_used_at = now() WHERE token_sha256 = (
+        SELECT token_sha256 FROM api_tokens WHERE token_sha256 = :hash FOR NO KEY UPDATE SKIP LOCKED)
+""")
 
 CREATE = text("""
-    INSERT INTO api_tokens (token_sha256, business_id, user_id, role) VALUES (:hash, :business_id, :user_id, :role)
+    INSERT INTO api_tokens (id, token_sha256, business_id, user_id, role, name, expires_at, issued_by)
+    VALUES (:id, :hash, :business_id, :user_id, :role, :name, now() + make_interval(days => :days), :issued_by)
 """)
+
+NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('api_tokens', 'id'))")
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,9 @@ class Caller:
     business_id: int | None  # None: an operator, who belongs to no business
     user_id: int | None
     role: str
+    token_id: int = 0
+    allowance: float | None = None  # changes that this token may still make, as of …
+    seconds_since_change: float = 0.0  # … so long ago; None: it never made one
 
     @property
     def name(self) -> str:
@@ -48,12 +62,27 @@ class Caller:
         return self.business_id
 
 
-def create_token(connection: Connection, role: str, business_id: int | None, user_id: int | None) -> str:
-    """A new token, which is told this once and never stored."""
-    token = f"lh_{secrets.token_urlsafe(32)}"
-    values = {"hash": _hash(token), "business_id": business_id, "user_id": user_id, "role": role}
-    connection.execute(CREATE, values)
+def create_token(
+    connection: Connection,
+    role: str,
+    business_id: int | None,
+    user_id: int | None,
+    *,
+    name: str | None = None,
+    days: int | None = None,  # None: it does not expire
+    issued_by: str | None = None,
+) -> str:
+    """A new token, `lh_<id>_<secret>`, which is told this once and never stored."""
+    token_id = connection.execute(NEXT_ID).scalar_one()
+    token = f"lh_{token_id}_{secrets.token_urlsafe(32)}"
+    values = {"id": token_id, "hash": _hash(token), "business_id": business_id, "user_id": user_id, "role": role}
+    connection.execute(CREATE, {**values, "name": name, "days": days, "issued_by": issued_by})
     return token
+
+
+def name_token(connection: Connection, caller: Caller) -> None:
+    """The events of this transaction name the caller's token."""
+    connection.execute(text("SELECT set_config('longhaul.token', :id, true)"), {"id": str(caller.token_id)})
 
 
 def _hash(token: str) -> bytes:
@@ -66,13 +95,11 @@ class Authentication:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def process_resource(
-        self, request: falcon.Request, _response: falcon.Response, resource: Any, _params: Any
-    ) -> None:
+    def process_resource(self, request: falcon.Request, response: falcon.Response, resource: Any, _params: Any) -> None:
         if not getattr(resource, "open", False):
-            request.context.caller = self._caller(request)
+            request.context.caller = self._caller(request, response)
 
-    def _caller(self, request: falcon.Request) -> Caller:
+    def _caller(self, request: falcon.Request, response: falcon.Response) -> Caller:
         scheme, _, token = (request.auth or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise self._refused("Send the header Authorization: Bearer <token>")
@@ -80,10 +107,12 @@ class Authentication:
         with self._engine.begin() as connection:
             row = connection.execute(FIND, {"hash": hashed}).one_or_none()
             if row is None:
-                raise self._refused("This token is not known, or has been revoked")
+                raise self._refused("This token is not known, has expired, or has been revoked")
             if row.unused:
                 connection.execute(TOUCH, {"hash": hashed})
-        return Caller(row.business_id, row.user_id, row.role)
+        if row.ends_soon:
+            response.set_header("X-Token-Expires", row.expires_at.isoformat())
+        return Caller(row.business_id, row.user_id, row.role, row.id, row.allowance, row.seconds_since_change)
 
     @staticmethod
     def _refused(error: str) -> ApiError:

@@ -9,10 +9,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from actors.delete_receipts import bounds, count, delete_receipts
 from actors.runtime.failures import is_timeout
 from actors.runtime.sweep import settle
-from service.auth import WRITERS, Caller
+from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError
 from service.jobs import Job, Jobs, show
 from service.openapi import Input, Nothing, Success, answers, api
+from service.rates import spend_change
 from sql.states import QUEUED
 
 # Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
@@ -69,7 +70,9 @@ class DeleteAllReceipts:
                 connection.execute(LOCK_BUSINESS, scope)
                 self._refuse_second(connection, caller, scope)
                 self._refuse_too_soon(connection, scope)
+                name_token(connection, caller)
                 job_id, total = self._start(connection, caller, scope)
+                spend_change(connection, caller, self._jobs.settings)
                 listening = connection.execute(LISTENING, scope).scalar_one()
         except IntegrityError:
             # A job that was resumed or started past us in psql took the one place.

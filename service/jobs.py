@@ -1,20 +1,22 @@
 """Jobs: one, the list, the timeline, and what a person may ask of one."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import falcon
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.config import Settings
 from actors.runtime.kinds import Kind, load_kinds
 from actors.runtime.progress import percent
 from actors.runtime.sweep import Swept, settle
-from service.auth import WRITERS, Caller
+from service.auth import WRITERS, Caller, name_token
 from service.errors import not_found
 from service.openapi import MAX_ID, Input, Nothing, Success, answers, api, parse_id
+from service.rates import spend_change
 from sql.states import COMPLETED, RUNNING
 
 Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
@@ -46,9 +48,19 @@ def _known_type(job_type: str) -> str:
     return job_type
 
 
+def _digits(value: Any, info: ValidationInfo) -> Any:
+    """Python takes 1_0 and +5 for numbers; a query does not."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
+        raise ValueError(f"Found {info.field_name} = {value[:40]!r}, expected a number in digits")
+    return value
+
+
+Digits = Annotated[int, BeforeValidator(_digits)]
+
+
 class Page(Input):
-    limit: int = Field(default=50, ge=1, le=500, description="how many at most")
-    after: int | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the page before")
+    limit: Digits = Field(default=50, ge=1, le=500, description="how many at most")
+    after: Digits | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the page before")
 
 
 class JobQuery(Page):
@@ -223,7 +235,10 @@ class JobVerb:
         caller: Caller = request.context.caller
         caller.require(WRITERS)
         with self._jobs.engine.begin() as connection:
-            self._jobs.find(connection, caller, number)
+            before = self._jobs.find(connection, caller, number)
+            name_token(connection, caller)
             connection.execute(self._call, {"job_id": number, "who": caller.name})
             row = self._jobs.find(connection, caller, number)
+            if any(row[name] != before[name] for name in ("status", "requested")):
+                spend_change(connection, caller, self._jobs.settings)
         show(response, **self._jobs.view(row))

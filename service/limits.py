@@ -1,4 +1,4 @@
-"""Falcon middleware: a body is small, and JSON; no answer of the API is kept by a cache."""
+"""Falcon middleware: a body is small, and JSON; HEAD is GET without a body; no answer of the API is kept by a cache."""
 
 from io import BytesIO
 from typing import Any
@@ -11,6 +11,24 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 class Limits:
+    """What holds for every call, whoever makes it."""
+
+    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
+        if request.method == "HEAD":
+            request.context.is_head = True
+            request.method = "GET"
+
+    def process_response(
+        self, request: falcon.Request, response: falcon.Response, _resource: Any, _succeeded: bool
+    ) -> None:
+        if getattr(request.context, "is_head", False):
+            request.method = "HEAD"  # so that Falcon leaves the body out
+        if request.path.startswith("/api"):
+            response.cache_control = ["no-store"]
+        response.set_header("X-Content-Type-Options", "nosniff")
+
+
+class BodyLimits:
     def process_resource(
         self, request: falcon.Request, _response: falcon.Response, _resource: Any, _params: Any
     ) -> None:
@@ -23,13 +41,6 @@ class Limits:
         if length and (request.content_type or "").partition(";")[0].strip().lower() != falcon.MEDIA_JSON:
             found = request.content_type or "no Content-Type"
             raise ApiError(415, "unsupported_media_type", f"Found {found}, expected {falcon.MEDIA_JSON}")
-
-    def process_response(
-        self, request: falcon.Request, response: falcon.Response, _resource: Any, _succeeded: bool
-    ) -> None:
-        if request.path.startswith("/api"):
-            response.cache_control = ["no-store"]
-        response.set_header("X-Content-Type-Options", "nosniff")
 
     def _read_chunked(self, request: falcon.Request) -> None:
         """A body without a length: read up to the limit, then treated like any other."""

@@ -93,7 +93,7 @@ api = SpecTree(
 def answers(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: int) -> Response:
     """The answers of a call: what it says on success, and which failures it knows beside those of every call."""
     good = success if isinstance(success, dict) else {200: success}
-    codes = {*failures, 400, 401, 403, 413, 415, 503}
+    codes = {*failures, 400, 401, 403, 413, 415, 429, 503}
     return Response(
         **{f"HTTP_{code}": model for code, model in good.items()},
         **{f"HTTP_{code}": Failure for code in codes},

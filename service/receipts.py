@@ -1,5 +1,6 @@
 """The list of receipts."""
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ RECEIVED_AT = text("SELECT received_at FROM receipts WHERE id = :after AND busin
 
 def _day(value: Any, info: ValidationInfo) -> Any:
     try:
-        if len(value) != len("YYYY-MM-DD"):
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
             raise ValueError
         return datetime.strptime(value, "%Y-%m-%d").date()
     except (TypeError, ValueError):
@@ -61,6 +62,12 @@ class ReceiptList(Success):
     next_after: int | None
 
 
+def _one(name: str, snake: date | None, camel: date | None) -> date | None:
+    if snake is not None and camel is not None and snake != camel:
+        raise bad_input(f"Found {name} = {snake} and another day in camelCase: {camel}; expected one of them")
+    return snake or camel
+
+
 class ReceiptCollection:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -72,8 +79,8 @@ class ReceiptCollection:
         caller: Caller = request.context.caller
         values: dict[str, Any] = {
             "business_id": caller.own_business(),
-            "from_date": query.from_date or query.fromDate,
-            "to_date": query.to_date or query.toDate,
+            "from_date": _one("from_date", query.from_date, query.fromDate),
+            "to_date": _one("to_date", query.to_date, query.toDate),
             "after": query.after,
             "after_received_at": None,
             "limit": query.limit,

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Computed,
     DateTime,
+    Double,
     Enum,
     ForeignKey,
     Identity,
@@ -70,6 +71,7 @@ class ApiToken(Base):
         CheckConstraint(one_of("role", ("owner", "admin", "member", "operator")), name="role_known"),
         CheckConstraint("(role = 'operator') = (business_id IS NULL)", name="operator_has_no_business"),
         CheckConstraint("octet_length(token_sha256) = 32", name="sha256_length"),
+        UniqueConstraint("id", name="uq_api_tokens_id"),
     )
 
     token_sha256: Mapped[bytes] = mapped_column(primary_key=True)
@@ -79,6 +81,20 @@ class ApiToken(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    id: Mapped[int] = mapped_column(Identity())
+    name: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    issued_by: Mapped[str | None]
+
+
+class TokenChanges(Base):
+    """How many changes a token may still make, at a moment. No foreign key: see service/rates.py."""
+
+    __tablename__ = "token_changes"
+
+    token_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    allowance: Mapped[float] = mapped_column(Double)
+    at: Mapped[datetime]
 
 
 class Receipt(Base):

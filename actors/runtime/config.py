@@ -74,6 +74,10 @@ class Settings(DatabaseSettings):
     STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
     STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
     DELETE_RATE_LIMIT_SECONDS: int = Field(default=60, ge=0, le=86_400)
+    CHANGES_AT_ONCE: int = Field(default=60, ge=0, le=100_000)
+    CHANGES_PER_SECOND: float = Field(default=1, gt=0, le=100_000)
+    READS_PER_SECOND: int = Field(default=200, ge=0, le=100_000)
+    REQUESTS_AT_ONCE: int = Field(default=32, ge=0, le=100_000)
     MESSAGE_RETENTION_DAYS: int = Field(default=7, ge=1, le=3650)
     JOB_RETENTION_DAYS: int = Field(default=90, ge=1, le=3650)
     LOG_FORMAT: Literal["console", "json"] = "console"

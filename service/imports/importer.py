@@ -111,6 +111,8 @@ def _survey(sheet: Sheet, options: Options, outcome: Outcome) -> Reader:
     survey = Survey(Evidence(datetime.now(UTC).date()))
     for row in sheet.rows():
         survey.see(row, sheet)
+        if survey.undecoded > 1000 and not survey.foreign:
+            break
     if not survey.is_utf_8:
         raise sheet.not_utf_8()
     evidence = survey.evidence

@@ -1,6 +1,11 @@
 """Who may do what."""
 
+import time
+
 import pytest
+from sqlalchemy import text
+
+OLD = "lh_made-by-the-first-release"
 
 CALLS = [
     ("GET", "/api/receipts"),
@@ -82,3 +87,50 @@ def test_a_job_of_another_business_does_not_exist(method, end, api, make, job_ro
     answer = api(make.business()).call(method, f"/api/jobs/{job_id}{end}")
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
     assert job_row(job_id)["status"] == "queued"
+
+
+def test_a_token_of_the_first_release_goes_on_and_does_not_expire(api, make, sql) -> None:
+    sql(
+        """INSERT INTO api_tokens (token_sha256, business_id, user_id, role)
+           VALUES (sha256(CAST(:token AS text)::bytea), :business_id, 7, 'owner')""",
+        token=OLD,
+        business_id=make.business(),
+    )
+    answer = api().get("/api/jobs", headers={"Authorization": f"Bearer {OLD}"})
+    assert answer.status_code == 200
+    assert "x-token-expires" not in answer.headers
+    assert sql("SELECT id > 0 AS has_id, expires_at FROM api_tokens") == [{"has_id": True, "expires_at": None}]
+
+
+def test_a_token_that_ends_within_14_days_is_warned_of_and_then_refused(api, make, sql) -> None:
+    owner = api(make.business())
+    for days, warned in ((15, False), (13, True)):
+        sql("UPDATE api_tokens SET expires_at = now() + make_interval(days => :days)", days=days)
+        assert ("x-token-expires" in owner.get("/api/jobs").headers) is warned
+    sql("UPDATE api_tokens SET expires_at = now() - interval '1 second'")
+    assert owner.get("/api/jobs").status_code == 401
+
+
+@pytest.mark.parametrize("lock", ["UPDATE api_tokens SET revoked_at = now()", "SELECT FROM api_tokens FOR UPDATE"])
+def test_a_row_lock_on_a_token_hangs_nobody(lock, api, make, engine, sql) -> None:
+    business_id = make.business()
+    owner = api(business_id)
+    job_id = make.job(business_id)
+    with engine.connect() as other:
+        other.execute(text(lock))
+        began = time.monotonic()
+        assert owner.get("/api/jobs").status_code == 200
+        assert owner.post(f"/api/jobs/{job_id}/pause").status_code == 200
+        assert time.monotonic() - began < 5
+        other.rollback()
+
+
+def test_events_name_the_token_that_asked(api, make, events) -> None:
+    business_id = make.business()
+    make.receipts(business_id, 1)
+    owner = api(business_id)
+    job_id = owner.post("/api/receipts/delete_all", {"confirm": "DELETE"}).json["job_id"]
+    owner.post(f"/api/jobs/{job_id}/pause")
+    told = [event["detail"] for event in events(job_id)]
+    assert len(told) == 2
+    assert all(detail["token_id"] > 0 for detail in told)

@@ -76,6 +76,36 @@ def test_an_operators_token_takes_no_business(command, make, sql) -> None:
     assert [row["role"] for row in sql("SELECT role FROM api_tokens")] == ["operator"]
 
 
+def test_tokens_are_listed_revoked_and_rotated_without_a_word_of_what_is_secret(command, make, api, sql) -> None:
+    business_id = make.business()
+    first = command("token", "--business", business_id, "--user", 7, "--role", "owner", "--name", "till").stdout.strip()
+    token_id = int(first.split("_")[1])
+    assert first.startswith(f"lh_{token_id}_")
+
+    def status(token: str) -> int:
+        return api().get("/api/jobs", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert status(first) == 200
+    listed = command("token", "list", "--business", business_id).stdout
+    assert first.split("_", 2)[2] not in listed
+    assert "till" in listed
+    (row,) = sql("SELECT expires_at::date - now()::date AS days, issued_by FROM api_tokens")
+    assert row["days"] == 365
+    assert "@" in row["issued_by"]
+
+    second = command("token", "rotate", token_id).stdout.strip()
+    assert (status(first), status(second)) == (401, 200)
+    assert sql("SELECT user_id, role, name FROM api_tokens WHERE revoked_at IS NULL") == [
+        {"user_id": 7, "role": "owner", "name": "till"}
+    ]
+    assert command("token", "rotate", token_id).returncode == 1
+    second_id = int(second.split("_")[1])
+    for _ in range(2):  # again it changes nothing
+        assert command("token", "revoke", second_id).stdout == f"revoked: token {second_id}\n"
+    assert status(second) == 401
+    assert command("token", "list", "--business", make.business()).stdout.splitlines()[-1].startswith("id ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -83,6 +113,14 @@ def test_an_operators_token_takes_no_business(command, make, sql) -> None:
         (("token", "--role", "owner", "--business", "5", "--user", "7"), "there is no business 5"),
         (("token", "--role", "king", "--business", "5"), "invalid choice: 'king'"),
         (("token", "--role", "owner", "--business", "9223372036854775808", "--user", "7"), "expected a number from 0"),
+        (("token",), "needs --role"),
+        (("token", "revoke"), "expected one: token revoke ID"),
+        (("token", "rotate", "999"), "there is no token 999"),
+        (("token", "revoke", "999"), "there is no token 999"),
+        (("token", "list", "999"), "found an id"),
+        (("token", "--role", "operator", "--name", "\x1b[31m"), "printable characters"),
+        (("token", "--role", "operator", "--expires", "9999"), "expected at most 3650"),
+        (("token", "--role", "operator", "--expires", "-1"), "expected a number"),
         (("business", " "), "expected 1 to 200"),
         (("import", "no-such-file.jsonl", "--business", "5"), "there is no business 5"),
         (("frobnicate",), "invalid choice"),

@@ -2,8 +2,10 @@
 
 import json
 import socket
+from http.client import HTTPConnection
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.limits import MAX_BODY_BYTES
 
@@ -14,6 +16,52 @@ START = "/api/receipts/delete_all"
 def test_a_body_that_is_not_json_is_a_400(body, api, make) -> None:
     answer = api(make.business()).post(START, body.encode("latin-1"), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    "body", ['{"confirm": "DELETE", "confirm": "DELETE"}', '{"confirm": NaN}', '{"confirm": "no", "confirm": "DELETE"}']
+)
+def test_a_body_with_a_key_twice_or_what_is_no_json_is_a_400(body, api, make, sql) -> None:
+    answer = api(make.business()).post(START, body.encode(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
+    assert sql("SELECT FROM background_jobs") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/api/jobs", "/api/receipts", "/api/docs", "/api/openapi.json"]
+)
+def test_head_answers_where_get_does_without_a_body(path, web, make) -> None:
+    client = web(make.token(make.business()))
+    connection = HTTPConnection(client.address.removeprefix("http://"))
+    for _ in range(2):  # the second would read what the first had left over
+        connection.request("HEAD", path, headers=client.headers)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+    connection.request("HEAD", START, headers=client.headers)
+    assert connection.getresponse().status == 405
+    connection.close()
+
+
+def test_each_request_is_a_line_with_an_id_that_its_answer_carries(api, make, caplog) -> None:
+    with capture_logs() as lines:
+        owner = api(make.business())
+        asked = owner.get("/api/jobs", headers={"X-Request-Id": "mine-1"})
+        bad = owner.get("/api/jobs", headers={"X-Request-Id": "no good\u00e9"})
+        api().get("/api/jobs")
+        owner.get("/api/nowhere")
+        owner.get("/healthz")
+    told = [line for line in lines if line["event"] == "http.request"]
+    assert [(line["status"], line["log_level"]) for line in told] == [
+        (200, "info"),
+        (200, "info"),
+        (401, "warning"),
+        (404, "info"),
+    ]
+    assert asked.headers["x-request-id"] == told[0]["request_id"] == "mine-1"
+    assert bad.headers["x-request-id"] == told[1]["request_id"] != "no good\u00e9"
+    assert told[0]["route"] == "/api/jobs"
+    assert told[0]["actor"] == "user:7"
+    assert told[0]["token"] > 0
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -150,10 +149,8 @@ def test_ten_million_bytes_of_the_wrong_kind_end_in_seconds_with_one_sentence(
 ) -> None:
     file = tmp_path / name
     file.write_bytes(data)
-    began = time.monotonic()
-    done = shell(command(file))
+    done = shell(command(file))  # which is killed after a minute
     assert done.returncode == 1
     assert len(done.stderr.decode().splitlines()) == 1, done.stderr[:2000]
     assert len(done.stderr) < 600
     assert sql("SELECT FROM receipts") == []
-    assert time.monotonic() - began < 30  # a bound for a hang, not a measure

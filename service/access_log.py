@@ -1,0 +1,42 @@
+"""One line for each request, with an id that its answer carries too."""
+
+import re
+import time
+from typing import Any
+from uuid import uuid4
+
+import falcon
+import structlog
+
+log = structlog.get_logger("longhaul.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a router in front may say
+
+
+class AccessLog:
+    """Falcon middleware; the first, so that it sees what the others refuse."""
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        given = request.get_header("X-Request-Id", default="")
+        request.context.request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        request.context.began = time.monotonic()
+        response.set_header("X-Request-Id", request.context.request_id)
+
+    def process_response(
+        self, request: falcon.Request, response: falcon.Response, _resource: Any, _succeeded: bool
+    ) -> None:
+        if request.path == "/healthz":
+            return
+        status = falcon.http_status_to_code(response.status)
+        caller = getattr(request.context, "caller", None)
+        write = log.warning if status in (401, 403) else log.info
+        write(
+            "http.request",
+            method=request.method,
+            route=request.uri_template or "unknown",
+            status=status,
+            actor=caller.name if caller else None,
+            token=caller.token_id if caller else None,
+            ms=round(1000 * (time.monotonic() - request.context.began), 1),
+            request_id=request.context.request_id,
+        )

@@ -1,0 +1,99 @@
+"""How often a token may ask: changes are counted in Postgres when they take place, reads in each web process."""
+
+import math
+import time
+from collections import defaultdict
+from threading import Lock
+from typing import Any
+
+import falcon
+from sqlalchemy import Connection, text
+
+from actors.runtime.config import Settings
+from service.auth import Caller
+from service.errors import ApiError
+
+SPEND = text("""
+    INSERT INTO token_changes AS c (token_id, allowance, at) VALUES (:id, CAST(:most AS float8) - 1, clock_timestamp())
+    ON CONFLICT (token_id) DO UPDATE SET at = clock_timestamp(),
+        allowance = least(CAST(:most AS float8),
+                          c.allowance + :per_second * extract(epoch FROM clock_timestamp() - c.at)::float8) - 1
+""")
+
+MAX_TOKENS = 10_000  # whose reads a process remembers
+
+
+def spend_change(connection: Connection, caller: Caller, settings: Settings) -> None:
+    """In the transaction of a change that took place: what is undone, or changed nothing, costs nothing."""
+    if settings.CHANGES_AT_ONCE:
+        values = {"id": caller.token_id, "most": settings.CHANGES_AT_ONCE, "per_second": settings.CHANGES_PER_SECOND}
+        connection.execute(SPEND, values)
+
+
+class Rates:
+    """Falcon middleware, after Authentication: 429 for a token that asks too often."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._reads: dict[int, tuple[float, float]] = {}  # token → what is left, and when that was
+        self._in_hand: dict[int, int] = defaultdict(int)
+
+    def process_resource(
+        self, request: falcon.Request, _response: falcon.Response, _resource: Any, _params: Any
+    ) -> None:
+        caller: Caller | None = getattr(request.context, "caller", None)
+        if caller is None:
+            return
+        if request.method != "GET":
+            self._refuse_changes(caller)
+        with self._lock:
+            if request.method == "GET":
+                self._refuse_reads(caller.token_id)
+            most = self._settings.REQUESTS_AT_ONCE
+            if most and self._in_hand[caller.token_id] >= most:
+                raise _too_many(f"Found more than {most} requests of this token at once", 1)
+            self._in_hand[caller.token_id] += 1
+            request.context.in_hand = caller.token_id
+
+    def process_response(
+        self, request: falcon.Request, _response: falcon.Response, _resource: Any, _succeeded: bool
+    ) -> None:
+        token_id: int | None = getattr(request.context, "in_hand", None)
+        if token_id is not None:
+            with self._lock:
+                self._in_hand[token_id] -= 1
+                if not self._in_hand[token_id]:
+                    del self._in_hand[token_id]
+
+    def _refuse_changes(self, caller: Caller) -> None:
+        most, per_second = self._settings.CHANGES_AT_ONCE, self._settings.CHANGES_PER_SECOND
+        if not most or caller.allowance is None:
+            return
+        left = min(float(most), caller.allowance + per_second * caller.seconds_since_change)
+        if left < 1:
+            seconds = math.ceil((1 - left) / per_second)
+            raise _too_many(f"Found more than {most} changes at once, or {per_second} a second", seconds)
+
+    def _refuse_reads(self, token_id: int) -> None:
+        most = self._settings.READS_PER_SECOND
+        if not most:
+            return
+        now = time.monotonic()
+        left, at = self._reads.get(token_id, (float(most), now))
+        left = min(float(most), left + most * (now - at))
+        if left < 1:
+            raise _too_many(f"Found more than {most} reads a second", 1)
+        if len(self._reads) >= MAX_TOKENS:
+            self._reads.clear()
+        self._reads[token_id] = (left - 1, now)
+
+
+def _too_many(found: str, seconds: int) -> ApiError:
+    return ApiError(
+        429,
+        "too_many_requests",
+        f"{found}; try again in {seconds} s",
+        headers={"Retry-After": str(seconds)},
+        retry_after=seconds,
+    )
