@@ -10,6 +10,7 @@ setup: $(READY) ## Make .venv with everything that demo, dev and the tests need
 
 $(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Longhaul needs Python 3.11 or newer, found " + sys.version)'
+	@echo "Installing into .venv; the first time this takes a minute or two …"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
@@ -35,14 +36,15 @@ lint: $(READY) ## Check style, types and the arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) .venv/.bench ## Measure (see bench/README.md): make bench PARTS="drain send"
-	$(BIN)/python -m bench $(PARTS)
+bench: $(READY) .venv/.bench ## Measure (see bench/README.md): make bench PARTS="drain send" KEEP=1
+	$(BIN)/python -m bench $(if $(KEEP),--keep) $(PARTS)
 
 .venv/.bench: bench/requirements.txt $(READY)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.txt
 	@touch $@
 
-psql: $(READY) ## Open psql on the database of make dev, or on DATABASE_URL
+psql: ## Open psql on the database of make dev, or on DATABASE_URL
+	@test -x $(BIN)/python || { echo "Nothing is installed yet: make setup"; exit 1; }
 	@$(BIN)/python -m service psql
 
 lock: $(READY) ## Compile both requirements files from pyproject.toml

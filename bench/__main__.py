@@ -1,4 +1,4 @@
-"""`make bench`, or `python -m bench delete`: runs the parts named, all by default, and keeps what they print."""
+"""`make bench`, or `python -m bench delete`: runs the parts named, all by default; --keep writes RESULTS.md."""
 
 import datetime
 import importlib
@@ -15,17 +15,20 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 def main() -> None:
     parts = sorted(module.name for module in pkgutil.iter_modules(bench.__path__) if not module.name.startswith("_"))
-    wanted = sys.argv[1:] or parts
+    keeping = "--keep" in sys.argv
+    wanted = [name for name in sys.argv[1:] if name != "--keep"] or parts
     if unknown := set(wanted) - set(parts):
         sys.exit(f"found {', '.join(sorted(unknown))}, expected one of {', '.join(parts)}")
     for part in wanted:
         print(f"\n{part} …", flush=True)
-        keep(part, importlib.import_module(f"bench.{part}").run())
+        table = importlib.import_module(f"bench.{part}").run()
+        print(table)
+        if keeping:
+            keep(part, table)
 
 
 def keep(part: str, table: str) -> None:
     """Puts the table into RESULTS.md in place of the last one of this part."""
-    print(table)
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
     section = f"## {part}\n\n{datetime.date.today().isoformat()}, {machine}\n\n{table.strip()}\n"
     head, *sections = RESULTS.read_text().split("\n## ") if RESULTS.exists() else ["# What was measured\n"]

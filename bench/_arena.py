@@ -18,8 +18,9 @@ from unittest.mock import patch
 import psutil
 
 from bench import _contenders
-from service.embedded import LOCAL, free_port
+from service.embedded import free_port
 from service.processes import signal_group, stop_process, wait_until
+from service.runs import LOCAL
 from service.sandbox import database, sandbox
 
 ROOT = Path(__file__).parent.parent

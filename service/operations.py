@@ -15,12 +15,28 @@ class Healthy(Success):
     pass
 
 
-class Ready(Success):
-    schema_version: str
+class Start(Success):
+    docs: str
+    openapi: str
 
 
 def _open_answers(success: type[BaseModel], *failures: int) -> Response:
     return Response(HTTP_200=success, HTTP_400=Failure, **{f"HTTP_{code}": Failure for code in failures})
+
+
+class Root:
+    """Where a newcomer who opens the address finds more."""
+
+    open = True
+
+    @api.validate(resp=_open_answers(Start), security=[])
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """Where the API is described"""
+        show(response, docs="/api/docs", openapi="/api/openapi.json")
+
+
+class Ready(Success):
+    schema_version: str
 
 
 class Health:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from service import runs
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,15 +33,17 @@ def procfile() -> dict[str, str]:
 def start_process(name: str, environment: Mapping[str, str], output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
     """Starts one line of the Procfile in a process group of its own, with only this environment and PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         ["sh", "-c", f"exec {procfile()[name]}"],
         cwd=ROOT,
-        env={"PATH": path, "HOME": os.environ.get("HOME", "/"), **environment},
+        env={"PATH": path, "HOME": os.environ.get("HOME", "/"), "WEB_BIND": "127.0.0.1", **environment},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    runs.note("process", process.pid)
+    return process
 
 
 def signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

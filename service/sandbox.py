@@ -12,7 +12,9 @@ from sqlalchemy import create_engine, text
 
 from actors.runtime.config import load_settings
 from actors.runtime.storage import Bucket
-from service.embedded import LOCAL, postgres, s3
+from service import runs
+from service.embedded import postgres, s3
+from service.runs import LOCAL
 from sql.engine import libpq_url, sqlalchemy_url
 
 S3_VARIABLES = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
@@ -21,8 +23,11 @@ S3_VARIABLES = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
 @contextmanager
 def sandbox(name: str) -> Iterator[dict[str, str]]:
     """Yields the environment that a Procfile's process needs; database and bucket go with the block."""
+    left = runs.end_dead_runs()
     with ExitStack() as defer:
+        defer.callback(runs.forget)
         server = os.environ.get("DATABASE_URL") or defer.enter_context(postgres(LOCAL / "postgres"))
+        drop(server, left)
         own = f"longhaul_{name}_{secrets.token_hex(4)}"
         if os.environ.get("S3_ENDPOINT_URL"):
             storage = {key: os.environ[key] for key in S3_VARIABLES if key in os.environ}
@@ -38,6 +43,7 @@ def database(server: str, name: str) -> Iterator[str]:
     """A new, empty database on the server; yields its URL."""
     engine = create_engine(sqlalchemy_url(server), isolation_level="AUTOCOMMIT")
     try:
+        runs.note("database", name)
         with engine.connect() as connection:
             connection.execute(text(f'CREATE DATABASE "{name}"'))
         try:
@@ -46,6 +52,16 @@ def database(server: str, name: str) -> Iterator[str]:
             with engine.connect() as connection:
                 connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
     finally:
+        engine.dispose()
+
+
+def drop(server: str, names: list[str]) -> None:
+    """Databases that a run has left which was killed."""
+    if names:
+        engine = create_engine(sqlalchemy_url(server), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for name in names:
+                connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
         engine.dispose()
 
 

@@ -8,6 +8,11 @@ from sql.engine import take_time
 from sql.locks import RELEASE
 
 HERE = Path(__file__).parent
+OLDEST = 16  # PostgreSQL: what the tests run on
+
+
+class OldServerError(Exception):
+    """The server is older than what we know to work."""
 
 
 def release(engine: Engine) -> None:
@@ -20,6 +25,9 @@ def release(engine: Engine) -> None:
     from alembic.config import Config
 
     with engine.begin() as connection:
+        version = connection.dialect.server_version_info or (0,)
+        if version < (OLDEST,):
+            raise OldServerError(f"found PostgreSQL {'.'.join(map(str, version))}, expected {OLDEST} or newer")
         take_time(connection)
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)

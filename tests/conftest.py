@@ -18,7 +18,7 @@ from sqlalchemy import Engine, create_engine, text
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.loop import Workplace
 from actors.runtime.storage import Bucket
-from service import sandbox
+from service import runs, sandbox
 from service.auth import create_token
 from service.client import Client
 from service.embedded import free_port
@@ -43,6 +43,7 @@ def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     """What a process of the Procfile needs: a database of its own, as released, and a bucket of its own."""
     template = sqlalchemy_url(servers["DATABASE_URL"]).database
     name = f"longhaul_test_{secrets.token_hex(4)}"
+    runs.note("database", name)
     admin = create_engine(
         sqlalchemy_url(servers["DATABASE_URL"]).set(database="postgres"),
         isolation_level="AUTOCOMMIT",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from service.embedded import LOCAL, postgres
+from service.embedded import postgres
+from service.runs import LOCAL
 from service.sandbox import database
 from sql.engine import make_engine
 from sql.models import Base

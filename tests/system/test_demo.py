@@ -87,3 +87,70 @@ def test_the_curl_lines_of_the_readme_work_as_printed_against_make_dev(copy: Pat
     dev.send_signal(signal.SIGINT)
     dev.communicate(timeout=60)
     assert dev.returncode == 0
+
+
+def started(process: "subprocess.Popen[str]", what: str) -> list[str]:
+    """The lines that it prints, up to one with `what` in it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if what in line:
+            return lines
+    raise AssertionError("".join(lines))
+
+
+def test_a_dev_whose_terminal_is_closed_leaves_nothing_and_says_stopped(copy: Path) -> None:
+    dev = service(copy, "dev")
+    started(dev, "Ctrl-C")
+    dev.send_signal(signal.SIGHUP)
+    printed, _ = dev.communicate(timeout=60)
+    assert dev.returncode == 0
+    assert printed.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in printed
+    assert list((copy / ".local").glob("dev-*.url")) == []
+
+
+def test_two_devs_in_one_folder_know_their_own_database_and_nobody_else_may_look(copy: Path) -> None:
+    first = service(copy, "dev")
+    lines = started(first, "Ctrl-C")
+    second = service(copy, "dev")
+    started(second, "Ctrl-C")
+    assert len(list((copy / ".local").glob("dev-*.url"))) == 2
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=60)
+    (left,) = (copy / ".local").glob("dev-*.url")
+    assert left.stem == f"dev-{first.pid}"
+    assert left.stat().st_mode & 0o077 == 0
+    address = next(line for line in lines if "LONGHAUL=" in line).partition("=")[2].strip()
+    port = int(address.rpartition(":")[2])
+    bound = {c.laddr.ip for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"}
+    assert bound == {"127.0.0.1"}
+    commands = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    assert any("serve s3" in command and str(copy) in command for command in commands)
+    assert not any("--auth-key" in command for command in commands)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+
+
+def test_what_a_killed_dev_left_is_tidied_up_by_the_next_run(copy: Path) -> None:
+    dev = service(copy, "dev")
+    started(dev, "Ctrl-C")
+    dev.kill()
+    dev.wait()
+    demo = service(copy, "demo", "--receipts", "20")
+    printed, _ = demo.communicate(timeout=100)
+    assert demo.returncode == 0, printed
+    assert list((copy / ".local" / "runs").iterdir()) == []
+    assert [path.name for path in (copy / ".local").iterdir() if path.name.startswith("longhaul_")] == []
+    # That nothing of it still runs is what `copy` looks for.
+
+
+def test_a_demo_whose_worker_cannot_start_says_why_at_once(copy: Path) -> None:
+    (copy / "actors" / "broken.py").write_text("import nowhere\n")
+    demo = service(copy, "demo", "--receipts", "20")
+    printed, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert "The w" in printed
+    assert "actors/broken.py cannot be imported" in printed
+    assert "Traceback" not in printed.partition("the end of its log")[0]
