@@ -16,7 +16,7 @@ BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id")
 RESET = text("""
     WITH running AS MATERIALIZED (
         SELECT id FROM background_jobs WHERE business_id = :business_id AND status = 'running' ORDER BY id FOR UPDATE)
-    SELECT (reset_job(id, :who)).id FROM running
+    SELECT (public.reset_job(id, CAST(:who AS text))).id FROM running
 """)
 
 

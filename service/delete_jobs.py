@@ -30,11 +30,14 @@ SECONDS_TO_WAIT = text("""
 """)
 
 START = text("""
-    SELECT id FROM start_job(:business_id, :type, :queue, CAST(:params AS jsonb), :total, :user_id, :who)
+    SELECT id FROM public.start_job(
+        CAST(:business_id AS bigint), CAST(:type AS text), CAST(:queue AS text), CAST(:params AS jsonb),
+        CAST(:total AS bigint), CAST(:user_id AS bigint), CAST(:who AS text))
 """)
 
 LISTENING = text("""
-    SELECT count(*) FROM workers w JOIN live_workers() AS live (id) ON live.id = w.id WHERE :queue = ANY (w.queues)
+    SELECT count(*) FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
+    WHERE :queue = ANY (w.queues)
 """)
 
 COUNT_SECONDS = 1  # longer than this and the worker counts instead

@@ -225,7 +225,7 @@ class JobVerb:
 
     def __init__(self, jobs: Jobs, verb: Literal["pause", "cancel", "resume"]) -> None:
         self._jobs = jobs
-        self._call = text(f"SELECT id FROM {verb}_job(:job_id, :who)")  # noqa: S608 - one of three words
+        self._call = text(f"SELECT id FROM public.{verb}_job(CAST(:job_id AS bigint), CAST(:who AS text))")  # noqa: S608 - one of three words
 
     @api.validate(query=Nothing, resp=answers(JobAnswer, 404, 409))
     def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:

@@ -1,6 +1,8 @@
 """The description of the API: it validates each request, and is served at /api/openapi.json and /api/docs."""
 
+import json
 import re
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -103,8 +105,13 @@ def answers(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: in
 class Document:
     open = True
 
+    @cached_property
+    def _document(self) -> bytes:
+        return json.dumps(api.spec, ensure_ascii=False).encode()
+
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        response.media = api.spec
+        response.content_type = falcon.MEDIA_JSON
+        response.data = self._document
 
 
 class Docs:
@@ -112,10 +119,14 @@ class Docs:
 
     open = True
 
+    @cached_property
+    def _page(self) -> str:
+        return render(api.spec)
+
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         response.content_type = falcon.MEDIA_HTML
         response.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-        response.text = render(api.spec)
+        response.text = self._page
 
 
 STYLE = """

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 # No session of ours may wait or sit for ever, nor outlive a client that is gone.
 SESSION_SETTINGS = {
     "timezone": "UTC",
+    "search_path": "public, pg_temp",  # no schema of a user's name, and no temporary table, comes before ours
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",

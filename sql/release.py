@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from sql.engine import take_time
 from sql.locks import RELEASE
@@ -37,6 +38,17 @@ def release(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         create_functions(connection)
+        close_doors(connection)
+
+
+def close_doors(connection: Connection) -> None:
+    """Nobody else may make a function in our schema that is called in the place of one of ours; where we may say so."""
+    savepoint = connection.begin_nested()
+    try:
+        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        savepoint.commit()
+    except ProgrammingError:  # the schema is not ours: its owner has to do that
+        savepoint.rollback()
 
 
 def create_functions(connection: Connection) -> None:

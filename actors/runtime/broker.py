@@ -27,7 +27,7 @@ log = structlog.get_logger("longhaul.queue")
 
 TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
 
-ENQUEUE = "SELECT enqueue_messages(%s::uuid[], %s::text[], %s::jsonb[], %s, %s)"
+ENQUEUE = "SELECT public.enqueue_messages(%s::uuid[], %s::text[], %s::jsonb[], %s, %s)"
 
 in_hand: ContextVar[Delivery | None] = ContextVar("in_hand", default=None)  # what this thread is working on
 _joined: ContextVar[Connection | None] = ContextVar("_joined", default=None)

@@ -15,12 +15,15 @@ from actors.runtime.run import Batch, Cursor
 
 MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
-CLAIM = text("SELECT * FROM claim_job(:job_id, :worker_id, :batch_size)")
+CLAIM = text("""
+    SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer))
+""")
 
 LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
 
 LET_GO = text("""
-    SELECT leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id, 'the answer to the claim was lost')
+    SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id,
+                                'the answer to the claim was lost')
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
 """)
 
@@ -55,7 +58,10 @@ ROW_FAILED = text("""
       AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most
 """)
 
-LEAVE = text("SELECT * FROM leave_running(:job_id, :attempt, :target, :event, :who, :why)")
+LEAVE = text("""
+    SELECT * FROM public.leave_running(CAST(:job_id AS bigint), CAST(:attempt AS integer), CAST(:target AS text),
+                                       CAST(:event AS text), CAST(:who AS text), CAST(:why AS text))
+""")
 
 
 @dataclass

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, PoolProxiedConnection
 
 log = structlog.get_logger("longhaul.queue")
 
-SETTLE = "SELECT FROM settle_messages(%s, %s::uuid[], %s::integer[], %s::text[], %s::jsonb[])"
+SETTLE = "SELECT FROM public.settle_messages(%s, %s::uuid[], %s::integer[], %s::text[], %s::jsonb[])"
 
-WAKE = "SELECT wake_workers(%s)"
+WAKE = "SELECT public.wake_workers(%s::text[])"
 
 GROUP = 256  # ends in one statement, at most
 

@@ -35,10 +35,13 @@ TICK_SECONDS = 1.0
 
 CLAIM = """
     SELECT seq, delivery, queue_name, message, message_id::text
-    FROM claim_messages(%s, %s::text[], %s::integer[], %s::bigint[], %s)
+    FROM public.claim_messages(%s::integer, %s::text[], %s::integer[], %s::bigint[], %s::integer)
 """
 
-REJECT = "SELECT FROM settle_messages(%s, ARRAY[%s]::uuid[], ARRAY[%s], ARRAY['rejected'], ARRAY[NULL]::jsonb[])"
+REJECT = """
+    SELECT FROM public.settle_messages(%s, ARRAY[%s]::uuid[], ARRAY[%s]::integer[], ARRAY['rejected'],
+                                       ARRAY[NULL]::jsonb[])
+"""
 
 
 class Feeder(Thread):

@@ -34,7 +34,7 @@ WORKERS = """
     DELETE FROM workers WHERE id IN (
         SELECT id FROM workers w
         WHERE started_at < now() - make_interval(days => :job_days)
-          AND NOT EXISTS (SELECT FROM live_workers() AS live (id) WHERE live.id = w.id)
+          AND NOT EXISTS (SELECT FROM public.live_workers() AS live (id) WHERE live.id = w.id)
         LIMIT :chunk)
 """
 

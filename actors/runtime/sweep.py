@@ -16,14 +16,17 @@ from sql.states import FAILED
 
 log = structlog.get_logger("longhaul.sweep")
 
-RECOVER = text("SELECT id, status FROM recover_jobs(:business_id)")
+RECOVER = text("SELECT id, status FROM public.recover_jobs(CAST(:business_id AS bigint))")
 FAIL_STALE = text("""
-    SELECT id, status FROM fail_stale_jobs(:type, :heartbeat_seconds, :update_seconds, :business_id)
+    SELECT id, status FROM public.fail_stale_jobs(
+        CAST(:type AS text), CAST(:heartbeat_seconds AS integer), CAST(:update_seconds AS integer),
+        CAST(:business_id AS bigint))
 """)
-RECOVER_MESSAGES = text("SELECT recover_messages()")
+RECOVER_MESSAGES = text("SELECT public.recover_messages()")
+DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), 1000)")
 RELEASED_AT_A_TIME = 1000  # as functions/release_due_messages.sql does
-RELEASE_DUE = text("SELECT release_due_messages()")
-WAKE = text("SELECT id FROM wake_queued_jobs()")
+RELEASE_DUE = text("SELECT public.release_due_messages()")
+WAKE = text("SELECT id FROM public.wake_queued_jobs()")
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Swept:
     woken: list[int] = field(default_factory=list)  # queued, and no message would have woken them
     messages: int = 0  # that a dead worker held, back in their queues
     released: int = 0  # delayed ones whose time has come
+    dropped: int = 0  # that could not start their job any more
 
 
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
@@ -43,7 +47,11 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
         connection.execute(text("SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'"))
         if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:space, :id)"), SWEEP).scalar():
             return None
+        kinds = list(kinds)
         swept = settle(connection, kinds, settings)
+        with _alone(connection, "stale messages"):
+            named = {"queues": list({kind.queue for kind in kinds}), "actors": [kind.name for kind in kinds]}
+            swept.dropped = connection.execute(DROP_STALE, named).scalar_one()
         with _alone(connection, "messages"):
             swept.messages = connection.execute(RECOVER_MESSAGES).scalar_one()
         with _alone(connection, "due"):

@@ -66,7 +66,7 @@ class Process(dramatiq.Middleware):
 
     def _sweep(self, session: Connection) -> bool:
         swept = sweep(session, self.kinds.values(), self.settings)
-        return swept is not None and swept.released >= RELEASED_AT_A_TIME
+        return swept is not None and max(swept.released, swept.dropped) >= RELEASED_AT_A_TIME
 
     def broker(self) -> Broker:
         """The broker with this process as its middleware and an actor for each kind."""

@@ -1,18 +1,18 @@
 -- A worker takes a queued job: no row means that it is not queued (any more), and the message has no more to say.
 -- The new `attempt` fences every later write of this claim. `batch_size` is noted for whoever looks into its end.
-CREATE OR REPLACE FUNCTION claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL)
-RETURNS SETOF background_jobs
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL)
+RETURNS SETOF public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
-    UPDATE background_jobs j
+    UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, started_at = coalesce(started_at, now()),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE j.id = claim_job.job_id AND j.status = 'queued'
     RETURNING * INTO job;
     IF FOUND THEN
-        PERFORM log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL, NULL,
+        PERFORM public.log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL, NULL,
                               jsonb_strip_nulls(jsonb_build_object('batch_size', batch_size, 'cursor', job.cursor)));
         RETURN NEXT job;
     END IF;

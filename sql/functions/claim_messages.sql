@@ -1,9 +1,9 @@
 -- A worker takes up to `most` waiting messages from several queues, oldest first within each, turn by turn between
 -- them: a busy queue does not starve the others. Of queue number i at most limits[i], with a seq above afters[i].
-CREATE OR REPLACE FUNCTION claim_messages(
+CREATE OR REPLACE FUNCTION public.claim_messages(
     worker integer, queues text[], limits integer[], afters bigint[], most integer
 ) RETURNS TABLE (message_id uuid, seq bigint, delivery integer, queue_name text, message text)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY

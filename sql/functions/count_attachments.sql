@@ -1,9 +1,9 @@
 -- Keeps attachment_counts: how many attachments each job has asked to be purged, by what became of them. So a look at a
 -- job costs the same, however many it has. Called by a trigger after each UPDATE of attachments, whoever makes it.
 -- In order of job id, so that two statements that meet several jobs do not wait for each other in a circle.
-CREATE OR REPLACE FUNCTION count_attachments() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.count_attachments() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO attachment_counts AS c (job_id, deleted, kept, failed, pending)
+    INSERT INTO public.attachment_counts AS c (job_id, deleted, kept, failed, pending)
     SELECT * FROM (
         SELECT purge_job_id,
                coalesce(sum(n) FILTER (WHERE purged_at IS NOT NULL AND purge_error IS NULL), 0) AS deleted,
@@ -23,12 +23,12 @@ BEGIN
 END $$;
 
 -- The same for a row that comes or goes with a job's number on it, which none of our statements does.
-CREATE OR REPLACE FUNCTION count_attachment() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.count_attachment() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    a attachments := CASE WHEN TG_OP = 'INSERT' THEN NEW ELSE OLD END;
+    a public.attachments := CASE WHEN TG_OP = 'INSERT' THEN NEW ELSE OLD END;
     n integer := CASE WHEN TG_OP = 'INSERT' THEN 1 ELSE -1 END;
 BEGIN
-    INSERT INTO attachment_counts AS c (job_id, deleted, kept, failed, pending)
+    INSERT INTO public.attachment_counts AS c (job_id, deleted, kept, failed, pending)
     VALUES (a.purge_job_id,
             CASE WHEN a.purged_at IS NOT NULL AND a.purge_error IS NULL THEN n ELSE 0 END,
             CASE WHEN a.purged_at IS NOT NULL AND a.purge_error IS NOT NULL THEN n ELSE 0 END,

@@ -1,9 +1,9 @@
 -- Puts messages into their queues and wakes the workers at the caller's commit.
 -- One that is sent again under its own id (a retry) takes the place of the delivery that sends it, worker_id's, but not
 -- of a later one: a worker that was declared dead must not take back what another works on.
-CREATE OR REPLACE FUNCTION enqueue_messages(
+CREATE OR REPLACE FUNCTION public.enqueue_messages(
     message_ids uuid[], queue_names text[], messages jsonb[], worker_id integer DEFAULT NULL, delivery integer DEFAULT NULL
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO dramatiq.queue AS q (message_id, queue_name, state, mtime, message)
     SELECT m.id, m.queue, 'queued', now(), m.message
@@ -15,5 +15,5 @@ BEGIN
            OR (q.state = 'consumed' AND q.worker_id = enqueue_messages.worker_id
                AND q.delivery = enqueue_messages.delivery);
 
-    PERFORM wake_workers(queue_names, message_ids[1]);
+    PERFORM public.wake_workers(queue_names, message_ids[1]);
 END $$;

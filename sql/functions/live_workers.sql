@@ -4,7 +4,7 @@
 -- 1819242087 ('long') marks our advisory locks. A session that we may not look into counts as talking.
 -- Postgres reads pg_stat_activity once per transaction; we want it as it is now, not as it was at a sweep's beginning,
 -- or a worker that has come since would be taken for dead, and all of them after a sweep that took 15 s.
-CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.live_workers() RETURNS SETOF integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_stat_clear_snapshot();
     RETURN QUERY SELECT lock.objid::bigint::integer

@@ -1,10 +1,10 @@
 -- Writes what just happened to a job. `job` is the row as it is after the change. `longhaul.token` is the id of the API
 -- token that asked for it; the web process sets it for its transaction.
-CREATE OR REPLACE FUNCTION log_job_event(
-    job background_jobs, event text, from_status text, who text, why text,
+CREATE OR REPLACE FUNCTION public.log_job_event(
+    job public.background_jobs, event text, from_status text, who text, why text,
     worker_id integer DEFAULT NULL, detail jsonb DEFAULT NULL
-) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO job_events (job_id, event, from_status, to_status, actor, reason, attempt, worker_id, detail)
+) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO public.job_events (job_id, event, from_status, to_status, actor, reason, attempt, worker_id, detail)
     SELECT job.id, event, from_status, job.status, who, why, job.attempt, coalesce(worker_id, job.worker_id),
            CASE WHEN token IS NULL THEN detail
                 ELSE coalesce(detail, '{}') || jsonb_build_object('token_id', token) END

@@ -6,18 +6,20 @@
 -- Errors: LH404 no such job; LH409 its status does not allow it (DETAIL: the status); LH423 another job of this
 -- business and type is active (DETAIL: its id).
 
-CREATE OR REPLACE FUNCTION lock_job(job_id bigint) RETURNS background_jobs LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.lock_job(job_id bigint) RETURNS public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
-    SELECT * INTO job FROM background_jobs j WHERE j.id = lock_job.job_id FOR UPDATE;
+    SELECT * INTO job FROM public.background_jobs j WHERE j.id = lock_job.job_id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no job %', job_id USING ERRCODE = 'LH404';
     END IF;
     RETURN job;
 END $$;
 
-CREATE OR REPLACE FUNCTION refuse_verb(job background_jobs, verb text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.refuse_verb(job public.background_jobs, verb text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION 'job % is %, so it cannot %', job.id,
         job.status || CASE WHEN job.requested = 'cancel' THEN ' and about to be cancelled' ELSE '' END, verb
@@ -25,107 +27,108 @@ BEGIN
 END $$;
 
 -- Changes status at once, for a job that nobody works on.
-CREATE OR REPLACE FUNCTION move_job(old background_jobs, new_status text, event text, who text, why text)
-RETURNS background_jobs LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.move_job(old public.background_jobs, new_status text, event text, who text, why text)
+RETURNS public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
-    UPDATE background_jobs j
+    UPDATE public.background_jobs j
     SET status = new_status, requested = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN new_status = 'cancelled' THEN clock_timestamp() END
     WHERE j.id = old.id
     RETURNING * INTO job;
-    PERFORM log_job_event(job, event, old.status, who, why);
+    PERFORM public.drop_job_message(job);
+    PERFORM public.log_job_event(job, event, old.status, who, why);
     RETURN job;
 END $$;
 
 -- Asks something of the worker that runs the job, or withdraws it (null).
-CREATE OR REPLACE FUNCTION ask_running(old background_jobs, request text, event text, who text, why text)
-RETURNS background_jobs LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.ask_running(old public.background_jobs, request text, event text, who text, why text)
+RETURNS public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
-    UPDATE background_jobs j SET requested = request WHERE j.id = old.id RETURNING * INTO job;
-    PERFORM log_job_event(job, event, job.status, who, why);
+    UPDATE public.background_jobs j SET requested = request WHERE j.id = old.id RETURNING * INTO job;
+    PERFORM public.log_job_event(job, event, job.status, who, why);
     RETURN job;
 END $$;
 
-CREATE OR REPLACE FUNCTION pause_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS background_jobs
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.pause_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs := lock_job(job_id);
+    job public.background_jobs := public.lock_job(job_id);
 BEGIN
     CASE
         WHEN job.status = 'queued' THEN
-            RETURN move_job(job, 'paused', 'paused', who, why);
+            RETURN public.move_job(job, 'paused', 'paused', who, why);
         WHEN job.status = 'running' AND job.requested IS NULL THEN
-            RETURN ask_running(job, 'pause', 'pause_requested', who, why);
+            RETURN public.ask_running(job, 'pause', 'pause_requested', who, why);
         WHEN job.status = 'paused' OR job.requested = 'pause' THEN
             RETURN job;
         ELSE
-            PERFORM refuse_verb(job, 'be paused');
+            PERFORM public.refuse_verb(job, 'be paused');
     END CASE;
 END $$;
 
-CREATE OR REPLACE FUNCTION cancel_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS background_jobs
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.cancel_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs := lock_job(job_id);
+    job public.background_jobs := public.lock_job(job_id);
 BEGIN
     CASE
         WHEN job.status IN ('queued', 'paused') THEN
-            RETURN move_job(job, 'cancelled', 'cancelled', who, why);
+            RETURN public.move_job(job, 'cancelled', 'cancelled', who, why);
         WHEN job.status = 'running' AND job.requested IS DISTINCT FROM 'cancel' THEN
-            RETURN ask_running(job, 'cancel', 'cancel_requested', who, why);
+            RETURN public.ask_running(job, 'cancel', 'cancel_requested', who, why);
         WHEN job.status = 'cancelled' OR job.requested = 'cancel' THEN
             RETURN job;
         ELSE
-            PERFORM refuse_verb(job, 'be cancelled');
+            PERFORM public.refuse_verb(job, 'be cancelled');
     END CASE;
 END $$;
 
-CREATE OR REPLACE FUNCTION resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS background_jobs
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs := lock_job(job_id);
+    job public.background_jobs := public.lock_job(job_id);
     was text := job.status;
     other bigint;
 BEGIN
     CASE
         WHEN job.status IN ('paused', 'failed') THEN
             BEGIN
-                UPDATE background_jobs j
+                UPDATE public.background_jobs j
                 SET status = 'queued', finished_at = NULL, last_error = NULL, recoveries = 0,
                     updated_at = clock_timestamp()
                 WHERE j.id = job.id
                 RETURNING * INTO job;
             EXCEPTION WHEN unique_violation THEN
-                SELECT j.id INTO other FROM background_jobs j
+                SELECT j.id INTO other FROM public.background_jobs j
                 WHERE j.business_id = job.business_id AND j.job_type = job.job_type
                   AND j.status IN ('queued', 'running', 'paused');
                 RAISE EXCEPTION 'job % cannot be resumed while job % of the same type is active', job.id, other
                     USING ERRCODE = 'LH423', DETAIL = coalesce(other::text, '');  -- null: it has just ended
             END;
-            PERFORM log_job_event(job, 'resumed', was, who, why);
-            RETURN send_job_message(job.id);
+            PERFORM public.log_job_event(job, 'resumed', was, who, why);
+            RETURN public.send_job_message(job.id);
         WHEN job.requested = 'pause' THEN
-            RETURN ask_running(job, NULL, 'pause_withdrawn', who, why);
+            RETURN public.ask_running(job, NULL, 'pause_withdrawn', who, why);
         WHEN job.status = 'queued' OR (job.status = 'running' AND job.requested IS NULL) THEN
             RETURN job;
         ELSE
-            PERFORM refuse_verb(job, 'be resumed');
+            PERFORM public.refuse_verb(job, 'be resumed');
     END CASE;
 END $$;
 
 -- For an operator: takes a running job away from its worker, whatever the worker does, and fails it, resumable.
-CREATE OR REPLACE FUNCTION reset_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS background_jobs
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.reset_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs := lock_job(job_id);
+    job public.background_jobs := public.lock_job(job_id);
 BEGIN
     IF job.status <> 'running' THEN
-        PERFORM refuse_verb(job, 'be reset');
+        PERFORM public.refuse_verb(job, 'be reset');
     END IF;
-    SELECT * INTO job FROM leave_running(job.id, NULL, 'failed', 'reset', who, coalesce(why, 'Reset by ' || who));
+    SELECT * INTO job FROM public.leave_running(job.id, NULL, 'failed', 'reset', who, coalesce(why, 'Reset by ' || who));
     RETURN job;
 END $$;

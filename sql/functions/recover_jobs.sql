@@ -1,5 +1,5 @@
-CREATE OR REPLACE FUNCTION last_batch_size(job_id bigint) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT e.detail ->> 'batch_size' FROM job_events e
+CREATE OR REPLACE FUNCTION public.last_batch_size(job_id bigint) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.detail ->> 'batch_size' FROM public.job_events e
     WHERE e.job_id = last_batch_size.job_id AND e.event = 'claimed' ORDER BY e.id DESC LIMIT 1
 $$;
 
@@ -7,38 +7,38 @@ $$;
 -- The dead are collected first and only their jobs are touched: a worker that boots meanwhile is not among them.
 -- The third loss in a row without a checkpoint between fails the job: it seems to kill its workers. A loss that a
 -- restart of Postgres caused does not count (that of a crash of one session under the same postmaster does).
-CREATE OR REPLACE FUNCTION recover_jobs(only_business bigint DEFAULT NULL) RETURNS SETOF background_jobs
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.recover_jobs(only_business bigint DEFAULT NULL) RETURNS SETOF public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     dead integer[];
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
     dead := ARRAY(
-        SELECT DISTINCT j.worker_id FROM background_jobs j
+        SELECT DISTINCT j.worker_id FROM public.background_jobs j
         WHERE j.status = 'running' AND j.worker_id IS NOT NULL
           AND (only_business IS NULL OR j.business_id = only_business)
-        EXCEPT SELECT live_workers());
+        EXCEPT SELECT public.live_workers());
     IF dead = '{}' THEN
         RETURN;
     END IF;
-    PERFORM end_sessions(dead);
+    PERFORM public.end_sessions(dead);
 
     FOR job IN
-        SELECT * FROM background_jobs j
+        SELECT * FROM public.background_jobs j
         WHERE j.status = 'running' AND j.worker_id = ANY (dead)
           AND (only_business IS NULL OR j.business_id = only_business)
         ORDER BY j.id FOR UPDATE SKIP LOCKED
     LOOP
         IF pg_postmaster_start_time() < job.heartbeat_at THEN
             job.recoveries := job.recoveries + 1;
-            UPDATE background_jobs j SET recoveries = job.recoveries WHERE j.id = job.id;
+            UPDATE public.background_jobs j SET recoveries = job.recoveries WHERE j.id = job.id;
         END IF;
         IF job.recoveries >= 3 THEN
-            RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
+            RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
                 'worker %s died, the third in a row at cursor %s with batches of %s', job.worker_id,
-                coalesce(job.cursor::text, 'null'), coalesce(last_batch_size(job.id), 'unknown size')));
+                coalesce(job.cursor::text, 'null'), coalesce(public.last_batch_size(job.id), 'unknown size')));
         ELSE
-            RETURN QUERY SELECT * FROM leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
+            RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
                                                      format('worker %s died', job.worker_id));
         END IF;
     END LOOP;

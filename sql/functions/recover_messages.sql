@@ -1,6 +1,6 @@
 -- Messages that dead workers hold go back to their queues; returns how many. As in recover_jobs(), the dead are
 -- collected first and only what they hold is touched. What a stock consumer took has no worker_id and is left alone.
-CREATE OR REPLACE FUNCTION recover_messages() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.recover_messages() RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     dead integer[];
     names text[];
@@ -8,11 +8,11 @@ DECLARE
 BEGIN
     dead := ARRAY(
         SELECT DISTINCT q.worker_id FROM dramatiq.queue q WHERE q.state = 'consumed' AND q.worker_id IS NOT NULL
-        EXCEPT SELECT live_workers());
+        EXCEPT SELECT public.live_workers());
     IF dead = '{}' THEN
         RETURN 0;
     END IF;
-    PERFORM end_sessions(dead);
+    PERFORM public.end_sessions(dead);
 
     WITH lost AS MATERIALIZED (
         SELECT q.message_id FROM dramatiq.queue q
@@ -24,7 +24,7 @@ BEGIN
     )
     SELECT array_agg(DISTINCT queue_name), count(*) INTO names, number FROM given;
     IF number > 0 THEN
-        PERFORM wake_workers(names);
+        PERFORM public.wake_workers(names);
     END IF;
     RETURN number;
 END $$;

@@ -1,6 +1,6 @@
 -- Delayed messages whose time has come join their queue, at its end; returns how many. Dramatiq keeps them under the
 -- queue's name and ".DQ", with the time in ms as the option `eta`.
-CREATE OR REPLACE FUNCTION release_due_messages() RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.release_due_messages() RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[];
     number bigint;
@@ -18,7 +18,7 @@ BEGIN
     )
     SELECT array_agg(DISTINCT queue_name), count(*) INTO names, number FROM released;
     IF number > 0 THEN
-        PERFORM wake_workers(names);
+        PERFORM public.wake_workers(names);
     END IF;
     RETURN number;
 END $$;

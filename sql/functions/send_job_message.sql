@@ -1,11 +1,14 @@
 -- Puts a new message for this job into the queue, in the caller's transaction, and wakes the workers at its commit.
 -- The message is Dramatiq's own; it carries only the job's id, the row is the truth.
--- A message sent before is not taken back: a worker that meets it finds the job not queued, or claims it once.
-CREATE OR REPLACE FUNCTION send_job_message(job_id bigint) RETURNS background_jobs LANGUAGE plpgsql AS $$
+-- A message sent before is taken back if it still waits. A worker that has it finds the job not queued, or claims it once.
+CREATE OR REPLACE FUNCTION public.send_job_message(job_id bigint) RETURNS public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
-    UPDATE background_jobs j SET message_id = gen_random_uuid() WHERE j.id = send_job_message.job_id
+    SELECT * INTO STRICT job FROM public.background_jobs j WHERE j.id = send_job_message.job_id;
+    PERFORM public.drop_job_message(job);
+    UPDATE public.background_jobs j SET message_id = gen_random_uuid() WHERE j.id = send_job_message.job_id
     RETURNING * INTO STRICT job;
 
     INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
@@ -18,6 +21,6 @@ BEGIN
         'message_id', job.message_id,
         'message_timestamp', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint));
 
-    PERFORM wake_workers(ARRAY[job.queue], job.message_id);
+    PERFORM public.wake_workers(ARRAY[job.queue], job.message_id);
     RETURN job;
 END $$;

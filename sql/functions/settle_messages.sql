@@ -2,9 +2,9 @@
 -- still holds this delivery of it; else somebody else has it by now, and nothing changes. Null keeps the message.
 -- Rows are found by primary key and locked in its order first: the planner may not take the index on state for it,
 -- which gets slow while an old snapshot is open, and two workers cannot lock each other out.
-CREATE OR REPLACE FUNCTION settle_messages(
+CREATE OR REPLACE FUNCTION public.settle_messages(
     worker integer, ids uuid[], deliveries integer[], states text[], messages jsonb[]
-) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+) RETURNS SETOF uuid LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY
     WITH held AS MATERIALIZED (

@@ -1,14 +1,14 @@
 -- Creates a job, its first event and its message in the caller's transaction: all of them commit, or none.
 -- Raises unique_violation while another job of this business and type is active.
-CREATE OR REPLACE FUNCTION start_job(
+CREATE OR REPLACE FUNCTION public.start_job(
     business_id bigint, job_type text, queue text, params jsonb, total bigint, user_id bigint, who text
-) RETURNS background_jobs LANGUAGE plpgsql AS $$
+) RETURNS public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    job background_jobs;
+    job public.background_jobs;
 BEGIN
-    INSERT INTO background_jobs (business_id, job_type, queue, actor, params, total, requested_by_user_id)
+    INSERT INTO public.background_jobs (business_id, job_type, queue, actor, params, total, requested_by_user_id)
     VALUES (business_id, job_type, queue, job_type, params, total, user_id)
     RETURNING * INTO job;
-    PERFORM log_job_event(job, 'created', NULL, who, NULL);
-    RETURN send_job_message(job.id);
+    PERFORM public.log_job_event(job, 'created', NULL, who, NULL);
+    RETURN public.send_job_message(job.id);
 END $$;

@@ -137,7 +137,7 @@ def test_what_a_killed_dev_left_is_tidied_up_by_the_next_run(copy: Path) -> None
     dev = service(copy, "dev")
     started(dev, "Ctrl-C")
     dev.kill()
-    dev.wait()
+    dev.communicate()
     demo = service(copy, "demo", "--receipts", "20")
     printed, _ = demo.communicate(timeout=100)
     assert demo.returncode == 0, printed

@@ -1,0 +1,82 @@
+"""The database's doors: whose function is called, who may change the timeline, and what is left in the queue."""
+
+import json
+import time
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.kinds import load_kinds
+from actors.runtime.sweep import sweep
+
+
+def test_every_function_of_ours_looks_for_names_in_the_catalogue_only(sql) -> None:
+    rows = sql("SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    assert len(rows) > 25
+    assert [row["proname"] for row in rows if row["proconfig"] != ["search_path=pg_catalog, pg_temp"]] == []
+
+
+def test_nobody_else_may_make_functions_beside_ours(sql) -> None:
+    assert sql("SELECT has_schema_privilege('public', 'public', 'CREATE') AS may") == [{"may": False}]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE job_events SET actor = 'nobody'", "DELETE FROM job_events"])
+def test_events_are_not_changed_and_go_only_with_their_job(statement, make, sql) -> None:
+    job_id = make.job()
+    sql("SELECT pause_job(:id, 'dana')", id=job_id)
+    with pytest.raises(DBAPIError, match="append-only"):
+        sql(statement)
+    assert [row["actor"] for row in sql("SELECT actor FROM job_events")] == ["dana"]
+    sql("DELETE FROM background_jobs WHERE id = :id", id=job_id)
+    assert sql("SELECT FROM job_events") == []
+
+
+def test_a_job_that_is_paused_and_resumed_again_and_again_leaves_one_message(make, sql) -> None:
+    business_id = make.business()
+    job_id = sql("SELECT id FROM start_job(:b, 'delete_receipts', 'maintenance', '{}', 3, 7, 'user:7')", b=business_id)
+    for _ in range(50):
+        sql("SELECT pause_job(:id, 'dana')", id=job_id[0]["id"])
+        assert sql("SELECT FROM dramatiq.queue") == []
+        sql("SELECT resume_job(:id, 'dana')", id=job_id[0]["id"])
+    assert sql("SELECT message_id, state::text FROM dramatiq.queue") == sql(
+        "SELECT message_id, 'queued' AS state FROM background_jobs"
+    )
+    sql("SELECT cancel_job(:id, 'dana')", id=job_id[0]["id"])
+    assert sql("SELECT FROM dramatiq.queue") == []
+
+
+def test_forty_thousand_stale_messages_are_gone_in_no_time_and_no_others(engine, settings, make, sql) -> None:
+    business_id = make.business()
+    ended = make.job(business_id, "completed")
+    (live,) = sql(
+        "SELECT id, message_id FROM start_job(:b, 'delete_receipts', 'maintenance', '{}', 3, 7, 'u')", b=business_id
+    )
+    fill = """INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
+              SELECT gen_random_uuid(), 'maintenance', 'queued', now(), CAST(:message AS jsonb)
+              FROM generate_series(1, :n)"""
+    sql(fill, n=40_000, message=json.dumps({"actor_name": "delete_receipts", "args": [ended]}))
+    sql(fill, n=1, message=json.dumps({"actor_name": "somebody_elses", "args": [ended]}))
+    sql(fill, n=1, message=json.dumps({"actor_name": "delete_receipts", "args": ["x"]}))
+    sql(fill, n=1, message=json.dumps({"actor_name": "delete_receipts", "args": [2**70]}))
+    began = time.monotonic()
+    kinds = load_kinds().values()
+    with engine.connect() as connection:
+        while (swept := sweep(connection, kinds, settings)) is not None and swept.dropped:
+            pass
+    assert time.monotonic() - began < 30  # one by one it took a minute with eight threads
+    left = sql("SELECT message_id, message #>> '{args,0}' AS argument FROM dramatiq.queue ORDER BY seq")
+    assert [row["argument"] for row in left] == [str(live["id"]), str(ended), "x", str(2**70)]
+
+
+def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
+    from sql.release import close_doors
+
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE longhaul_test_guest"))
+        try:
+            connection.execute(text("SET LOCAL ROLE longhaul_test_guest"))
+            close_doors(connection)
+        finally:
+            connection.execute(text("RESET ROLE"))
+            connection.execute(text("DROP ROLE longhaul_test_guest"))
