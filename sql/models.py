@@ -158,8 +158,6 @@ class Attachment(Base):
             "purge_after",
             postgresql_where=text("purge_requested_at IS NOT NULL AND purged_at IS NULL"),
         ),
-        # How far are the files of this job? No foreign key: a job that is cleared away leaves its number.
-        Index("idx_attachments_purge_job", "purge_job_id", postgresql_where=text("purge_job_id IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -172,7 +170,7 @@ class Attachment(Base):
     purge_requested_at: Mapped[datetime | None]
     purge_after: Mapped[datetime | None]
     purge_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    purge_job_id: Mapped[int | None]
+    purge_job_id: Mapped[int | None]  # no foreign key: a job that is cleared away leaves its number
     purged_at: Mapped[datetime | None]
     purge_error: Mapped[str | None]
 
