@@ -87,7 +87,8 @@ def _new_token(connection: Connection, arguments: argparse.Namespace) -> str:
     name = arguments.name and arguments.name.strip()
     if name is not None and not (1 <= len(name) <= 100 and name.isprintable()):
         raise LonghaulError("--name: expected 1 to 100 printable characters")
-    return new_token(connection, arguments.role, arguments.business, arguments.user, name, arguments.expires)
+    days = DAYS if arguments.expires is None else arguments.expires
+    return new_token(connection, arguments.role, arguments.business, arguments.user, name, days)
 
 
 def import_command(arguments: argparse.Namespace) -> int:
@@ -209,7 +210,7 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--user", type=_id, metavar="N")
     token.add_argument("--role", choices=("owner", "admin", "member", "operator"))
     token.add_argument("--name", help="what it is for, in the list")
-    token.add_argument("--expires", type=_days, default=DAYS, metavar="DAYS", help=f"0: never (default: {DAYS})")
+    token.add_argument("--expires", type=_days, metavar="DAYS", help=f"0: never (default: {DAYS}; rotate: as before)")
     importer = add("import", import_command)
     importer.add_argument("file", type=Path, metavar="FILE", help="*.csv, or JSON Lines; - for stdin")
     importer.add_argument("--business", type=_id, required=True, metavar="N")

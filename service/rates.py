@@ -1,4 +1,4 @@
-"""How often a token may ask: changes are counted in Postgres when they take place, reads in each web process."""
+"""How often a token may ask: changes are counted in Postgres when they take place, requests in each web process."""
 
 import math
 import time
@@ -48,8 +48,7 @@ class Rates:
         if request.method != "GET":
             self._refuse_changes(caller)
         with self._lock:
-            if request.method == "GET":
-                self._refuse_reads(caller.token_id)
+            self._refuse_flood(caller.token_id)
             most = self._settings.REQUESTS_AT_ONCE
             if most and self._in_hand[caller.token_id] >= most:
                 raise _too_many(f"Found more than {most} requests of this token at once", 1)
@@ -75,7 +74,7 @@ class Rates:
             seconds = math.ceil((1 - left) / per_second)
             raise _too_many(f"Found more than {most} changes at once, or {per_second} a second", seconds)
 
-    def _refuse_reads(self, token_id: int) -> None:
+    def _refuse_flood(self, token_id: int) -> None:
         most = self._settings.READS_PER_SECOND
         if not most:
             return
@@ -83,7 +82,7 @@ class Rates:
         left, at = self._reads.get(token_id, (float(most), now))
         left = min(float(most), left + most * (now - at))
         if left < 1:
-            raise _too_many(f"Found more than {most} reads a second", 1)
+            raise _too_many(f"Found more than {most} requests a second", 1)
         if len(self._reads) >= MAX_TOKENS:
             self._reads.clear()
         self._reads[token_id] = (left - 1, now)

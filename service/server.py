@@ -18,6 +18,7 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import BadRequest
@@ -30,7 +31,7 @@ LINGER_SECONDS = 2  # in which a client that was refused in the middle may read 
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_BODY_BYTES = 1024 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
-MAX_CONNECTIONS = 4000
+MAX_CONNECTIONS = 2000
 
 CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
 SENTENCES = {
@@ -62,14 +63,34 @@ class Refusal(ErrorTask):  # type: ignore[misc]
         self.write(body.encode())
 
 
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Refuses what a server in front might take for the end of a request where we don't."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        lines = header_plus.split(b"\r\n")
+        names = [line.partition(b":")[0].strip().lower() for line in lines[1:]]
+        if any(line[:1] in (b" ", b"\t") for line in lines[1:]):
+            raise ParsingError("A header goes on in another line")
+        if names.count(b"host") > 1:
+            raise ParsingError("There are several Host headers")
+        if b"transfer-encoding" in names:
+            if b"content-length" in names or names.count(b"transfer-encoding") > 1:
+                raise ParsingError("The length of the body is told twice")
+            if not lines[0].rstrip().endswith(b"HTTP/1.1"):
+                raise ParsingError("Only HTTP/1.1 has Transfer-Encoding")
+        super().parse_header(header_plus)
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
     error_task_class = Refusal
-    refused = False  # in the middle of a request: what the client still sends has to be read, or it sees a reset
+    parser_class = Parser
+    refused = False  # before its end: what the client still sends has to be read, or it sees a reset
     lingering = False
     close_when_flushed: bool  # what mypy can't see in waitress
     request: Any
+    sent_continue: bool
     served = 0
     _phase: tuple[object, ...] = ("head", 0)
 
@@ -121,6 +142,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._refuse_half()
         elif not data:
             self.handle_close()
+
+    def received(self, data: bytes) -> bool:
+        """One request at a time. What a client sends behind it without waiting for the answer is dropped, and the
+        connection closed after that answer: else its answers would pile up here, read by nobody.
+        """
+        with self.requests_lock:
+            while data and not (self.will_close or self.close_when_flushed or self.requests):
+                if self.request is None:
+                    self.request = self.parser_class(self.adj)
+                used = self.request.received(data)
+                if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
+                    self.send_continue()
+                data = data[used:]
+                if self.request.completed:
+                    request, self.request, self.sent_continue = self.request, None, False
+                    if not request.empty:
+                        if data:
+                            request.headers["CONNECTION"] = "close"
+                            self.refused = True
+                        self.requests.append(request)
+                        self.server.add_task(self)
+        return True
 
     def _refuse_half(self) -> None:
         """The client has sent its end in the middle of a request, and may still read."""
@@ -189,6 +232,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             max_request_header_size=MAX_HEAD_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
             inbuf_overflow=128 * 1024,
+            outbuf_overflow=64 * 1024,
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )

@@ -2,7 +2,7 @@
 
 import getpass
 import socket
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -45,9 +45,13 @@ def revoke_token(connection: Connection, token_id: int) -> None:
         _find(connection, token_id)
 
 
-def rotate_token(connection: Connection, token_id: int, days: int) -> str:
-    """A new token in the place of this one, which is revoked in the same transaction."""
+def rotate_token(connection: Connection, token_id: int, days: int | None) -> str:
+    """A new token in the place of this one, which is revoked in the same transaction; `days` None: it holds as long."""
     old = _find(connection, token_id)
+    if days is None:
+        if old.expires_at is not None and old.expires_at < datetime.now(UTC):
+            raise LonghaulError(f"token {token_id} has expired; say how long the new one holds: --expires DAYS")
+        days = 0 if old.expires_at is None else max(1, (old.expires_at - old.created_at).days)
     if connection.execute(REVOKE, {"id": token_id}).one_or_none() is None:
         raise LonghaulError(f"token {token_id} has been revoked already; make a new one")
     return new_token(connection, old.role, old.business_id, old.user_id, old.name, days)

@@ -39,13 +39,13 @@ def sqlalchemy_url(url: str) -> URL:
     """
     if not url.startswith(("postgres://", "postgresql://")):
         raise ValueError("expected postgres://… or postgresql://…")
-    if url.partition("://")[2].partition("/")[0].partition("?")[0].count("@") > 1:
-        raise ValueError("found more than one @ before the host; in a user or a password, write it as %40")
     try:
         parsed = make_url(url)
         parsed.translate_connect_args()
     except (ArgumentError, ValueError):
         raise ValueError("expected postgres://user:password@host:port/database") from None
+    if "@" in f"{parsed.host}{parsed.database}":  # then a part of the password has been taken for them
+        raise ValueError("found more than one @, expected one: in a user or a password write %40 for it, and %2F for /")
     if not parsed.database:
         raise ValueError("expected the name of a database at its end")
     return parsed.set(drivername="postgresql+psycopg2")

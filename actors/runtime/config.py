@@ -1,6 +1,7 @@
 """The settings: the environment, read once into a frozen object."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -103,5 +104,5 @@ def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) 
 def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
     if name not in given:
         return f"{name} is not set"
-    found = "its value" if name in SECRETS or "@" in given[name] else repr(given[name])
+    found = "its value" if name in SECRETS or re.search("[@?#]", given[name]) else repr(given[name])
     return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

@@ -23,6 +23,7 @@ MAX_KEYS = 1000  # S3's own limit for one DeleteObjects
 MAX_SECONDS = 25  # of one round; a lease is longer, and a call that has begun may take its time on top
 NOT_TRIED = "not tried yet"
 THREADS = 8
+ASK_AGAIN_SECONDS = 300
 
 FAULTS = (ClientError, BotoCoreError, RecursionError)
 # Refusals of us or of the bucket, which no other way of asking would change.
@@ -44,6 +45,7 @@ class Deletion:
         self._bulk: bool | None = None  # does the store have DeleteObjects? None: not known yet
         self._versioned: bool | None = None
         self._may_not_ask = False
+        self._asked = 0.0
         self.kept_versions: str | None = None
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
 
@@ -86,7 +88,7 @@ class Deletion:
         return found
 
     def _narrow_down(self, keys: list[str], error: Exception, deadline: float) -> dict[str, str]:
-        if self._bulk is None and self._has_no_bulk(keys[0], error):
+        if self._bulk is None and self._has_no_bulk(error):
             log.warning("storage.no_bulk_delete", error=self._explain(error), going_on="key by key")
             self._bulk = False
             return self._delete_alone(keys, deadline)
@@ -95,13 +97,12 @@ class Deletion:
         half = len(keys) // 2
         return self._delete_together(keys[:half], deadline) | self._delete_together(keys[half:], deadline)
 
-    def _has_no_bulk(self, key: str, error: Exception) -> bool:
+    def _has_no_bulk(self, error: Exception) -> bool:
         """Is it the call that this store does not take, rather than one of its keys? A key that is fine tells."""
         if isinstance(error, ClientError) and status_of(error) in (405, 501):
             return True
-        probe = f"{key[:900]}.longhaul-probe" if not key.startswith("/") else "longhaul-probe"
         try:
-            return self._delete_objects([{"Key": probe}]) is None
+            return self._delete_objects([{"Key": "longhaul-probe"}]) is None
         except FAULTS as second:
             return _is_of_the_call(second)
 
@@ -147,7 +148,10 @@ class Deletion:
 
     def _is_versioned(self) -> bool:
         """Does the bucket keep what is deleted? Asked until there is an answer. Raises when it may have one later."""
+        if not self._versioned and time.monotonic() > self._asked + ASK_AGAIN_SECONDS:
+            self._versioned = None  # somebody may have switched it on
         if self._versioned is None and self.kept_versions is None:
+            self._asked = time.monotonic()
             self._may_not_ask = False
             try:
                 status = self._client.get_bucket_versioning(Bucket=self._bucket).get("Status")

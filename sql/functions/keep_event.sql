@@ -1,5 +1,8 @@
--- Events are written once: an UPDATE is refused, a DELETE too unless it comes with that of the job.
+-- Events are written once: an UPDATE is refused, and a DELETE too for as long as their job is there.
 CREATE OR REPLACE FUNCTION public.keep_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM public.background_jobs j WHERE j.id = OLD.job_id) THEN
+        RETURN OLD;
+    END IF;
     RAISE EXCEPTION 'events are append-only: they are not changed, and go only with their job' USING ERRCODE = '0A000';
 END $$;

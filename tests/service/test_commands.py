@@ -99,6 +99,8 @@ def test_tokens_are_listed_revoked_and_rotated_without_a_word_of_what_is_secret(
         {"user_id": 7, "role": "owner", "name": "till"}
     ]
     assert command("token", "rotate", token_id).returncode == 1
+    lifetimes = sql("SELECT expires_at::date - created_at::date AS days FROM api_tokens")
+    assert [row["days"] for row in lifetimes] == [365, 365]
     second_id = int(second.split("_")[1])
     for _ in range(2):  # again it changes nothing
         assert command("token", "revoke", second_id).stdout == f"revoked: token {second_id}\n"

@@ -18,6 +18,14 @@ def test_a_body_that_is_not_json_is_a_400(body, api, make) -> None:
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
 
 
+def test_a_body_of_many_keys_is_read_in_no_time(api, make) -> None:
+    body = "{" + ", ".join(f'"{n}":0' for n in range(6000)) + "}"
+    member = api(make.business(), "member")
+    for _ in range(20):
+        answer = member.post(START, body.encode(), headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 403)
+
+
 @pytest.mark.parametrize(
     "body", ['{"confirm": "DELETE", "confirm": "DELETE"}', '{"confirm": NaN}', '{"confirm": "no", "confirm": "DELETE"}']
 )

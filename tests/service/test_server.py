@@ -141,6 +141,48 @@ def test_one_connection_serves_many_requests(web) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /healthz HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+    ],
+)
+def test_a_request_whose_end_others_might_see_elsewhere_is_refused_and_the_connection_closed(head, connect) -> None:
+    status, _ = ask(connect(), head + HEAD + b"\r\n")
+    assert status == 400
+
+
+def test_what_is_sent_behind_a_request_without_waiting_is_dropped_and_the_connection_closed(connect) -> None:
+    status, body = ask(connect(), (HEAD + b"\r\n") * 100)
+    assert (status, body) == (200, {"success": True})
+
+
+def test_clients_that_ask_for_much_and_never_read_cost_neither_threads_nor_memory(web, connect, make, sql) -> None:
+    business_id = make.business()
+    token = make.token(business_id)
+    sql(
+        """INSERT INTO background_jobs (business_id, job_type, queue, actor, params, status, finished_at)
+           SELECT :b, 'delete_receipts', 'maintenance', 'delete_receipts', '{}', 'cancelled', now()
+           FROM generate_series(1, 500)""",
+        b=business_id,
+    )
+    client = web(token)
+    (process, *_) = listeners(int(client.address.rpartition(":")[2]))
+    before = process.memory_info().rss
+    request = f"GET /api/jobs?limit=500 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    for _ in range(40):
+        greedy = connect()
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        greedy.sendall(request * (8000 // len(request)))
+    longest_wait(client, 3)  # while the 40 answers are made; after that, nobody waits
+    assert longest_wait(client, 1) < 1
+    assert process.memory_info().rss < before + 60 * 2**20
+
+
 @pytest.mark.scale
 def test_all_slow_sorts_together_for_a_minute_delay_nobody(web, connect, make) -> None:
     token = make.token(make.business())

@@ -21,7 +21,18 @@ def test_nobody_else_may_make_functions_beside_ours(sql) -> None:
     assert sql("SELECT has_schema_privilege('public', 'public', 'CREATE') AS may") == [{"may": False}]
 
 
-@pytest.mark.parametrize("statement", ["UPDATE job_events SET actor = 'nobody'", "DELETE FROM job_events"])
+WITHIN_A_TRIGGER = """
+    CREATE TEMP TABLE door (x int);
+    CREATE FUNCTION pg_temp.knock() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN DELETE FROM public.job_events; RETURN NEW; END $$;
+    CREATE TRIGGER knock BEFORE INSERT ON door FOR EACH ROW EXECUTE FUNCTION pg_temp.knock();
+    INSERT INTO door VALUES (1)
+"""
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE job_events SET actor = 'nobody'", "DELETE FROM job_events", WITHIN_A_TRIGGER]
+)
 def test_events_are_not_changed_and_go_only_with_their_job(statement, make, sql) -> None:
     job_id = make.job()
     sql("SELECT pause_job(:id, 'dana')", id=job_id)

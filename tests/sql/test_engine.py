@@ -17,8 +17,10 @@ def test_both_schemes_that_platforms_hand_out_are_understood(scheme: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "url", ["", "mysql://u:secret@h/d", "host=db password=secret", "postgresql://u:secret@h", "postgres://h:secret/d"]
-)
+    "url", ["", "mysql://u:secret@h/d", "host=db password=secret", "postgresql://u:secret@h", "postgres://h:secret/d",
+            "postgres://u:pa/ss@secret@h:1/db", "postgres://u:p?x@secret@h/db", "postgres://u:p/w@secret:1/x@h/db",
+            "postgres://u:p@secret@h/db"]
+)  # fmt: skip
 def test_another_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="expected") as refusal:
         sqlalchemy_url(url)

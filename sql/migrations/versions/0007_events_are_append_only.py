@@ -1,4 +1,4 @@
-"""job_events: no UPDATE, and no DELETE but with the job (by its foreign key, so from within a trigger)."""
+"""job_events: no UPDATE, and no DELETE but with the job."""
 
 from alembic import op
 
@@ -12,5 +12,5 @@ def upgrade() -> None:
     """)
     op.execute("""
         CREATE TRIGGER keep_event BEFORE UPDATE OR DELETE ON job_events FOR EACH ROW
-        WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION public.keep_event()
+        EXECUTE FUNCTION public.keep_event()
     """)
