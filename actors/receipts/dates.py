@@ -4,13 +4,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
-from functools import cache
 
-from babel.dates import get_day_names, get_month_names
-
+from actors.receipts.names import month, weekdays
 from actors.receipts.plain import plain
-
-LANGUAGES = ("en", "he", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "nb", "fi", "cs", "hu", "ro", "tr", "id")
 
 _TIME = re.compile(
     r"(?P<day>.+?)(?:T|\s*,\s*|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
@@ -21,7 +17,6 @@ _COMPACT_TIME = re.compile(r"(\d{8})T(\d{2})(\d{2})(\d{2})(Z|[+-]\d{2}:?\d{2})?"
 _DAY_WITH_OFFSET = re.compile(r"(\d{4}-\d{2}-\d{2})(?:Z|[+-]\d{2}:\d{2})", re.ASCII)  # as XML writes it
 _NUMBERS = re.compile(r"(\d{1,4})\s*([-/. ])\s*(\d{1,2})\s*\2\s*(\d{1,4})\.?", re.ASCII)
 _MAX_LENGTH = 60  # characters
-_ELSEWHERE = {"lip", "lis", "listopad", "listopada", "srp"}  # names of months that mean another month in Croatian
 _EIGHT = re.compile(r"\d{8}", re.ASCII)
 _NAME = r"([^\W\d_]+)\.?"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th|er|º|ª|\.)?"
@@ -126,10 +121,10 @@ def _read(text: str, rule: Rule) -> date | None:
     """The day, perhaps after the name of its weekday."""
     if not text[:1].isdigit() and (day := _named(text)):  # "mar" is March in one language and Tuesday in another
         return day
-    weekdays, text = _without_weekday(text)
+    allowed, text = _without_weekday(text)
     readings = _readings(text)
     day = _choose(readings, rule) if readings else _named(text) or _fixed(text)
-    if day is not None and weekdays and day.weekday() not in weekdays:
+    if day is not None and allowed and day.weekday() not in allowed:
         raise ValueError("it is not on the weekday that stands before it")
     return day
 
@@ -138,7 +133,7 @@ def _without_weekday(text: str) -> tuple[set[int], str]:
     """The weekdays that the name before a day may mean (empty: there is none), and the day's text."""
     if not text[:1].isdigit():
         folded = text.casefold()
-        for name, numbers in _weekdays():
+        for name, numbers in weekdays():
             if folded.startswith(name) and not folded[len(name) : len(name) + 1].isalpha():
                 return numbers, folded[len(name) :].lstrip(". ,")
     return set(), text
@@ -227,9 +222,9 @@ def _choose(readings: dict[Order, date], rule: Rule) -> date | None:
 
 def _named(text: str) -> date | None:
     """A day with the name of its month."""
-    for form, (year, month, day) in _NAMED:
+    for form, (year, month_group, day) in _NAMED:
         match = form.fullmatch(text.casefold())
-        if match is not None and (number := _month(match[month])):
+        if match is not None and (number := month(match[month_group])):
             return _day(match[year], str(number), match[day])
     return None
 
@@ -242,30 +237,3 @@ def _day(year: str, month: str, day: str) -> date | None:
         return date(number, int(month), int(day))
     except ValueError:
         return None
-
-
-def _month(name: str) -> int | None:
-    return _months().get(name) or (_months().get(name[1:]) if name.startswith("ב") else None)  # "in March", in Hebrew
-
-
-@cache
-def _months() -> dict[str, int]:
-    """Name or abbreviation → month, without those that mean different months in different languages."""
-    found: dict[str, set[int]] = {"sept": {9}}
-    for language in LANGUAGES:
-        for width in ("wide", "abbreviated"):
-            for context in ("format", "stand-alone"):
-                for number, name in get_month_names(width, context, language).items():
-                    found.setdefault(name.casefold().rstrip("."), set()).add(number)
-    return {name: min(numbers) for name, numbers in found.items() if len(numbers) == 1 and name not in _ELSEWHERE}
-
-
-@cache
-def _weekdays() -> list[tuple[str, set[int]]]:
-    """Name or abbreviation, and the weekdays that it means in some language; Monday is 0. The longest names first."""
-    found: dict[str, set[int]] = {}
-    for language in LANGUAGES:
-        for width in ("wide", "abbreviated"):
-            for number, name in get_day_names(width, "format", language).items():
-                found.setdefault(name.casefold().rstrip("."), set()).add(number)
-    return sorted(found.items(), key=lambda item: -len(item[0]))

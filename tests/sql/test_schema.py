@@ -13,7 +13,7 @@ from service.runs import LOCAL
 from service.sandbox import database
 from sql.engine import make_engine
 from sql.models import Base
-from sql.release import create_functions, expected_version, release, schema_version
+from sql.release import OldServerError, create_functions, expected_version, release, schema_version
 
 # Everything that makes a schema, as Postgres itself spells it.
 CATALOGUE = """
@@ -82,6 +82,16 @@ def test_a_second_release_changes_nothing(empty: str) -> None:
     with engine.connect() as connection:
         assert schema_version(connection) == expected_version()
         assert connection.execute(text("SELECT name FROM businesses")).scalars().all() == ["kept"]
+    engine.dispose()
+
+
+def test_a_server_that_is_too_old_is_refused_before_anything_is_changed(empty: str, monkeypatch) -> None:
+    monkeypatch.setattr("sql.release.OLDEST", 99)
+    engine = make_engine(empty, application_name="test")
+    with pytest.raises(OldServerError, match=r"found PostgreSQL \d+.*, expected 99 or newer"):
+        release(engine)
+    with engine.connect() as connection:
+        assert schema_version(connection) is None
     engine.dispose()
 
 

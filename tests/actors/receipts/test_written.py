@@ -16,7 +16,8 @@ from babel.numbers import format_currency
 
 from actors.receipts.amounts import read_money
 from actors.receipts.currencies import MINOR_UNITS
-from actors.receipts.dates import DEFAULT, LANGUAGES, Order, Rule, read_date
+from actors.receipts.dates import DEFAULT, Order, Rule, read_date
+from actors.receipts.names import LANGUAGES
 
 RULES = {
     "none": DEFAULT,
