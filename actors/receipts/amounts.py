@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -16,8 +17,9 @@ _NUMBER_HERE = "\x00"
 Written = str | int | float | Decimal  # text, or a number of JSON
 
 # A point after a letter belongs to an abbreviation: `Rs.50`.
-_NUMBER = re.compile(r"(?:(?<![^\W\d_])[.,])?[0-9](?:[0-9.,' ]*[0-9])?(?:[.,](?![\w.,]))?")
+_NUMBER = re.compile(r"(?:(?<![^\W\d_])(?<!/)[.,])?[0-9](?:[0-9.,' ]*[0-9])?(?:[.,](?![\w.,]))?")
 _NO_CENTS = re.compile(r"(?<=\d)([.,])\s?-{1,2}(?!\s?\d)")  # `12,-` and `CHF 12.--`
+_INDIAN_END = re.compile(r"(?<=\d) ?/-{1,2}(?!\S)")  # `500/-`
 _GROUPED = re.compile(
     r"[1-9]\d{0,2}(?:([ '])\d{3})(?:\1\d{3})*(?:[.,]\d*)?"  # 1 234 567,50
     r"|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?"  # 1,234,567.50
@@ -47,8 +49,9 @@ class Separators:
 
     def see(self, written: Written) -> None:
         if not isinstance(written, str):
-            if Decimal(str(written)) % 1:
-                self.points.add(".")
+            with suppress(ArithmeticError):  # beyond all numbers; the line itself will say so
+                if Decimal(str(written)) % 1:
+                    self.points.add(".")
             return
         try:
             number = _parts(written).number
@@ -132,6 +135,7 @@ def _parts(written: str) -> _Parts:
     if len(written) > MAX_LENGTH or _NUMBER_HERE in written:
         raise ValueError("expected a number such as 1234.50")
     text = _NO_CENTS.sub(r"\g<1>00", plain(written))
+    text = _INDIAN_END.sub("", text)
     match = _NUMBER.search(text)
     if match is None:
         raise ValueError("expected a number such as 1234.50")

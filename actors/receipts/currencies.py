@@ -35,6 +35,7 @@ for country, code in _DOLLARS.items():
     _SIGNS[f"{country}$".lower()] = code
     if len(country) == 2:
         _SIGNS[f"${country}".lower()] = code  # in French
+_SIGNS["₨"] = _SIGNS["rs"]
 _EXACT = {
     "R": "ZAR",
     "NIS": "ILS",
@@ -49,6 +50,7 @@ _WORDS = {"ALL", "CUP", "TOP"}  # codes only where something else says the same
 _PREFERRED = {"£": "GBP", "C$": "CAD"}  # what a sign means unless something says otherwise
 _DOTTED = re.compile(r"(?i)(rs|fr|sfr|kr|rp|лв|руб|грн|р|din|s/|b/|bs|dhs?|kshs?)\.")
 
+_APART = re.compile(r"[A-Z]{2} \$|\$ [A-Z]{2}")  # `US $`
 _CODE_AND_SIGN = re.compile(r"([A-Z]{3})(\W)|(\W)([A-Z]{3})")
 
 _WRITTEN_WITH_DOLLAR = {code for codes in _DOLLARS.values() for code in codes.split()}
@@ -86,7 +88,7 @@ def sign(written: str) -> Says | None:
 def signs(written: str) -> list[Says] | None:
     """What all that stands beside an amount says, word by word: `US$`, `€`, `CAD $`, `CAD$`. None: not understood."""
     found = []
-    for word in written.split():
+    for word in [written.replace(" ", "")] if _APART.fullmatch(written) else written.split():
         said = [sign(word)]
         if said == [None] and (halves := _CODE_AND_SIGN.fullmatch(word)):
             said = [sign(half) for half in halves.groups() if half]

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from service.imports.columns import Layout
+from service.imports.columns import NUMBERS, Layout, key_of_name
 from service.imports.encodings import NOT_UTF_8, undecoded
 from service.imports.rows import Row
 
 MAX_TEXT = 500  # characters
 
-_WHOLE = re.compile(r"[^\d]{0,4}\d{1,3}", re.ASCII)
-_REST = re.compile(r"(\d{3}([.]\d+)?|\d{2})[^\d]{0,4}", re.ASCII)
+_WHOLE = re.compile(r"[^\d]{0,4}\d+", re.ASCII)
+_REST = re.compile(r"\d{1,3}([.]\d+)?[^\d]{0,4}", re.ASCII)
 
 
 def text_of(value: Any) -> str | None:
@@ -49,5 +49,7 @@ def goes_on(row: Row, position: int) -> bool:
     """May the cell after an amount be the rest of it? `1` and `234.50`, `12` and `50`."""
     amount, rest = (row.cells[n] if n < len(row.cells) else None for n in (position, position + 1))
     if not isinstance(amount, str) or not isinstance(rest, str):
+        return False
+    if position + 1 < len(row.names) and NUMBERS.fullmatch(key_of_name(row.names[position + 1])):
         return False
     return bool(_WHOLE.fullmatch(amount.strip()) and _REST.fullmatch(rest.strip()))

@@ -31,15 +31,27 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "id": (("id",),),
     "file": (("image", "pdf", "file", "attachment"),),
     "direction": (("direction", "transaction direction", "soll/haben", "s/h", "d/c", "c/d", "af bij", "sign"),
-                  ("type", "transaction type", "entry type", "kind", "status")),
+                  ("type", "transaction type", "entry type", "kind", "status", "state", "transaction status",
+                   "payment status", "category", "transaction", "details", "amount type", "balance impact")),
 }  # fmt: skip
 REQUIRED = ("vendor", "amount", "date")
+
+# What may stand after an amount in digits of its own; after any other column digits may be the amount's rest.
+NUMBERS = re.compile(
+    r".*(balance|tax|vat|fee|tip|quantity|qty|count|rate|net|gross|total|amount|price|miles|number|\bno\b|\bid\b|saldo|יתרה|מע\"מ).*"
+)
 
 # Pairs of columns of which one is filled on each line: money out, and money in.
 _PAIRS = (("debit", "credit"), ("debit amount", "credit amount"), ("paid out", "paid in"), ("money out", "money in"),
           ("withdrawal", "deposit"), ("withdrawals", "deposits"), ("חובה", "זכות"))  # fmt: skip
-_BOTH = re.compile(r"(?=.*(debit|\bdr\b|חובה))(?=.*(credit|\bcr\b|זכות)).*|debitcredit|creditdebit|.*\brefund\b.*")
-_CURRENCY = re.compile(r".*(currency|מטבע|währung|devise|moneda|moeda|valuta|waluta).*")
+_BOTH = re.compile(
+    r"(?=.*(debit|\bdr\b|חובה))(?=.*(credit|\bcr\b|זכות)).*|debitcredit|creditdebit|drcr|crdr|cdtdbtind|in/out|"
+    r"income/expense|.*\b(refund|refunded|return)\b.*"
+)
+_CURRENCY = re.compile(
+    r".*(currency|\bcurr?\b|\bccy\b|\biso\b|מטבע|währung|devise|moneda|moeda|valuta|waluta|валюта|通貨|货币|"
+    r"para birimi).*"
+)
 
 _WITH_CURRENCY = (re.compile(r"(.+?)[ _]?[(\[](.{1,4})[)\]]"), re.compile(r"(.+?)[ _](?:in )?([A-Z]{3}|[^\w ])"))
 MAX_COLUMNS = 2000
@@ -54,6 +66,7 @@ class Layout:
     tiers: Mapping[str, tuple[tuple[int, ...], ...]]  # field → positions, in tiers; without those that have none
     header_currency: Mapping[int, list[Says]]  # position of an amount → what its header says: `Amount (USD)`
     money_in: tuple[int, ...]  # columns that hold an amount where it is no expense
+    has_currency: bool  # in a column, in a header, or told not to have any
     doubt: str | None  # a column that may not be ignored, and of which nobody has said what it is
 
     @cached_property
@@ -84,18 +97,13 @@ def layout(names: Iterable[str], chosen: Mapping[str, str]) -> Layout:
     headers = {n: _amount_with_currency(names[n]) or _currency_of(names[n]) for n in amounts}
     ins = {into for out, into in _PAIRS if out in keys and into in keys}
     money_in = tuple(n for n, key in enumerate(keys) if key in ins and n not in amounts and "direction" not in chosen)
-    return Layout(names, tiers, headers, money_in, _doubt(names, keys, tiers, chosen, headers))
+    has_currency = "currency" in tiers or "currency" in chosen or any(headers.values())
+    doubt = None if has_currency else _doubt(names, keys)
+    return Layout(names, tiers, headers, money_in, has_currency, doubt)
 
 
-def _doubt(
-    names: tuple[str, ...],
-    keys: list[str],
-    tiers: Mapping[str, object],
-    chosen: Mapping[str, str],
-    headers: Mapping[int, list[Says]],
-) -> str | None:
-    if "currency" in tiers or "currency" in chosen or any(headers.values()):
-        return None
+def _doubt(names: tuple[str, ...], keys: list[str]) -> str | None:
+    """A column of currencies under a name that says no more than that."""
     found = next((name for name, key in zip(names, keys, strict=True) if _CURRENCY.fullmatch(key)), None)
     if found is None:
         return None

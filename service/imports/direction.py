@@ -12,8 +12,9 @@ _OUT = {"debit", "dr", "dbit", "d", "out", "outgoing", "expense", "purchase", "s
 _IN = {"credit", "cr", "crdt", "c", "in", "incoming", "income", "deposit", "haben", "h", "bij", "זכות", "-", "yes",
        "true", "1"}  # fmt: skip
 _IN_WORDS = re.compile(
-    r".*(refund|\breturn|revers|charge ?back|credit(?! card)|gutschrift|erstattung|rembours|abono|זיכוי|החזר|"
-    r"declin|cancel|void|failed|rejected).*"
+    r".*(refund|\breturn|revers|revert|charge ?back|credit(?! ?card)|gutschrift|erstattung|rembours|reimburs|abono|"
+    r"devoluci|estorno|zwrot|avoir|storno|uznanie|money in|transfer in|inflow|received|top ?-?up|זיכוי|החזר|"
+    r"declin|cancel|void|fail|reject|denied|refused|abgelehnt|expired|error|deleted|removed).*"
 )
 
 
@@ -34,7 +35,8 @@ def directed(row: Row, layout: Layout, money: Money, *, told: bool) -> Money:
 def _sign(row: Row, position: int, money: Money, *, told: bool) -> int:
     """1 for an expense, -1 for money that came back, 0 where the word says nothing of it."""
     name = row.names[position].strip()[:40]
-    word = (text_of(row.cells[position]) or "").casefold() if position < len(row.cells) else ""
+    cell = row.cells[position] if position < len(row.cells) else None
+    word = (text_of(str(cell) if isinstance(cell, bool) else cell) or "").casefold().rstrip(".")
     strict = told or key_of_name(name) not in NAMES["direction"][1]  # the others often hold something else
     if (word in _IN and (strict or len(word) > 1 or word == "c")) or _IN_WORDS.fullmatch(word):
         sign = -1

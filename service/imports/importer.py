@@ -26,7 +26,7 @@ from actors.runtime.storage import Bucket
 from service.imports.files import find_file
 from service.imports.lines import Reader, keys_of
 from service.imports.progress import Progress
-from service.imports.rows import Unread
+from service.imports.rows import Unread, UnreadableFileError
 from service.imports.sheet import Sheet
 from service.imports.store import Item, Stored, store
 from service.imports.survey import Survey
@@ -115,6 +115,11 @@ def _survey(sheet: Sheet, options: Options, outcome: Outcome) -> Reader:
             break
     if not survey.is_utf_8:
         raise sheet.not_utf_8()
+    if survey.codes is not None:
+        name = survey.codes.strip()
+        raise UnreadableFileError(
+            f"the column {name!r} holds codes of currencies; say --columns 'currency={name}', or --columns currency="
+        )
     evidence = survey.evidence
     if options.dates is not None:
         rule = Rule(options.dates, known=True, strict=True)

@@ -73,7 +73,11 @@ class _Object(dict[str, Any]):
         super().__init__(pairs)
         self.twice: str | None = None
         if len(self) < len(pairs):
-            self.twice = next((key for key, value in pairs if value != self[key]), None)
+            self.twice = next((key for key, value in pairs if not _same(value, self[key])), None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)  # to Python, true is 1
 
 
 _DECODER = json.JSONDecoder(parse_float=Decimal, object_pairs_hook=_Object)

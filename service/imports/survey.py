@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from actors.receipts.amounts import Separators
+from actors.receipts.currencies import MINOR_UNITS
 from actors.receipts.dates import Evidence
 from service.imports.cells import cells_of, goes_on, positions
+from service.imports.columns import Layout
 from service.imports.encodings import NOT_UTF_8, undecoded
 from service.imports.rows import Row, Unread
 from service.imports.sheet import Sheet
@@ -23,6 +25,7 @@ class Survey:
     foreign: int = 0  # lines that are, with letters beyond ASCII
     rows: int = 0
     digits_next: int = 0  # rows whose cell after the amount would go on its number
+    _codes: set[str] | None = None
     _days: set[str] = field(default_factory=set)
 
     def see(self, row: Row | Unread, sheet: Sheet) -> None:
@@ -40,12 +43,20 @@ class Survey:
             if isinstance(written, str | int | Decimal) and not isinstance(written, bool):
                 self.separators.see(written.strip() if isinstance(written, str) else written)
         self.rows += 1
+        self._see_codes(row, layout)
         self.digits_next += any(goes_on(row, position) for position in positions(layout, "amount"))
         text = "".join(cell for n in layout.used if n < len(row.cells) and isinstance(cell := row.cells[n], str))
         if not text.isascii():
             not_utf_8 = undecoded(text)
             self.undecoded += not_utf_8
             self.foreign += not not_utf_8
+
+    def _see_codes(self, row: Row, layout: Layout) -> None:
+        if row.encoding is None or layout.has_currency:
+            return
+        here = {name for n, (name, cell) in enumerate(zip(row.names, row.cells, strict=False))
+                if n not in layout.used and cell.strip() in MINOR_UNITS}  # fmt: skip
+        self._codes = here if self._codes is None else self._codes & here
 
     @property
     def is_utf_8(self) -> bool:
@@ -54,5 +65,12 @@ class Survey:
 
     @property
     def splits_by_commas(self) -> bool:
-        """Does a cell of digits after an amount look like the rest of it? Where most rows have one, it is a column."""
-        return self.digits_next * 2 < self.rows
+        """May a cell of digits after an amount be the rest of it? Not where amounts show their own decimals and most
+        rows have such a cell: then it is a column.
+        """
+        return self.digits_next * 2 < self.rows or "." not in self.separators.points
+
+    @property
+    def codes(self) -> str | None:
+        """A column that nobody uses and that holds nothing but codes of currencies."""
+        return min(self._codes) if self._codes else None

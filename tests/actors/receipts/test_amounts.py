@@ -85,6 +85,10 @@ def test_parentheses_and_every_dash_mean_a_negative_amount(written: str) -> None
         ("￥１００", "100.00 JPY"),
         ("£5", "5.00 GBP"),
         ("руб.50", "50.00 RUB"),
+        ("S/.50", "50.00 PEN"),
+        ("S/. 50.00", "50.00 PEN"),
+        ("US $5", "5.00 USD"),
+        ("₹ 1,50,000/-", "150000.00 INR"),
     ],
 )
 def test_a_sign_or_a_code_beside_the_amount_is_its_currency(written: str, right: str) -> None:

@@ -218,6 +218,39 @@ def test_an_amount_that_lost_its_quotes_is_not_cut_in_two(load, receipts) -> Non
     assert {receipt[0] for receipt in receipts()} == {"D", "E"}
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "2018-01-13,Foo,12,50,\n2018-01-14,Bar,9,90,\n2018-01-15,Baz,1,99,\n",
+        "2018-01-13,Foo,12,50\n2018-01-14,Bar,9,90\n2018-01-15,Baz,1,99\n",
+        "2018-01-13,Foo,12,50 EUR,\n2018-01-14,Bar,1234,90 EUR,\n",
+        "2018-01-13,Foo,1,234.50,\n2018-01-14,Bar,2,100.00,\n",
+        "2018-01-13,Foo,1234,50\n",
+        "2018-01-13,Foo,12,5\n",
+        "2018-01-13,Room 7, 12,99.00,\n",
+    ],
+)
+def test_a_file_whose_amounts_lost_their_quotes_is_refused_line_by_line(rows, load, receipts) -> None:
+    outcome = load("Date,Vendor,Amount,Memo\n" + rows, "r.csv")
+    assert receipts() == []
+    assert len(outcome.unread) == rows.count("\n")
+
+
+def test_a_column_of_codes_of_currencies_is_asked_for_whatever_its_name(load, receipts) -> None:
+    csv = "vendor,date,amount,Einheit\nA,2018-01-13,5,EUR\nB,2018-01-13,6,USD\n"
+    with pytest.raises(UnreadableFileError, match="--columns 'currency=Einheit'"):
+        load(csv, "r.csv")
+    assert load(csv, "r.csv", columns={"currency": "Einheit"}).made == 2
+    assert receipts() == ["A 5.00 EUR 2018-01-13", "B 6.00 USD 2018-01-13"]
+
+
+@pytest.mark.parametrize("number", ["1e30", "1" + "0" * 40, "1e9999999", "-1e30"])
+def test_an_absurd_number_costs_its_own_line(number, load, receipts) -> None:
+    bad = json.dumps(line("Bad")).replace('"amount": 5', f'"amount": {number}')
+    assert len(load([bad, line("Good")]).unread) == 1
+    assert receipts() == ["Good 5.00 USD 2018-03-04"]
+
+
 def test_a_column_of_numbers_after_the_amount_is_a_column(load) -> None:
     csv = "vendor,date,amount,balance\n" + "".join(f"V{n},2024-01-01,{n},{900 - n}.00\n" for n in range(1, 9))
     assert load(csv, "r.csv").made == 8

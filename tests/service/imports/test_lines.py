@@ -131,6 +131,12 @@ def test_a_currency_in_a_header_that_its_owner_names_is_the_lines(header: str, r
     assert money({"vendor": "X", header: "5", "date": "2018-01-02"}, f'"amount={header}"') == f"5.00 {right}"
 
 
+def test_a_flag_of_json_is_a_direction_too() -> None:
+    assert money({**BASE, "refunded": False}) == "5.00 USD"
+    with pytest.raises(ValueError, match="direction"):
+        read({**BASE, "refunded": True})
+
+
 def test_two_columns_of_directions_that_disagree_are_refused() -> None:
     fields = {**BASE, "Type": "debit", "Dr/Cr": "CR"}
     with pytest.raises(ValueError, match="direction"):
@@ -168,7 +174,10 @@ def test_a_direction_that_agrees_with_the_amount_changes_nothing(column: str, wo
      ("Status", "declined", "5"),
      ("Is Refund", "true", "5"), ("Debit / Credit", "Credit", "5"), ("Cr/Dr Indicator", "CRDT", "5"),
      ("CreditDebit", "C", "5"), ("Debit/Credit Indicator", "CRDT", "5"), ("Af Bij", "Bij", "5"), ("Sign", "NEG", "5"),
-     ("Transaction Direction", "in", "5")],
+     ("Transaction Direction", "in", "5"), ("State", "REVERTED", "5"), ("Payment Status", "Refunded", "5"),
+     ("DrCr", "CR", "5"), ("CdtDbtInd", "CRDT", "5"), ("Balance Impact", "Credit", "5"), ("In/Out", "In", "5"),
+     ("Income/Expense", "Income", "5"), ("Category", "Refund", "5"), ("Type", "Devolución", "5"),
+     ("Type", "Storno", "5"), ("Status", "Denied", "5"), ("Details", "CREDIT", "5"), ("Cr/Dr", "Cr.", "5")],
 )  # fmt: skip
 def test_a_direction_in_a_column_of_its_own_is_not_ignored_in_silence(column: str, word: str, amount: str) -> None:
     with pytest.raises(ValueError, match=r"direction|debit or credit"):

@@ -225,6 +225,7 @@ def test_a_quote_that_never_closes_costs_200_lines_and_the_rest_is_read() -> Non
     ("line", "why"),
     [
         ('{"amount": 1, "amount": 2}', "found the key 'amount' twice, with different values"),
+        ('{"amount": true, "amount": 1}', "found the key 'amount' twice, with different values"),
         ('{"a": 1, "b": 2, "a": null}', "found the key 'a' twice, with different values"),
         ("{not json}", "expected a JSON object"),
         ("[1, 2]", "found '[1, 2]', expected a JSON object"),
