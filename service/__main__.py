@@ -3,9 +3,11 @@
 import argparse
 import codecs
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy import Connection, text
@@ -101,7 +103,7 @@ def import_command(arguments: argparse.Namespace) -> int:
     bucket.check()
     outcome = Outcome()
     try:
-        import_file(arguments.file, engine, bucket, arguments.business, options, outcome)
+        import_file(arguments.file, engine, bucket, arguments.business, options, outcome, _interrupts())
     except UnreadableFileError as error:
         raise LonghaulError(f"{arguments.file}: {error}") from None
     except OSError as error:
@@ -115,6 +117,18 @@ def import_command(arguments: argparse.Namespace) -> int:
         raise
     report(arguments.file, outcome)
     return 1 if outcome.unread else 0
+
+
+def _interrupts() -> Event:
+    """Set by Ctrl-C, which also raises KeyboardInterrupt as ever: one that is raised within a destructor gets lost."""
+    interrupted = Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    return interrupted
 
 
 def _import_options(arguments: argparse.Namespace) -> Options:

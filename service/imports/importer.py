@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 from sqlalchemy import Engine
@@ -57,9 +58,15 @@ class Outcome:
 
 
 def import_file(
-    file: Path, engine: Engine, bucket: Bucket, business_id: int, options: Options, outcome: Outcome | None = None
+    file: Path,
+    engine: Engine,
+    bucket: Bucket,
+    business_id: int,
+    options: Options,
+    outcome: Outcome | None = None,
+    interrupted: Event | None = None,
 ) -> Outcome:
-    """Loads a file, or stdin for `-`; `outcome` is filled as it goes.
+    """Loads a file, or stdin for `-`; `outcome` is filled as it goes, and `interrupted` ends it with KeyboardInterrupt.
 
     Raises OSError when the file can't be opened, UnreadableFileError when it can't be read as a whole, and StorageError
     when the bucket does not take a file.
@@ -78,6 +85,8 @@ def import_file(
         while batch := list(islice(items, BATCH)):  # read while the batch before it is written
             if writing is not None:
                 writing.result()
+            if interrupted is not None and interrupted.is_set():
+                raise KeyboardInterrupt
             writing = writer.submit(_write, engine, uploader, business_id, batch, outcome)
         if writing is not None:
             writing.result()
