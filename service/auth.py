@@ -85,6 +85,12 @@ def name_token(connection: Connection, caller: Caller) -> None:
     connection.execute(text("SELECT set_config('longhaul.token', :id, true)"), {"id": str(caller.token_id)})
 
 
+def bearer_token(authorization: str | None) -> str | None:
+    """The token in a request's Authorization header."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None
+
+
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
@@ -100,10 +106,10 @@ class Authentication:
             request.context.caller = self._caller(request, response)
 
     def _caller(self, request: falcon.Request, response: falcon.Response) -> Caller:
-        scheme, _, token = (request.auth or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        token = bearer_token(request.auth)
+        if token is None:
             raise self._refused("Send the header Authorization: Bearer <token>")
-        hashed = _hash(token.strip())
+        hashed = _hash(token)
         with self._engine.begin() as connection:
             row = connection.execute(FIND, {"hash": hashed}).one_or_none()
             if row is None:

@@ -1,9 +1,7 @@
 """A small HTTP client for demo, dev and the tests."""
 
 import json
-import urllib.error
-import urllib.request
-from email.message import Message
+from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 
 
@@ -11,10 +9,6 @@ class Answer(NamedTuple):
     status: int
     body: Any
     headers: dict[str, str]  # names in lower case
-
-
-def _lower(headers: Message) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 class Client:
@@ -30,12 +24,15 @@ class Client:
 
     def _send(self, method: str, path: str, body: Any) -> Answer:
         """The answer, whatever its status. OSError when there is none."""
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json.dumps(body)
         headers = self.headers | ({"Content-Type": "application/json"} if data else {})
-        request = urllib.request.Request(self.address + path, data, headers, method=method)  # noqa: S310 - our own
+        connection = HTTPConnection(self.address.removeprefix("http://"), timeout=30)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-                return Answer(response.status, json.load(response), _lower(response.headers))
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, json.load(error), _lower(error.headers))
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            lower = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, json.load(response), lower)
+        except HTTPException as error:
+            raise ConnectionError(repr(error)) from error
+        finally:
+            connection.close()

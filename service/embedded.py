@@ -7,8 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,7 +108,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
         )
     runs.note("process", process.pid)
     try:
-        wait_until(lambda: _answers(endpoint), 10, "the S3 server to answer")
+        wait_until(lambda: _answers(port), 10, "the S3 server to answer")
         yield {
             "S3_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": key,
@@ -123,11 +121,9 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
         log_file.unlink()
 
 
-def _answers(url: str) -> bool:
+def _answers(port: int) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own http://127.0.0.1
-    except urllib.error.HTTPError:
-        return True  # it refuses us without a key: it is there
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
     except OSError:
         return False
-    return True

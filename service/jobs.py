@@ -22,20 +22,21 @@ from sql.states import COMPLETED, RUNNING
 Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
 KINDS = load_kinds()
 
-SELECT = """
+# The newest first; all of them, or those that these filters leave.
+SELECT = text("""
     SELECT j.*, coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
            coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
            extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
     FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
-"""
-ONE = text(f"{SELECT} AND j.id = :job_id")
-LIST = text(f"""{SELECT} AND (CAST(:status AS text) IS NULL OR j.status = :status)
-    AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
-    AND (CAST(:after AS bigint) IS NULL OR j.id < :after)
+      AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
+      AND (CAST(:status AS text) IS NULL OR j.status = :status)
+      AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
+      AND (CAST(:after AS bigint) IS NULL OR j.id < :after)
     ORDER BY j.id DESC LIMIT :limit + 1
 """)
+EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit": 1}
 EVENTS = text("""
     SELECT id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail FROM job_events
     WHERE job_id = :job_id AND id > coalesce(:after, 0) ORDER BY id LIMIT :limit + 1
@@ -127,20 +128,20 @@ class Jobs:
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job's row; 404 for another business's."""
-        values = {"job_id": job_id, "business_id": caller.business_id}
-        row = connection.execute(ONE, values).mappings().one_or_none()
+        values = {**EVERY, "job_id": job_id, "business_id": caller.business_id}
+        row = connection.execute(SELECT, values).mappings().one_or_none()
         if row is None:
             raise not_found(f"Job {job_id}")
         if row["status"] == RUNNING:
             self.settle(connection, row["business_id"])
-            row = connection.execute(ONE, values).mappings().one()
+            row = connection.execute(SELECT, values).mappings().one()
         return dict(row)
 
     def settle(self, connection: Connection, business_id: int) -> Swept:
         return settle(connection, KINDS.values(), self.settings, business_id)
 
     def list(self, connection: Connection, business_id: int, query: JobQuery) -> list[dict[str, Any]]:
-        rows = connection.execute(LIST, {"business_id": business_id, **query.model_dump()})
+        rows = connection.execute(SELECT, {**EVERY, "business_id": business_id, **query.model_dump()})
         return [self.view(row) for row in rows.mappings()]
 
     def view(self, row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -220,12 +221,19 @@ class JobEvents:
         show(response, events=events, next_after=next_after)
 
 
+VERBS = {
+    "pause": text("SELECT id FROM public.pause_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
+    "cancel": text("SELECT id FROM public.cancel_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
+    "resume": text("SELECT id FROM public.resume_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
+}
+
+
 class JobVerb:
     """One of pause, cancel and resume: the SQL function of that name does it, and refuses it."""
 
     def __init__(self, jobs: Jobs, verb: Literal["pause", "cancel", "resume"]) -> None:
         self._jobs = jobs
-        self._call = text(f"SELECT id FROM public.{verb}_job(CAST(:job_id AS bigint), CAST(:who AS text))")  # noqa: S608 - one of three words
+        self._call = VERBS[verb]
 
     @api.validate(query=Nothing, resp=answers(JobAnswer, 404, 409))
     def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import defaultdict
 from threading import Lock
 from typing import Any
 
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from actors.runtime.config import Settings
 from service.auth import Caller
+from service.channel import IS_TOO_MANY
 from service.errors import ApiError
 
 SPEND = text("""
@@ -37,7 +37,6 @@ class Rates:
         self._settings = settings
         self._lock = Lock()
         self._reads: dict[int, tuple[float, float]] = {}  # token → what is left, and when that was
-        self._in_hand: dict[int, int] = defaultdict(int)
 
     def process_resource(
         self, request: falcon.Request, _response: falcon.Response, _resource: Any, _params: Any
@@ -47,23 +46,10 @@ class Rates:
             return
         if request.method != "GET":
             self._refuse_changes(caller)
+        if request.env.get(IS_TOO_MANY):
+            raise _too_many(f"Found more than {self._settings.REQUESTS_AT_ONCE} requests of this token at once", 1)
         with self._lock:
             self._refuse_flood(caller.token_id)
-            most = self._settings.REQUESTS_AT_ONCE
-            if most and self._in_hand[caller.token_id] >= most:
-                raise _too_many(f"Found more than {most} requests of this token at once", 1)
-            self._in_hand[caller.token_id] += 1
-            request.context.in_hand = caller.token_id
-
-    def process_response(
-        self, request: falcon.Request, _response: falcon.Response, _resource: Any, _succeeded: bool
-    ) -> None:
-        token_id: int | None = getattr(request.context, "in_hand", None)
-        if token_id is not None:
-            with self._lock:
-                self._in_hand[token_id] -= 1
-                if not self._in_hand[token_id]:
-                    del self._in_hand[token_id]
 
     def _refuse_changes(self, caller: Caller) -> None:
         most, per_second = self._settings.CHANGES_AT_ONCE, self._settings.CHANGES_PER_SECOND

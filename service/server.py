@@ -5,7 +5,6 @@ when it has been read whole, and its answer is written while the thread goes on.
 deadline of its own; there is none per address, for behind a router all clients share one.
 """
 
-import json
 import logging
 import os
 import resource
@@ -17,172 +16,13 @@ from typing import Any
 from gunicorn.workers.base import Worker as GunicornWorker
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
-from waitress.utilities import BadRequest
 
-HEAD_SECONDS = 10  # from the first byte, or from the connection's beginning, to the end of the head
-BODY_SECONDS = 30
-ANSWER_SECONDS = 30  # until the client has read it
-IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
-LINGER_SECONDS = 2  # in which a client that was refused in the middle may read why
+from actors.runtime.config import load_settings
+from service.channel import MAX_BODY_BYTES, MAX_HEAD_BYTES, Channel
+from service.turns import Turns
 
-MAX_HEAD_BYTES = 32 * 1024
-MAX_BODY_BYTES = 1024 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
 MAX_CONNECTIONS = 2000
-
-CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
-SENTENCES = {
-    400: "The request is not HTTP as it should be",
-    413: f"Found a body of more than {MAX_BODY_BYTES} bytes",
-    431: f"Found a request line and headers of more than {MAX_HEAD_BYTES} bytes",
-    501: "This way of sending a body is not supported",
-    500: "Something went wrong on our side",
-}
-
-
-class Refusal(ErrorTask):  # type: ignore[misc]
-    """What the server itself refuses, as JSON like every other answer."""
-
-    def execute(self) -> None:
-        code = int(getattr(self.request.error, "code", 400))
-        status = self.request.error.to_response(None)[0]
-        body = json.dumps({"success": False, "error": SENTENCES.get(code, status), "code": CODES.get(code, "refused")})
-        self.status = status
-        self.response_headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        self.set_close_on_finish()
-        self.channel.refused = True
-        self.content_length = len(body)
-        self.write(body.encode())
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what a server in front might take for the end of a request where we don't."""
-
-    def parse_header(self, header_plus: bytes) -> None:
-        lines = header_plus.split(b"\r\n")
-        names = [line.partition(b":")[0].strip().lower() for line in lines[1:]]
-        if any(line[:1] in (b" ", b"\t") for line in lines[1:]):
-            raise ParsingError("A header goes on in another line")
-        if names.count(b"host") > 1:
-            raise ParsingError("There are several Host headers")
-        if b"transfer-encoding" in names:
-            if b"content-length" in names or names.count(b"transfer-encoding") > 1:
-                raise ParsingError("The length of the body is told twice")
-            if not lines[0].rstrip().endswith(b"HTTP/1.1"):
-                raise ParsingError("Only HTTP/1.1 has Transfer-Encoding")
-        super().parse_header(header_plus)
-
-
-class Channel(HTTPChannel):  # type: ignore[misc]
-    """One connection."""
-
-    error_task_class = Refusal
-    parser_class = Parser
-    refused = False  # before its end: what the client still sends has to be read, or it sees a reset
-    lingering = False
-    close_when_flushed: bool  # what mypy can't see in waitress
-    request: Any
-    sent_continue: bool
-    served = 0
-    _phase: tuple[object, ...] = ("head", 0)
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._since = time.monotonic()
-        super().__init__(*arguments, **named)
-
-    def check_deadline(self, now: float) -> None:
-        """Closes the connection when its phase has lasted too long; called once a second."""
-        phase, limit = self._now_in()
-        if phase != self._phase:
-            self._phase, self._since = phase, now
-        elif now - self._since > limit:
-            self.will_close = True
-
-    def _now_in(self) -> tuple[tuple[object, ...], float]:
-        """The phase, which differs for each request of the connection, and how long it may last."""
-        if self.lingering:
-            return ("linger",), LINGER_SECONDS
-        if self.requests:
-            return ("serve", self.served), float("inf")  # each statement has a limit of its own
-        if self.total_outbufs_len:
-            return ("answer", self.served), ANSWER_SECONDS
-        request = self.request
-        if request is None:
-            return ("idle", self.served) if self.served else ("head", 0), IDLE_SECONDS if self.served else HEAD_SECONDS
-        if request.headers_finished:
-            return ("body", self.served, id(request)), BODY_SECONDS
-        return ("head", self.served) if self.served else ("head", 0), HEAD_SECONDS
-
-    def service(self) -> None:
-        self.served += 1
-        super().service()
-
-    def readable(self) -> bool:
-        return self.lingering or (not self.refused and bool(super().readable()))
-
-    def handle_read(self) -> None:
-        try:
-            data = self.socket.recv(self.adj.recv_bytes)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data and not self.lingering:
-            self.last_activity = time.time()
-            self.received(data)
-        elif not data and self.request is not None and not self.requests and not self.refused:
-            self._refuse_half()
-        elif not data:
-            self.handle_close()
-
-    def received(self, data: bytes) -> bool:
-        """One request at a time. What a client sends behind it without waiting for the answer is dropped, and the
-        connection closed after that answer: else its answers would pile up here, read by nobody.
-        """
-        with self.requests_lock:
-            while data and not (self.will_close or self.close_when_flushed or self.requests):
-                if self.request is None:
-                    self.request = self.parser_class(self.adj)
-                used = self.request.received(data)
-                if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
-                    self.send_continue()
-                data = data[used:]
-                if self.request.completed:
-                    request, self.request, self.sent_continue = self.request, None, False
-                    if not request.empty:
-                        if data:
-                            request.headers["CONNECTION"] = "close"
-                            self.refused = True
-                        self.requests.append(request)
-                        self.server.add_task(self)
-        return True
-
-    def _refuse_half(self) -> None:
-        """The client has sent its end in the middle of a request, and may still read."""
-        with self.requests_lock:
-            request, self.request = self.request, None
-            request.completed, request.error = True, BadRequest("it ends in the middle")
-            self.refused = True
-            self.requests.append(request)
-            self.server.add_task(self)
-
-    def handle_write(self) -> None:
-        if self.refused and self.close_when_flushed and not self.will_close:
-            self._flush_exception(self._flush_some)
-            if not self.total_outbufs_len:
-                self.close_when_flushed, self.lingering = False, True
-                with suppress(OSError):
-                    self.socket.shutdown(socket.SHUT_WR)
-        else:
-            super().handle_write()
 
 
 class _Deadlines:
@@ -222,8 +62,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
     def run(self) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)  # not a line for each request that waits for a thread
         sockets: dict[int, Any] = {}
-        dispatcher = ThreadedTaskDispatcher()
-        dispatcher.set_thread_count(self.cfg.threads)
+        dispatcher = Turns(self.cfg.threads, load_settings().REQUESTS_AT_ONCE)
         adjustments = Adjustments(
             threads=self.cfg.threads,
             ident=None,

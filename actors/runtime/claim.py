@@ -27,28 +27,33 @@ LET_GO = text("""
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
 """)
 
-HELD = "WHERE id = :job_id AND attempt = :attempt AND status = 'running'"
+# All four change what is still held: attempt is the number of the claim.
+READ = text("""
+    SELECT * FROM background_jobs WHERE id = :job_id AND attempt = :attempt AND status = 'running' FOR UPDATE
+""")
 
-READ = text(f"SELECT * FROM background_jobs {HELD} FOR UPDATE")  # noqa: S608 - HELD is the constant above
-
-CHECKPOINT = text(f"""
+CHECKPOINT = text("""
     UPDATE background_jobs
     SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
         failed_count = failed_count + :failed, recoveries = 0,
         last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
-    {HELD}
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
     RETURNING requested, processed, total
-""")  # noqa: S608
+""")
 
-BEAT = text(f"""
+BEAT = text("""
     UPDATE background_jobs
     SET heartbeat_at = clock_timestamp(), updated_at = clock_timestamp(), last_error = :error
-    {HELD}
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
     RETURNING requested
-""")  # noqa: S608
+""")
 
-SET_TOTAL = text(f"UPDATE background_jobs SET total = succeeded + :total {HELD} RETURNING total")  # noqa: S608
+SET_TOTAL = text("""
+    UPDATE background_jobs SET total = succeeded + :total
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING total
+""")
 
 ROW_FAILED = text("""
     SELECT log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, :error, NULL,

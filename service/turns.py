@@ -1,0 +1,91 @@
+"""Which request gets the next thread: no token can hold up the others."""
+
+from collections import Counter
+from typing import Any
+
+from waitress.task import ThreadedTaskDispatcher
+
+from service.auth import bearer_token
+
+ASKS_NOBODY = "/healthz"  # neither Postgres nor the store
+
+
+class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """In the order of their arrival, but a token's requests hold at most half of the threads at a time, and so do
+    those without a token. What asks nobody waits for none of these: one thread more is its own.
+    """
+
+    def __init__(self, threads: int, most_in_hand: int) -> None:
+        super().__init__()
+        self._threads = threads
+        self._share = max(1, threads // 2)
+        self._most_in_hand = most_in_hand  # of a token, from the time they are read whole; 0: no limit
+        self._in_hand: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        self.set_thread_count(threads + 1)
+
+    def add_task(self, channel: Any) -> None:
+        request = channel.requests[0]
+        with self.lock:
+            name = self._name(request)
+            self._in_hand[name] += 1
+            self.queue.append((name, channel))
+            self.queue_cv.notify()
+
+    def _name(self, request: Any) -> str:
+        """Of those who share a share."""
+        if request.error or request.path == ASKS_NOBODY:
+            return ASKS_NOBODY
+        token = bearer_token(request.headers.get("AUTHORIZATION"))
+        if token and self._most_in_hand and self._in_hand[token] >= self._most_in_hand:
+            request.is_too_many = True
+            return ""
+        return token or ""
+
+    def handler_thread(self, number: int) -> None:
+        while (turn := self._next(number)) is not None:
+            name, channel = turn
+            try:
+                channel.service()
+            except BaseException:
+                self.logger.exception("Exception when serving %r", channel)
+            with self.lock:
+                _subtract(self._in_hand, name)
+                _subtract(self._running, name)
+                self.queue_cv.notify()
+
+    def _next(self, number: int) -> tuple[str, Any] | None:
+        """The next that may run now; waits for one. None: this thread is to end."""
+        with self.lock:
+            while self.stop_count == 0:
+                for place, (name, channel) in enumerate(self.queue):
+                    if self._may_run(name):
+                        del self.queue[place]
+                        self._running[name] += 1
+                        return name, channel
+                self.active_count -= 1
+                self.queue_cv.wait()
+                self.active_count += 1
+            self.active_count -= 1
+            self.stop_count -= 1
+            self.threads.discard(number)
+            self.thread_exit_cv.notify()
+            return None
+
+    def _may_run(self, name: str) -> bool:
+        if name == ASKS_NOBODY:
+            return True
+        others = self._running.total() - self._running[ASKS_NOBODY]
+        return self._running[name] < self._share and others < self._threads
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        with self.lock:
+            for place, (_, channel) in enumerate(self.queue):
+                self.queue[place] = channel  # what the base class cancels
+        return bool(super().shutdown(cancel_pending, timeout))
+
+
+def _subtract(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

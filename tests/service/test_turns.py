@@ -1,0 +1,114 @@
+"""One token's slow requests hold up neither other tokens nor the platform's question whether the process lives."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.client import Client
+from service.processes import wait_until
+from service.turns import Turns
+
+
+class Held:
+    """A request in the server's hands that lasts until it is let go."""
+
+    def __init__(self, token: str = "", path: str = "/api/jobs", error: object = None) -> None:
+        headers = {"AUTHORIZATION": f"Bearer {token}"} if token else {}
+        self.request = SimpleNamespace(error=error, path=path, headers=headers, is_too_many=False)
+        self.requests = [self.request]
+        self.begun, self.let_go, self.cancelled = Event(), Event(), Event()
+
+    def service(self) -> None:
+        self.begun.set()
+        self.let_go.wait(20)
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+@pytest.fixture
+def turns() -> Any:
+    with ExitStack() as defer:
+        made: list[Held] = []
+        turns = Turns(4, most_in_hand=3)
+
+        def add(held: Held) -> Held:
+            made.append(held)
+            turns.add_task(held)
+            return held
+
+        defer.callback(turns.shutdown, timeout=2)
+        defer.callback(lambda: [held.let_go.set() for held in made])
+        yield add
+
+
+def test_a_token_holds_at_most_half_of_the_threads_and_others_overtake_what_it_has_waiting(turns) -> None:
+    mine = [turns(Held("a")) for _ in range(3)]
+    wait_until(lambda: mine[0].begun.is_set() and mine[1].begun.is_set(), 5, "half of the threads")
+    other = turns(Held("b"))
+    assert other.begun.wait(5)
+    assert not mine[2].begun.is_set()
+    mine[0].let_go.set()
+    assert mine[2].begun.wait(5)
+
+
+def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:
+    for token in ("a", "a", "b", "b", "c"):
+        held = turns(Held(token))
+    assert not held.begun.wait(0.2)
+    assert turns(Held(path="/healthz")).begun.wait(5)
+
+
+def test_the_fourth_in_hand_is_refused_by_the_application_and_a_header_in_other_words_is_the_same_token(turns) -> None:
+    for _ in range(3):
+        assert not turns(Held("a")).request.is_too_many
+    again = Held("a")
+    again.request.headers["AUTHORIZATION"] = "bearer   a "
+    assert turns(again).request.is_too_many
+    assert again.begun.wait(5)
+    assert not turns(Held("b")).request.is_too_many
+
+
+def test_what_was_served_is_not_in_hand_any_more(turns) -> None:
+    held = [turns(Held("a")) for _ in range(3)]
+    for one in held:
+        one.let_go.set()
+    wait_until(lambda: not turns(Held("a")).request.is_too_many, 5, "the three to be served")
+
+
+def test_what_still_waits_at_the_end_is_cancelled() -> None:
+    turns = Turns(1, most_in_hand=0)
+    first, second = Held("a"), Held("a")
+    turns.add_task(first)
+    turns.add_task(second)
+    assert first.begun.wait(5)
+    turns.shutdown(timeout=0.1)
+    first.let_go.set()
+    assert second.cancelled.is_set()
+
+
+def test_40_starts_against_a_locked_business_hold_up_nobody_else(
+    web: Callable[..., Client], make: Any, engine: Any
+) -> None:
+    locked, other = make.business(), make.business()
+    blocked, poller = web(make.token(locked)), web(make.token(other))
+    with engine.connect() as connection, ThreadPoolExecutor(40) as pool:
+        connection.execute(text("SELECT id FROM businesses WHERE id = :id FOR UPDATE"), {"id": locked})
+        starts: list[Future[Any]] = [
+            pool.submit(blocked.post, "/api/receipts/delete_all", {"confirm": "DELETE"}) for _ in range(40)
+        ]
+        wait_until(lambda: sum(s.done() for s in starts) >= 8, 5, "those beyond 32 to be refused")
+        assert {start.result().status for start in starts if start.done()} == {429}
+        for path in ("/healthz", "/api/jobs", "/healthz", "/api/jobs"):
+            began = time.monotonic()
+            assert poller.get(path).status == 200
+            assert time.monotonic() - began < 1
+        connection.rollback()
+        assert sorted({start.result().status for start in starts}) in ([202, 409, 429], [202, 429, 503])
