@@ -28,6 +28,7 @@ from sqlalchemy import (
     false,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -200,6 +201,7 @@ class Worker(Base):
     pid: Mapped[int] = mapped_column(Integer)
     queues: Mapped[list[str]]
     release: Mapped[str]
+    kinds: Mapped[list[str] | None]  # of jobs, that it knows; null: it does not say
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     stopped_at: Mapped[datetime | None]
 
@@ -255,6 +257,8 @@ class BackgroundJob(Base):
     stats: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     recoveries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    resends: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # of its message, since the last claim
+    resent_at: Mapped[datetime | None]
     worker_id: Mapped[int | None] = mapped_column(Integer)
     queue: Mapped[str]
     actor: Mapped[str]
@@ -265,6 +269,21 @@ class BackgroundJob(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
+
+
+class WatchedClock(Base):
+    """When somebody looked at the server's clock last, and the last gap between looks: see functions/silence.sql."""
+
+    __tablename__ = "watched_clock"
+    __table_args__ = (
+        CheckConstraint("one", name="one_row"),
+        {"postgresql_with": {"fillfactor": 20}},
+    )
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=true())
+    seen_at: Mapped[datetime | None]
+    gap_from: Mapped[datetime | None]
+    gap_to: Mapped[datetime | None]
 
 
 class JobEvent(Base):
@@ -305,6 +324,8 @@ queue = Table(
     Column("seq", BigInteger, Identity()),  # the order in which messages are taken; mtime is hours off outside UTC
     Column("worker_id", Integer),  # who has it, while consumed
     Column("delivery", Integer, nullable=False, server_default=text("0")),  # fences an ack of an earlier delivery
+    Column("losses", Integer, nullable=False, server_default=text("0")),  # workers that died with it, in a row
+    Column("reason", Text),  # why it was rejected
     Column("eta", Numeric, Computed("((message -> 'options') ->> 'eta')::numeric", persisted=True)),  # in ms
     # Which messages ended long ago? (retention)
     Index("queue_ended_idx", "mtime", postgresql_where=text("state IN ('done', 'rejected')")),
@@ -312,6 +333,8 @@ queue = Table(
     Index("queue_waiting_idx", "queue_name", "seq", postgresql_where=text("state = 'queued'")),
     # Which delayed messages are due?
     Index("queue_delayed_idx", "eta", postgresql_where=text("state = 'queued' AND eta IS NOT NULL")),
+    # Which messages were lost with a worker?
+    Index("queue_lost_idx", "seq", postgresql_where=text("state = 'queued' AND losses > 0")),
     # What does this worker hold?
     Index("queue_claimed_idx", "worker_id", postgresql_where=text("state = 'consumed'")),
     schema="dramatiq",

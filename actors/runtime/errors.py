@@ -17,6 +17,10 @@ class StorageUnreachableError(StorageError):
     """The bucket does not answer; it may, later."""
 
 
+class MessageError(LonghaulError):
+    """A message cannot be sent, or what another sender put into the table is none."""
+
+
 class KindError(LonghaulError):
     """A module in actors/ is not the job kind that it should be."""
 

@@ -5,11 +5,14 @@ from threading import Event, Thread
 
 import structlog
 
+from actors.runtime.failures import is_transient, sentence
+
 log = structlog.get_logger("longhaul.worker")
 
 
 class Every(Thread):
     def __init__(self, seconds: float, name: str, one_round: Callable[[], object]) -> None:
+        """A round that returns True is followed by the next one at once."""
         super().__init__(name=name, daemon=True)
         self._seconds = seconds
         self._round = one_round
@@ -19,11 +22,14 @@ class Every(Thread):
     def run(self) -> None:
         while not self._stopped:
             self._poked.clear()
+            again = False
             try:
-                self._round()
+                again = self._round() is True
             except Exception as error:  # Postgres or the bucket is away: the next round may find it back
-                log.warning("round.failed", name=self.name, error=f"{type(error).__name__}: {error}"[:300])
-            self._poked.wait(self._seconds)
+                bug = not is_transient(error)
+                log.log(40 if bug else 30, "round.failed", name=self.name, error=sentence(error), exc_info=bug)
+            if not again:
+                self._poked.wait(self._seconds)
 
     def poke(self) -> None:
         self._poked.set()

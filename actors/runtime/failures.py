@@ -1,5 +1,6 @@
 """What a failed statement means for the job: wait, look for the row, or give up."""
 
+import psycopg2
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -15,6 +16,7 @@ TRANSIENT = (
     "25P04",  # transaction timeout
     "55P03",  # lock timeout
 )
+LOST = (OperationalError, InterfaceError, psycopg2.OperationalError, psycopg2.InterfaceError)  # when without a code
 BUGS = ("0A", "2", "3", "42", "5", "F0", "H", "X")  # the statement itself is wrong, or the server is
 DATA = ("21", "22", "23", "27", "2F", "38", "39", "44")  # … but these speak of the values it met
 
@@ -23,12 +25,12 @@ def is_transient(error: BaseException) -> bool:
     """Would the same work succeed later?"""
     if isinstance(error, PoolTimeout | TimeoutError):
         return True
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | psycopg2.Error):
         return False
+    if getattr(error, "connection_invalidated", False):
+        return True
     state = sqlstate(error)
-    if state is None:
-        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    return error.connection_invalidated or state.startswith(TRANSIENT)
+    return isinstance(error, LOST) if state is None else state.startswith(TRANSIENT)
 
 
 def is_data(error: BaseException) -> bool:
@@ -46,7 +48,7 @@ def is_timeout(error: BaseException) -> bool:
 
 def sqlstate(error: BaseException) -> str | None:
     """The five characters, or None when the server did not say any (the connection broke)."""
-    state: str | None = getattr(getattr(error, "orig", None), "pgcode", None)
+    state: str | None = getattr(getattr(error, "orig", None) or error, "pgcode", None)
     return state
 
 
@@ -55,7 +57,9 @@ def sentence(error: BaseException) -> str:
     original = getattr(error, "orig", None) or error
     message = getattr(getattr(original, "diag", None), "message_primary", None) or str(original)
     line = message.strip().partition("\n")[0]
-    return (line if isinstance(error, DBAPIError) and line else f"{type(error).__name__}: {line}")[:500]
+    if isinstance(error, DBAPIError | psycopg2.Error) and line:
+        return line[:500]
+    return f"{type(error).__name__}: {line}"[:500]
 
 
 def reason(error: BaseException) -> str:

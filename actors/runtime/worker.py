@@ -1,8 +1,8 @@
 """One worker process under Dramatiq's command line: what it is made of, and how it starts and stops."""
 
 import inspect
+import os
 import signal
-from contextlib import suppress
 from functools import partial
 from threading import Event, Lock
 from types import FrameType
@@ -10,14 +10,14 @@ from typing import Any
 
 import dramatiq
 import structlog
-from dramatiq.middleware import SkipMessage
-from sqlalchemy import Connection
 
-from actors.runtime.broker import LOOK_UP_SECONDS, Broker, in_hand
+from actors.runtime.acks import QUEUED, Ack, Acks
+from actors.runtime.broker import LOOK_UP_SECONDS, Broker
 from actors.runtime.config import Settings, load_settings
-from actors.runtime.delivery import Delivery, Settlements
+from actors.runtime.delivery import Delivery, Outcome
 from actors.runtime.every import Every
-from actors.runtime.feeder import Feeder
+from actors.runtime.failures import sentence
+from actors.runtime.fetcher import Fetcher
 from actors.runtime.kinds import load_kinds
 from actors.runtime.log import set_up_logging
 from actors.runtime.loop import Workplace
@@ -25,13 +25,14 @@ from actors.runtime.presence import Presence
 from actors.runtime.purge import purge_all_due
 from actors.runtime.retention import clear_old_rows
 from actors.runtime.storage import Bucket
-from actors.runtime.sweep import RELEASED_AT_A_TIME, sweep
+from actors.runtime.sweep import sweep
 from actors.runtime.work import work_on
 from sql.engine import make_engine
 
 log = structlog.get_logger("longhaul.worker")
 
-SETTLE_SECONDS = 1
+SWEEP_SECONDS = 1
+FLUSH_SECONDS = 1
 PURGE_SECONDS = 5
 RETENTION_SECONDS = 3600
 
@@ -43,7 +44,7 @@ class Process(dramatiq.Middleware):
         self.settings = settings
         self.kinds = load_kinds()
         self.stopping = stopping or Event()
-        # One for each thread, one for the feeder, one for the purge, one for all that is short.
+        # One for each thread, one for the fetcher, one for the ends of deliveries, one for the chores.
         self.engine = make_engine(
             settings.DATABASE_URL,
             application_name="longhaul worker",
@@ -51,66 +52,84 @@ class Process(dramatiq.Middleware):
             max_overflow=0,
         )
         self.bucket = Bucket(settings)
-        self.presence = Presence(self.engine, settings)
-        self.settlements = Settlements(self.engine)
-        self.feeder = Feeder(
-            self.presence,
-            self.settlements,
-            self.stopping,
-            threads=settings.WORKER_THREADS,
-            tick=self._sweep,
-        )
+        self.presence = Presence(self.engine, settings, list(self.kinds))
+        self.acks = Acks(self.engine)
+        self.fetcher = Fetcher(self.presence, self.acks, self.stopping, settings.WORKER_THREADS, self._look_around)
+        self.sweeper = Every(SWEEP_SECONDS, "sweep", self._sweep)
         self.purger = Every(PURGE_SECONDS, "purge", partial(purge_all_due, self.engine, self.bucket))
-        self.settler = Every(SETTLE_SECONDS, "settle", self.settlements.flush)
+        self.flusher = Every(FLUSH_SECONDS, "acks", self.acks.flush)
         self.cleaner = Every(RETENTION_SECONDS, "retention", partial(clear_old_rows, self.engine, settings))
+        self.worker: dramatiq.Worker | None = None
+        self.parent = os.getppid()
 
-    def _sweep(self, session: Connection) -> bool:
-        swept = sweep(session, self.kinds.values(), self.settings)
-        return swept is not None and max(swept.released, swept.dropped) >= RELEASED_AT_A_TIME
+    def _sweep(self) -> bool:
+        with self.engine.connect() as session:
+            swept = sweep(session, self.kinds.values(), self.settings)
+        return swept is not None and swept.goes_on
 
     def broker(self) -> Broker:
         """The broker with this process as its middleware and an actor for each kind."""
-        broker = Broker(self.engine, self.feeder, self.settlements, [self])
+        broker = Broker(self.engine, self.fetcher, self.acks, [self], self._decide)
         place = Workplace(self.engine, self.settings, self.presence.worker_id, self.stopping, self.purger.poke)
         for kind in self.kinds.values():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")
             broker.add_kind(kind, cap, partial(work_on, kind=kind, place=place))
         return broker
 
+    def _decide(self, delivery: Delivery) -> Outcome:
+        """Drops what was claimed by an identity that is lost. Gives back what a stopping worker need not begin, and
+        what one that stood still may have lost: if it did, that changes nothing.
+        """
+        if delivery.worker_id != self.presence.current:
+            return Outcome.DROP
+        if self.stopping.is_set() or not self.presence.is_fresh():
+            return Outcome.REQUEUE
+        return Outcome.RUN
+
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        self.worker = worker
         for waiting in worker.workers:
             waiting.timeout = LOOK_UP_SECONDS
         self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
-        for thread in (self.feeder, self.settler, self.purger, self.cleaner):
+        self.fetcher.is_paused = lambda: any(consumer.paused for consumer in list(worker.consumers.values()))
+        for thread in (self.fetcher, self.sweeper, self.flusher, self.purger, self.cleaner):
             thread.start()
 
-    def before_process_message(self, _broker: dramatiq.Broker, message: Delivery) -> None:
-        """Skips what was claimed by an identity that is lost. Gives back what a stopping worker need not begin, and
-        what one that stood still may have lost: if it did, that changes nothing.
-        """
-        message.void = message.worker_id != self.presence.current
-        message.returned = self.stopping.is_set() or not self.presence.is_fresh()
-        if message.void or message.returned:
-            raise SkipMessage
-        in_hand.set(message)
-
-    def after_process_message(
-        self, _broker: dramatiq.Broker, _message: Delivery, *, result: Any = None, exception: Any = None
-    ) -> None:
-        in_hand.set(None)
+    def _look_around(self) -> None:
+        """Each second. Orphans end: nobody would ever stop them. A thread that died is replaced."""
+        if os.getppid() != self.parent:
+            log.error("worker.orphaned", error="the process that started this one is gone")
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.worker is None or self.stopping.is_set():
+            return
+        for thread in [thread for thread in self.worker.workers if thread.running and not thread.is_alive()]:
+            log.critical("thread.died", name=thread.name)
+            self.worker.workers.remove(thread)
+            self.worker._add_worker()
+            self.worker.workers[-1].timeout = LOOK_UP_SECONDS
+            for delivery in self.fetcher.left_by(thread):
+                self.acks.add(Ack.of(delivery, QUEUED))  # in vain if its end is on its way already
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         if not self.stopping.is_set():  # stopped by a program, not by a signal
             self.stopping.set()
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        # What the purger leaves is in the outbox, what the feeder leaves is found by any other worker's sweep.
-        self.feeder.stop(seconds=2)
-        self.purger.stop(seconds=2)
-        with suppress(Exception):  # what cannot be written now is recovered like after a crash
-            self.feeder.give_back()
-            self.settlements.flush()
-            self.presence.leave()
+        # What the purger leaves is in the outbox, what the fetcher leaves is found by any other worker's sweep.
+        for step in (
+            partial(self.fetcher.stop, seconds=2),
+            partial(self.sweeper.stop, seconds=2),
+            partial(self.purger.stop, seconds=2),
+            partial(self.cleaner.stop, seconds=1),
+            partial(self.flusher.stop, seconds=1),
+            partial(self.fetcher.give_back),
+            partial(self.acks.flush),
+            partial(self.presence.leave),
+        ):
+            try:
+                step()
+            except Exception as error:  # what cannot be written now is recovered like after a crash
+                log.warning("stop.failed", step=step.func.__qualname__, error=sentence(error))
         log.info("worker.stop")
 
 

@@ -3,9 +3,9 @@ from collections.abc import Sequence
 
 import dramatiq
 
+from actors.runtime.acks import Acks
 from actors.runtime.broker import Broker
 from actors.runtime.config import load_settings
-from actors.runtime.delivery import Settlements
 from actors.runtime.log import set_up_logging
 from actors.runtime.worker import Process
 from bench._contenders import DRAMATIQ, sender
@@ -33,7 +33,7 @@ def install() -> None:
 
 def _sender() -> "tuple[Broker, dramatiq.Actor[[float], None]]":
     engine = make_engine(os.environ["DATABASE_URL"], application_name="bench")
-    broker = Broker(engine, None, Settlements(engine), [])
+    broker = Broker(engine, None, Acks(engine), [])
     return broker, dramatiq.actor(effect, broker=broker, queue_name="low")
 
 

@@ -7,7 +7,8 @@ DECLARE
     job public.background_jobs;
 BEGIN
     UPDATE public.background_jobs j
-    SET status = 'running', attempt = attempt + 1, worker_id = worker, started_at = coalesce(started_at, now()),
+    SET status = 'running', attempt = attempt + 1, worker_id = worker, resends = 0, resent_at = NULL,
+        started_at = coalesce(started_at, now()),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE j.id = claim_job.job_id AND j.status = 'queued'
     RETURNING * INTO job;

@@ -1,8 +1,10 @@
 -- A worker takes up to `most` waiting messages from several queues, oldest first within each, turn by turn between
 -- them: a busy queue does not starve the others. Of queue number i at most limits[i], with a seq above afters[i].
+-- A message that was lost with a worker may be what killed it. Of these come at most `lost`, beside `most`: a worker
+-- never has two of them, so none of them is lost a second time because of another. Null: they come like all others.
 CREATE OR REPLACE FUNCTION public.claim_messages(
-    worker integer, queues text[], limits integer[], afters bigint[], most integer
-) RETURNS TABLE (message_id uuid, seq bigint, delivery integer, queue_name text, message text)
+    worker integer, queues text[], limits integer[], afters bigint[], most integer, lost integer DEFAULT NULL
+) RETURNS TABLE (message_id uuid, seq bigint, delivery integer, queue_name text, message text, losses integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -13,12 +15,20 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT q.message_id, q.seq FROM dramatiq.queue q
             WHERE q.state = 'queued' AND q.queue_name = wanted.name AND q.seq > wanted.after AND q.eta IS NULL
+              AND (claim_messages.lost IS NULL OR q.losses = 0)
             ORDER BY q.seq LIMIT wanted.number FOR UPDATE SKIP LOCKED) found
     ), ranked AS (
         SELECT w.message_id, w.turn, row_number() OVER (PARTITION BY w.turn ORDER BY w.seq) AS rank FROM waiting w
+    ), alone AS MATERIALIZED (
+        SELECT q.message_id FROM dramatiq.queue q
+        WHERE q.state = 'queued' AND q.losses > 0 AND q.queue_name = ANY (queues) AND q.eta IS NULL
+          AND claim_messages.lost > 0
+        ORDER BY q.seq LIMIT claim_messages.lost FOR UPDATE SKIP LOCKED
     )
     UPDATE dramatiq.queue q
     SET state = 'consumed', worker_id = worker, delivery = q.delivery + 1, mtime = now()
-    WHERE q.message_id = ANY (ARRAY(SELECT r.message_id FROM ranked r ORDER BY r.rank, r.turn LIMIT claim_messages.most))
-    RETURNING q.message_id, q.seq, q.delivery, q.queue_name, q.message::text;
+    WHERE q.message_id = ANY (
+        ARRAY(SELECT r.message_id FROM ranked r ORDER BY r.rank, r.turn LIMIT claim_messages.most)
+        || ARRAY(SELECT a.message_id FROM alone a))
+    RETURNING q.message_id, q.seq, q.delivery, q.queue_name, q.message::text, q.losses;
 END $$;

@@ -1,25 +1,34 @@
 -- Running jobs without a heartbeat for `heartbeat_seconds`, or unchanged for `update_seconds`, fail, resumable.
+-- One that cannot be moved is named in a warning, and holds up no others.
 -- Call recover_jobs first: what it takes back is not stale, it only waits.
 CREATE OR REPLACE FUNCTION public.fail_stale_jobs(
-    type text, heartbeat_seconds integer, update_seconds integer, only_business bigint DEFAULT NULL
+    type text, heartbeat_seconds integer, update_seconds integer, only_business bigint DEFAULT NULL,
+    only_job bigint DEFAULT NULL
 ) RETURNS SETOF public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job public.background_jobs;
-    now_at timestamptz := clock_timestamp();
-    no_heartbeat_since timestamptz := now_at - make_interval(secs => heartbeat_seconds);
-    no_update_since timestamptz := now_at - make_interval(secs => update_seconds);
+    silent interval;
+    unchanged interval;
 BEGIN
     FOR job IN
         SELECT * FROM public.background_jobs j
         WHERE j.status = 'running' AND j.job_type = type AND (only_business IS NULL OR j.business_id = only_business)
-          AND (j.heartbeat_at < no_heartbeat_since OR j.updated_at < no_update_since)
+          AND (only_job IS NULL OR j.id = only_job)
+          AND (public.silence(j.heartbeat_at) > make_interval(secs => heartbeat_seconds)
+               OR public.silence(j.updated_at) > make_interval(secs => update_seconds))
         ORDER BY j.id FOR UPDATE SKIP LOCKED
     LOOP
-        RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'failed', 'stale', 'sweep',
-            'Server restarted / job heartbeat lost: ' || CASE
-                WHEN job.heartbeat_at < no_heartbeat_since
-                THEN format('no heartbeat for %s s', extract(epoch FROM now_at - job.heartbeat_at)::integer)
-                ELSE format('no update for %s s', extract(epoch FROM now_at - job.updated_at)::integer)
-            END);
+        silent := public.silence(job.heartbeat_at);
+        unchanged := public.silence(job.updated_at);
+        BEGIN
+            RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'failed', 'stale', 'sweep',
+                'Server restarted / job heartbeat lost: ' || CASE
+                    WHEN silent > make_interval(secs => heartbeat_seconds)
+                    THEN format('no heartbeat for %s s', extract(epoch FROM silent)::integer)
+                    ELSE format('no update for %s s', extract(epoch FROM unchanged)::integer)
+                END);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'job %, which is stale, cannot be failed: %', job.id, SQLERRM;
+        END;
     END LOOP;
 END $$;

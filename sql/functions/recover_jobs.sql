@@ -7,7 +7,9 @@ $$;
 -- The dead are collected first and only their jobs are touched: a worker that boots meanwhile is not among them.
 -- The third loss in a row without a checkpoint between fails the job: it seems to kill its workers. A loss that a
 -- restart of Postgres caused does not count (that of a crash of one session under the same postmaster does).
-CREATE OR REPLACE FUNCTION public.recover_jobs(only_business bigint DEFAULT NULL) RETURNS SETOF public.background_jobs
+-- One that cannot be moved is named in a warning, and holds up no others.
+CREATE OR REPLACE FUNCTION public.recover_jobs(only_business bigint DEFAULT NULL, only_job bigint DEFAULT NULL)
+RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     dead integer[];
@@ -17,6 +19,7 @@ BEGIN
         SELECT DISTINCT j.worker_id FROM public.background_jobs j
         WHERE j.status = 'running' AND j.worker_id IS NOT NULL
           AND (only_business IS NULL OR j.business_id = only_business)
+          AND (only_job IS NULL OR j.id = only_job)
         EXCEPT SELECT public.live_workers());
     IF dead = '{}' THEN
         RETURN;
@@ -27,19 +30,24 @@ BEGIN
         SELECT * FROM public.background_jobs j
         WHERE j.status = 'running' AND j.worker_id = ANY (dead)
           AND (only_business IS NULL OR j.business_id = only_business)
+          AND (only_job IS NULL OR j.id = only_job)
         ORDER BY j.id FOR UPDATE SKIP LOCKED
     LOOP
-        IF pg_postmaster_start_time() < job.heartbeat_at THEN
-            job.recoveries := job.recoveries + 1;
-            UPDATE public.background_jobs j SET recoveries = job.recoveries WHERE j.id = job.id;
-        END IF;
-        IF job.recoveries >= 3 THEN
-            RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
-                'worker %s died, the third in a row at cursor %s with batches of %s', job.worker_id,
-                coalesce(job.cursor::text, 'null'), coalesce(public.last_batch_size(job.id), 'unknown size')));
-        ELSE
-            RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
-                                                     format('worker %s died', job.worker_id));
-        END IF;
+        BEGIN
+            IF pg_postmaster_start_time() < job.heartbeat_at THEN
+                job.recoveries := job.recoveries + 1;
+                UPDATE public.background_jobs j SET recoveries = job.recoveries WHERE j.id = job.id;
+            END IF;
+            IF job.recoveries >= 3 THEN
+                RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'failed', 'failed', 'sweep', format(
+                    'worker %s died, the third in a row at cursor %s with batches of %s', job.worker_id,
+                    coalesce(job.cursor::text, 'null'), coalesce(public.last_batch_size(job.id), 'unknown size')));
+            ELSE
+                RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'queued', 'recovered', 'sweep',
+                                                         format('worker %s died', job.worker_id));
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'job % of worker %, which is dead, cannot be put back: %', job.id, job.worker_id, SQLERRM;
+        END;
     END LOOP;
 END $$;

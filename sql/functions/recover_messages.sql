@@ -1,10 +1,39 @@
--- Messages that dead workers hold go back to their queues; returns how many. As in recover_jobs(), the dead are
--- collected first and only what they hold is touched. What a stock consumer took has no worker_id and is left alone.
-CREATE OR REPLACE FUNCTION public.recover_messages() RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Puts back what its worker has lost. The third loss in a row rejects a message: it seems to kill its workers. A loss
+-- that a restart of Postgres caused does not count.
+CREATE OR REPLACE FUNCTION public.put_back_messages(ids uuid[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    dead integer[];
     names text[];
     number bigint;
+BEGIN
+    WITH lost AS MATERIALIZED (
+        SELECT q.message_id, q.worker_id, q.losses + (pg_postmaster_start_time() < q.mtime)::integer AS losses
+        FROM dramatiq.queue q WHERE q.message_id = ANY (ids)
+    ), given AS (
+        UPDATE dramatiq.queue q
+        SET state = CASE WHEN lost.losses < 3 THEN 'queued' ELSE 'rejected' END::dramatiq.state,
+            reason = CASE WHEN lost.losses >= 3 THEN format('worker %s died, the third in a row', lost.worker_id) END,
+            losses = lost.losses, worker_id = NULL, mtime = now()
+        FROM lost WHERE q.message_id = lost.message_id
+        RETURNING q.queue_name
+    )
+    SELECT array_agg(DISTINCT queue_name), count(*) INTO names, number FROM given;
+    IF number > 0 THEN
+        PERFORM public.wake_workers(names);
+    END IF;
+    RETURN number;
+END $$;
+
+-- Messages that dead workers hold go back to their queues; returns how many. As in recover_jobs(), the dead are
+-- collected first and only what they hold is touched. What a stock consumer took has no worker_id and is left alone.
+-- One message that cannot be moved is named in a warning, and holds up no others.
+CREATE OR REPLACE FUNCTION public.recover_messages() RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dead integer[];
+    lost uuid[];
+    id uuid;
+    number bigint := 0;
 BEGIN
     dead := ARRAY(
         SELECT DISTINCT q.worker_id FROM dramatiq.queue q WHERE q.state = 'consumed' AND q.worker_id IS NOT NULL
@@ -14,17 +43,19 @@ BEGIN
     END IF;
     PERFORM public.end_sessions(dead);
 
-    WITH lost AS MATERIALIZED (
+    lost := ARRAY(
         SELECT q.message_id FROM dramatiq.queue q
-        WHERE q.state = 'consumed' AND q.worker_id = ANY (dead) FOR UPDATE SKIP LOCKED
-    ), given AS (
-        UPDATE dramatiq.queue q SET state = 'queued', worker_id = NULL, mtime = now()
-        WHERE q.message_id IN (SELECT l.message_id FROM lost l)
-        RETURNING q.queue_name
-    )
-    SELECT array_agg(DISTINCT queue_name), count(*) INTO names, number FROM given;
-    IF number > 0 THEN
-        PERFORM public.wake_workers(names);
-    END IF;
-    RETURN number;
+        WHERE q.state = 'consumed' AND q.worker_id = ANY (dead) FOR UPDATE SKIP LOCKED);
+    BEGIN
+        RETURN public.put_back_messages(lost);
+    EXCEPTION WHEN OTHERS THEN
+        FOREACH id IN ARRAY lost LOOP
+            BEGIN
+                number := number + public.put_back_messages(ARRAY[id]);
+            EXCEPTION WHEN OTHERS THEN
+                RAISE WARNING 'message %, whose worker is dead, cannot be put back: %', id, SQLERRM;
+            END;
+        END LOOP;
+        RETURN number;
+    END;
 END $$;

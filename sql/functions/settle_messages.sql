@@ -1,4 +1,4 @@
--- Ends deliveries: each message gets its new state ('done', 'rejected', or 'queued' to give it back), if this worker
+-- Of the release before; today ack_messages(). Ends deliveries: each message gets its new state ('done', 'rejected', or 'queued' to give it back), if this worker
 -- still holds this delivery of it; else somebody else has it by now, and nothing changes. Null keeps the message.
 -- Rows are found by primary key and locked in its order first: the planner may not take the index on state for it,
 -- which gets slow while an old snapshot is open, and two workers cannot lock each other out.

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from actors.runtime.room import PREFETCH
+from actors.runtime.prefetch import MOST
 from service.processes import signal_group, wait_until
 from tests.system.conftest import Inserting
 
@@ -28,7 +28,7 @@ def test_kill_9_each_second_loses_no_message_and_repeats_only_what_was_in_hand(k
     counted = inserting.effects()
     assert counted["messages"] == inserting.number
     # A message was begun, and its end not yet written: in a thread's hands, or among the ends of the last moment.
-    assert counted["rows"] - inserting.number <= kills * PREFETCH
+    assert counted["rows"] - inserting.number <= kills * MOST
 
 
 @pytest.mark.parametrize("cuts", [4, pytest.param(8, marks=pytest.mark.scale)])
@@ -42,7 +42,7 @@ def test_connections_cut_by_the_server_each_second_lose_no_message(cuts, inserti
     wait_until(inserting.all_done, 60, "all to be done")
     counted = inserting.effects()
     assert counted["messages"] == inserting.number
-    assert counted["rows"] - inserting.number <= cuts * len(workers) * PREFETCH
+    assert counted["rows"] - inserting.number <= cuts * len(workers) * MOST
     assert all(process.poll() is None for process in workers)
 
 
@@ -65,7 +65,7 @@ def test_what_a_worker_that_stood_still_ends_late_changes_nothing(inserting: Ins
     for message in held:
         (now,) = sql("SELECT delivery, worker_id FROM dramatiq.queue WHERE message_id = :id", id=message["message_id"])
         assert now["delivery"] > message["delivery"] or now["worker_id"] == message["worker_id"]
-    wait_until(lambda: "feeder.lost" in inserting.log.read_text(), 20, "the frozen one to notice")
+    wait_until(lambda: "fetcher.lost" in inserting.log.read_text(), 20, "the frozen one to notice")
 
 
 @pytest.mark.scale

@@ -4,8 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from threading import Event
 from typing import Any
 
@@ -16,51 +15,13 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.broker import Broker, in_hand, joined
+from actors.runtime.acks import DONE, Ack, Acks
+from actors.runtime.broker import Broker, joined
 from actors.runtime.config import QUEUES
-from actors.runtime.delivery import DONE, Delivery, Settlements, as_json
+from actors.runtime.delivery import Delivery
+from actors.runtime.prefetch import Prefetch
 from actors.runtime.worker import Process
 from service.processes import wait_until
-
-
-@pytest.fixture
-def process(settings) -> Iterator[Callable[..., Process]]:
-    """process(threads): one worker process's parts; process.broker() once, then work(process) to start."""
-    made: list[Process] = []
-
-    def make(threads: int = 2) -> Process:
-        made.append(Process(settings.model_copy(update={"WORKER_THREADS": threads})))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.presence.lose()
-        one.engine.dispose()
-
-
-@pytest.fixture
-def work() -> Iterator[Callable[[Broker], dramatiq.Worker]]:
-    """work(broker): Dramatiq's own worker on it, until the test ends."""
-    running: list[dramatiq.Worker] = []
-
-    def start(broker: Broker) -> dramatiq.Worker:
-        process = next(m for m in broker.middleware if isinstance(m, Process))
-        worker = dramatiq.Worker(broker, worker_threads=process.settings.WORKER_THREADS, worker_timeout=100)
-        worker.start()
-        running.append(worker)
-        return worker
-
-    yield start
-    for worker in running:
-        with suppress(Exception):
-            worker.stop(timeout=5000)
-
-
-@pytest.fixture
-def states(sql) -> Callable[[], dict[str, int]]:
-    return lambda: {
-        row["state"]: row["n"] for row in sql("SELECT state::text, count(*) AS n FROM dramatiq.queue GROUP BY state")
-    }
 
 
 def actor(broker: Broker, function: Callable[..., Any], queue: str = "low", **options: Any) -> dramatiq.Actor:
@@ -299,32 +260,7 @@ def test_a_traceback_that_postgres_cannot_store_holds_nothing_up(retries, proces
     assert len(tries) == 3 * (retries + 1)
 
 
-def test_what_jsonb_cannot_hold_is_left_out_wherever_it_stands() -> None:
-    message = dramatiq.Message("low", "note", ("a\x00b",), {"k\x00": ["\ud800", {"x": "y\x00"}]}, {})
-    assert json.loads(as_json(message))["args"] == ["ab"]
-    assert json.loads(as_json(message))["kwargs"] == {"k": ["?", {"x": "y"}]}
-
-
-def test_a_retry_that_could_not_be_sent_is_not_taken_for_done(process, work, states, monkeypatch) -> None:
-    broker, tries = process().broker(), []
-
-    def flaky() -> None:
-        tries.append(1)
-        if len(tries) == 1:
-            raise LookupError("not yet")
-
-    flaking = actor(broker, flaky, max_retries=3, min_backoff=10, max_backoff=10)
-    flaking.send()
-    engine = broker.engine
-    broker.engine = None  # the retry meets a broken connection
-    work(broker)
-    wait_until(lambda: tries, 10, "the first try")
-    wait_until(lambda: len(tries) == 2, 10, "the second try, though no retry was sent")
-    broker.engine = engine
-    wait_until(lambda: states() == {"done": 1}, 10, "it to be done")
-
-
-def test_a_lock_that_the_feeder_runs_into_does_not_cost_it_its_identity(process, work, states, engine, sql) -> None:
+def test_a_lock_that_the_fetcher_runs_into_does_not_cost_it_its_identity(process, work, states, engine, sql) -> None:
     one = process()
     broker, seen = one.broker(), []
 
@@ -437,16 +373,16 @@ def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
 ) -> None:
     """All of a round takes longer than the silence after which others would think it dead, but no statement does."""
     monkeypatch.setattr("actors.runtime.presence.SILENCE_SECONDS", 0.6)
-    monkeypatch.setattr("actors.runtime.feeder.TICK_SECONDS", 0.2)
+    monkeypatch.setattr("actors.runtime.fetcher.TICK_SECONDS", 0.2)
     one = process()
 
-    def slow_tick(session) -> bool:
+    def slow_tick() -> None:
+        session = one.presence.session()
         for _ in range(4):
             session.execute(text("SELECT pg_sleep(0.25)"))
         session.rollback()
-        return False
 
-    monkeypatch.setattr(one.feeder, "_tick", slow_tick)
+    monkeypatch.setattr(one.fetcher, "_tick", slow_tick)
     broker = one.broker()
 
     def note() -> None: ...
@@ -475,7 +411,7 @@ def test_a_message_of_a_megabyte_passes(process, work, states) -> None:
 
 @pytest.fixture
 def claimed(process, sql):
-    """A message that worker 1 has claimed; its settlements, and a proxy for any delivery of it."""
+    """A message that worker 1 has claimed; its acks, and a proxy for any delivery of it."""
     one = process()
     broker = one.broker()
 
@@ -485,7 +421,7 @@ def claimed(process, sql):
     sql("SELECT * FROM claim_messages(1, '{low}', '{5}', '{0}', 5)")
 
     def delivery(number: int, worker_id: int) -> Delivery:
-        return Delivery(message, 1, number, worker_id)
+        return Delivery(message, 1, number, worker_id, was_lost=False)
 
     return broker, delivery
 
@@ -500,12 +436,12 @@ def taken_over(sql) -> None:
 def test_an_end_that_comes_after_another_took_over_changes_nothing(state, claimed, sql, states) -> None:
     broker, delivery = claimed
     taken_over(sql)
-    broker.settlements.end(delivery(1, worker_id=1), state)
-    broker.settlements.end(delivery(1, worker_id=2), state)  # nor an older delivery to the same worker
+    broker.acks.add(Ack.of(delivery(1, worker_id=1), state))
+    broker.acks.add(Ack.of(delivery(1, worker_id=2), state))  # nor an older delivery to the same worker
     assert sql("SELECT state::text, worker_id, delivery FROM dramatiq.queue") == [
         {"state": "consumed", "worker_id": 2, "delivery": 2}
     ]
-    broker.settlements.end(delivery(2, worker_id=2), DONE)
+    broker.acks.add(Ack.of(delivery(2, worker_id=2), DONE))
     assert states() == {"done": 1}
 
 
@@ -513,38 +449,36 @@ def test_a_retry_that_comes_after_another_took_over_does_not_take_the_message_ba
     broker, delivery = claimed
     taken_over(sql)
     late = delivery(1, worker_id=1)
-    in_hand.set(late)
-    try:
-        broker.enqueue(late._message, delay=10)
-        assert states() == {"consumed": 1}
-        in_hand.set(delivery(2, worker_id=2))
-        broker.enqueue(late._message)
-        assert states() == {"queued": 1}
-    finally:
-        in_hand.set(None)
+    broker.fetcher.in_hand[late.message_id] = late
+    broker.enqueue(late._message, delay=10)
+    broker.end(late, DONE)
+    assert states() == {"consumed": 1}
+    timely = delivery(2, worker_id=2)
+    broker.fetcher.in_hand[late.message_id] = timely
+    broker.enqueue(late._message)
+    broker.end(timely, DONE)
+    assert states() == {"queued": 1}
 
 
 @pytest.mark.parametrize("state", ["done", "rejected", "queued"])
 def test_a_retry_that_comes_after_another_has_ended_it_does_not_bring_it_back(state, claimed, sql) -> None:
     broker, delivery = claimed
     taken_over(sql)
-    broker.settlements.end(delivery(2, worker_id=2), state)
+    broker.acks.add(Ack.of(delivery(2, worker_id=2), state))
     before = sql("SELECT * FROM dramatiq.queue")
     late = delivery(1, worker_id=1)
-    in_hand.set(late)
-    try:
-        broker.enqueue(late._message, delay=10)
-    finally:
-        in_hand.set(None)
+    broker.fetcher.in_hand[late.message_id] = late
+    broker.enqueue(late._message, delay=10)
+    broker.end(late, DONE)
     assert sql("SELECT * FROM dramatiq.queue") == before
 
 
 def test_ends_that_could_not_be_written_are_written_with_the_next_one(claimed, engine, states) -> None:
     broker, delivery = claimed
-    broken = Settlements(broker.engine)
+    broken = Acks(broker.engine)
     working, broken._engine = broken._engine, None
     with pytest.raises(AttributeError):
-        broken.end(delivery(1, 1), DONE)
+        broken.add(Ack.of(delivery(1, 1), DONE))
     assert states() == {"consumed": 1}
     broken._engine = working
     broken.flush()
@@ -561,12 +495,13 @@ def test_ends_from_many_threads_at_once_are_all_written(process, sql, states) ->
     rows = sql("SELECT * FROM claim_messages(1, '{low}', '{400}', '{0}', 400)")
     assert len(rows) == len(messages) == 400
     deliveries = [
-        Delivery(dramatiq.Message.decode(row["message"].encode()), row["seq"], row["delivery"], 1) for row in rows
+        Delivery(dramatiq.Message.decode(row["message"].encode()), row["seq"], row["delivery"], 1, was_lost=False)
+        for row in rows
     ]
 
     def end(part: list[Delivery]) -> None:
         for delivery in part:
-            broker.settlements.end(delivery, DONE)
+            broker.acks.add(Ack.of(delivery, DONE))
 
     threads = [threading.Thread(target=end, args=(deliveries[n::8],)) for n in range(8)]
     for thread in threads:
@@ -577,7 +512,9 @@ def test_ends_from_many_threads_at_once_are_all_written(process, sql, states) ->
 
 
 def test_on_shutdown_what_nobody_began_goes_back_and_is_told_of(process, work, states) -> None:
-    broker, began, go_on = process(threads=2).broker(), Event(), Event()
+    one, began, go_on = process(threads=2), Event(), Event()
+    one.fetcher.prefetch = Prefetch(2, fixed=16)
+    broker = one.broker()
 
     def slow() -> None:
         began.set()

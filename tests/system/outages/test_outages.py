@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.room import PREFETCH
+from actors.runtime.prefetch import MOST
 from service.processes import wait_until
 from sql.engine import sqlalchemy_url
 from tests.system.outages.breakable import FORBIDDEN, SLOW_DOWN, Proxy
@@ -85,7 +85,7 @@ def test_messages_outlive_a_postgres_that_restarts_three_times(messages, inserti
     wait_until(inserting.all_done, 60, "all to be done")
     counted = inserting.effects()
     assert counted["messages"] == inserting.number
-    assert counted["rows"] - inserting.number <= 3 * len(workers) * PREFETCH  # only what was in hand
+    assert counted["rows"] - inserting.number <= 3 * len(workers) * MOST  # only what was in hand
     assert all(process.poll() is None for process in workers)
 
 

@@ -1,0 +1,58 @@
+"""How many messages a worker process may hold at a time."""
+
+from collections import defaultdict
+from threading import Lock
+
+from dramatiq.worker import QUEUE_PREFETCH  # of the environment, 0 where it says nothing
+
+MOST = 64  # of short messages, per queue
+AHEAD_SECONDS = 0.1  # of work for all threads
+
+
+class Prefetch:
+    """How many more messages this process may hold: its threads for long jobs, some more per queue for short messages.
+
+    Nothing may be parked behind a long job: those are claimed for a free thread only, and where short messages are
+    served too, one thread is kept for them. Short messages are claimed ahead as far as they are really short: what
+    takes long to handle is claimed for a free thread only, so that no other worker idles meanwhile. Dramatiq's own
+    setting, the variable dramatiq_queue_prefetch, fixes the number per queue.
+    """
+
+    def __init__(self, threads: int, fixed: int | None = None) -> None:
+        self._threads = threads
+        self._fixed = QUEUE_PREFETCH if fixed is None else fixed
+        self._held: dict[str, int] = defaultdict(int)
+        self._seconds: dict[str, float] = {}  # that a message of this queue takes, about
+        self._lock = Lock()
+
+    def acquire(self, queue: str) -> None:
+        with self._lock:
+            self._held[queue] += 1
+
+    def release(self, queue: str, seconds: float | None = None) -> None:
+        """`seconds`: how long its handler took; None when it was never begun."""
+        with self._lock:
+            self._held[queue] -= 1
+            if seconds is not None:
+                self._seconds[queue] = 0.8 * self._seconds.get(queue, seconds) + 0.2 * seconds
+
+    def for_long(self, queues: list[str], beside_short: bool) -> int:
+        """Over all of these queues together."""
+        with self._lock:
+            reserved = 1 if beside_short and self._threads > 1 else 0
+            return max(0, self._threads - reserved - sum(self._held[queue] for queue in queues))
+
+    def for_short(self, queue: str) -> int:
+        """0 while more than half is there yet: many at a time are much cheaper than one by one."""
+        with self._lock:
+            held, limit = self._held[queue], self._fixed or self._limit(queue)
+            if not self._fixed and limit <= self._threads:
+                return max(0, min(limit - held, self._threads - sum(self._held.values())))
+            free = max(0, limit - held)
+            return free if free * 2 >= limit or held < self._threads else 0
+
+    def _limit(self, queue: str) -> int:
+        seconds = self._seconds.get(queue)
+        if seconds is None:
+            return self._threads
+        return max(self._threads, min(MOST, int(self._threads * AHEAD_SECONDS / max(seconds, 1e-6))))

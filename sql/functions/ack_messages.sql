@@ -1,0 +1,36 @@
+-- Ends deliveries: each message gets its new state ('done', 'rejected', or 'queued' to give it back), if this worker
+-- still holds this delivery of it; else somebody else has it by now, and nothing changes. A null message keeps what is
+-- there. 'queued' with a message sends that one in its place (a retry). Returns the ids of those that somebody has locked, to be tried again: they hold up no others.
+-- Rows are found by primary key first: the planner may not take the index on state for it, which gets slow while an
+-- old snapshot is open.
+CREATE OR REPLACE FUNCTION public.ack_messages(
+    worker integer, ids uuid[], deliveries integer[], states text[], messages jsonb[], reasons text[]
+) RETURNS SETOF uuid LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    seen uuid[];
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT q.message_id, q.state, q.worker_id, q.delivery FROM dramatiq.queue q
+        WHERE q.message_id = ANY (ids) FOR UPDATE SKIP LOCKED
+    ), changed AS (
+        UPDATE dramatiq.queue q
+        SET state = ended.state::dramatiq.state, message = coalesce(ended.message, q.message), mtime = now(),
+            reason = ended.reason, worker_id = CASE WHEN ended.state <> 'queued' THEN q.worker_id END,
+            queue_name = CASE WHEN resent THEN ended.message ->> 'queue_name' ELSE q.queue_name END,
+            seq = CASE WHEN resent THEN nextval(pg_get_serial_sequence('dramatiq.queue', 'seq')) ELSE q.seq END,
+            losses = CASE WHEN resent THEN 0 ELSE q.losses END
+        FROM held JOIN unnest(ids, deliveries, states, messages, reasons)
+                AS ended (message_id, delivery, state, message, reason) ON ended.message_id = held.message_id
+            CROSS JOIN LATERAL (SELECT ended.state = 'queued' AND ended.message IS NOT NULL AS resent) AS kind
+        WHERE q.message_id = held.message_id AND held.state = 'consumed' AND held.worker_id = worker
+          AND held.delivery = ended.delivery
+    )
+    SELECT array_agg(h.message_id) INTO seen FROM held h;
+    IF cardinality(seen) = cardinality(ids) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT q.message_id FROM dramatiq.queue q JOIN unnest(ids, deliveries) AS ended (id, delivery) ON ended.id = q.message_id
+    WHERE q.message_id <> ALL (coalesce(seen, '{}')) AND q.state = 'consumed' AND q.worker_id = worker
+      AND q.delivery = ended.delivery;
+END $$;

@@ -1,0 +1,50 @@
+"""One worker process's parts in the test's own process, under Dramatiq's own worker."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import dramatiq
+import pytest
+
+from actors.runtime.broker import Broker
+from actors.runtime.worker import Process
+
+
+@pytest.fixture
+def process(settings) -> Iterator[Callable[..., Process]]:
+    """process(threads): one worker process's parts; process.broker() once, then work(process) to start."""
+    made: list[Process] = []
+
+    def make(threads: int = 2) -> Process:
+        made.append(Process(settings.model_copy(update={"WORKER_THREADS": threads})))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.presence.lose()
+        one.engine.dispose()
+
+
+@pytest.fixture
+def work() -> Iterator[Callable[[Broker], dramatiq.Worker]]:
+    """work(broker): Dramatiq's own worker on it, until the test ends."""
+    running: list[dramatiq.Worker] = []
+
+    def start(broker: Broker) -> dramatiq.Worker:
+        process = next(m for m in broker.middleware if isinstance(m, Process))
+        worker = dramatiq.Worker(broker, worker_threads=process.settings.WORKER_THREADS, worker_timeout=100)
+        worker.start()
+        running.append(worker)
+        return worker
+
+    yield start
+    for worker in running:
+        with suppress(Exception):
+            worker.stop(timeout=5000)
+
+
+@pytest.fixture
+def states(sql) -> Callable[[], dict[str, int]]:
+    return lambda: {
+        row["state"]: row["n"] for row in sql("SELECT state::text, count(*) AS n FROM dramatiq.queue GROUP BY state")
+    }
