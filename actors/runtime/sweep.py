@@ -147,12 +147,19 @@ def _in_transaction(connection: Connection, work: Callable[[Connection], Found])
     """In a transaction of its own, with limits on its time; what the server warns of is logged."""
     with connection.begin_nested() if connection.in_transaction() else connection.begin():
         connection.exec_driver_sql(LIMITS)
-        found = work(connection)
-        notices: list[str] = connection.connection.driver_connection.notices  # type: ignore[union-attr]
-        for notice in notices:
-            log.error("sweep.left", error=notice.strip().partition("\n")[0].removeprefix("WARNING:  "))
-        notices.clear()
-    return found
+        session: Any = connection.connection.driver_connection
+        session.notices = _Warnings()
+        try:
+            return work(connection)
+        finally:
+            session.notices = []
+
+
+class _Warnings:
+    """Logs what the server warns of, as psycopg2 hands it over. No list: SQLAlchemy would empty that."""
+
+    def append(self, notice: str) -> None:
+        log.error("sweep.left", error=notice.strip().partition("\n")[0].removeprefix("WARNING:  "))
 
 
 def _log_failure(step: str, error: DBAPIError, **facts: int) -> None:

@@ -20,12 +20,13 @@ END $$;
 
 -- For how long has nothing happened since this time? Counts only time in which somebody watched the clock: of the last
 -- gap nothing, and nothing at all while the last look is more than 10 s away.
--- Who was heard up to 10 s after the gap's beginning may have been heard right before the step.
+-- Who was heard up to 10 s after the gap's beginning may have been heard right before the step. After a step back, the
+-- times of the gap come once more: who was heard then is taken to have been heard since.
 CREATE OR REPLACE FUNCTION public.silence(since timestamptz) RETURNS interval
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
         WHEN clock_timestamp() - c.seen_at NOT BETWEEN '-10 s' AND '10 s' THEN '0'
-        WHEN since < c.gap_from + interval '10 s'
+        WHEN since < CASE WHEN c.gap_from < c.gap_to THEN c.gap_from + interval '10 s' ELSE c.gap_to - interval '10 s' END
             THEN greatest(c.gap_from - since, '0') + (clock_timestamp() - c.gap_to)
         ELSE clock_timestamp() - since
     END
