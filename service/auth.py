@@ -33,7 +33,7 @@ CREATE = text("""
     VALUES (:id, :hash, :business_id, :user_id, :role, :name, now() + make_interval(days => :days), :issued_by)
 """)
 
-NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('api_tokens', 'id'))")
+NEXT_ID = text("SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('api_tokens', 'id')::regclass)")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,29 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+class KnownTokens:
+    """Those that were found to be good by this process lately, by their hashes."""
+
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._hashes: dict[bytes, None] = {}
+
+    def has(self, token: str) -> bool:
+        return _hash(token) in self._hashes
+
+    def add(self, hashed: bytes) -> None:
+        if len(self._hashes) >= self.MOST:
+            self._hashes.clear()
+        self._hashes[hashed] = None
+
+    def forget(self, hashed: bytes) -> None:
+        self._hashes.pop(hashed, None)
+
+
+known_tokens = KnownTokens()  # of this process
+
+
 class Authentication:
     """Falcon middleware: 401 for every resource that does not say `open = True`; else `request.context.caller`."""
 
@@ -113,9 +136,11 @@ class Authentication:
         with self._engine.begin() as connection:
             row = connection.execute(FIND, {"hash": hashed}).one_or_none()
             if row is None:
+                known_tokens.forget(hashed)
                 raise self._refused("This token is not known, has expired, or has been revoked")
             if row.unused:
                 connection.execute(TOUCH, {"hash": hashed})
+        known_tokens.add(hashed)
         if row.ends_soon:
             response.set_header("X-Token-Expires", row.expires_at.isoformat())
         return Caller(row.business_id, row.user_id, row.role, row.id, row.allowance, row.seconds_since_change)

@@ -1,6 +1,7 @@
 """A connection of the web server: how long each of its phases may last, and what is not taken for a request."""
 
 import json
+import re
 import socket
 import time
 from contextlib import suppress
@@ -15,12 +16,13 @@ HEAD_SECONDS = 10  # from the first byte, or from the connection's beginning, to
 BODY_SECONDS = 30
 ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
+IDLE_SECONDS_IN_A_CROWD = 2  # when most of the places are taken
 LINGER_SECONDS = 2  # in which a client that was refused in the middle may read why
 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
 
 MAX_HEAD_BYTES = 32 * 1024
-MAX_BODY_BYTES = 1024 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
+MAX_BODY_BYTES = 100 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
 
 CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
 SENTENCES = {
@@ -61,13 +63,21 @@ class Task(WSGITask):  # type: ignore[misc]
         return environment
 
 
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]+ (?:/|\*|https?://)[\x21-\x7e\x80-\xff]*(?: HTTP/[0-9]\.[0-9])?")
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what a server in front might take for the end of a request where we don't."""
+    """Refuses what a server in front might take for the end of a request where we don't, and what waitress would look
+    at for long: two of its patterns take time in the square of a line's length.
+    """
 
     is_too_many = False  # set by Turns when the token has as many in hand as it may
 
     def parse_header(self, header_plus: bytes) -> None:
         lines = header_plus.split(b"\r\n")
+        if not REQUEST_LINE.fullmatch(lines[0]) or any(CONTROL.search(line) for line in lines):
+            raise ParsingError("A line holds what has no place there")
         names = [line.partition(b":")[0].strip().lower() for line in lines[1:]]
         if any(line[:1] in (b" ", b"\t") for line in lines[1:]):
             raise ParsingError("A header goes on in another line")
@@ -78,7 +88,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
                 raise ParsingError("The length of the body is told twice")
             if not lines[0].rstrip().endswith(b"HTTP/1.1"):
                 raise ParsingError("Only HTTP/1.1 has Transfer-Encoding")
-        super().parse_header(header_plus)
+        fields = [line.partition(b":") for line in lines[1:] if line]
+        if not all(colon for _, colon, _ in fields):
+            raise ParsingError("A header has no colon")
+        clean = [name + colon + value.strip(b" \t") for name, colon, value in fields]
+        try:
+            super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
+        except ValueError as error:  # of a number or an address that is none
+            raise ParsingError(str(error)[:100]) from error
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -99,9 +116,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._since = time.monotonic()
         super().__init__(*arguments, **named)
 
-    def check_deadline(self, now: float) -> None:
+    def check_deadline(self, now: float, *, crowded: bool) -> None:
         """Closes the connection when its phase has lasted too long; called once a second."""
         phase, limit = self._now_in()
+        if crowded and phase[0] == "idle":
+            limit = IDLE_SECONDS_IN_A_CROWD
         if phase != self._phase:
             self._phase, self._since = phase, now
         elif now - self._since > limit:
@@ -180,7 +199,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._flush_exception(self._flush_some)
             if not self.total_outbufs_len:
                 self.close_when_flushed, self.lingering = False, True
-                with suppress(OSError):
+                with suppress(OSError, AttributeError):  # closed meanwhile
                     self.socket.shutdown(socket.SHUT_WR)
         else:
             super().handle_write()

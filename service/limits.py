@@ -8,6 +8,7 @@ import falcon
 from service.errors import ApiError, bad_input
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_CONTENT_TYPE = 200  # characters
 
 
 class Limits:
@@ -38,7 +39,10 @@ class BodyLimits:
         length = request.content_length or 0
         if length > MAX_BODY_BYTES:
             raise self._too_large(f"{length} bytes")
-        if length and (request.content_type or "").partition(";")[0].strip().lower() != falcon.MEDIA_JSON:
+        content_type = request.content_type or ""
+        if len(content_type) > MAX_CONTENT_TYPE:
+            raise ApiError(415, "unsupported_media_type", f"Found a Content-Type of {len(content_type)} characters")
+        if length and content_type.partition(";")[0].strip().lower() != falcon.MEDIA_JSON:
             found = request.content_type or "no Content-Type"
             raise ApiError(415, "unsupported_media_type", f"Found {found}, expected {falcon.MEDIA_JSON}")
 

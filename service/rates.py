@@ -44,12 +44,12 @@ class Rates:
         caller: Caller | None = getattr(request.context, "caller", None)
         if caller is None:
             return
-        if request.method != "GET":
-            self._refuse_changes(caller)
-        if request.env.get(IS_TOO_MANY):
-            raise _too_many(f"Found more than {self._settings.REQUESTS_AT_ONCE} requests of this token at once", 1)
         with self._lock:
             self._refuse_flood(caller.token_id)
+        if request.env.get(IS_TOO_MANY):
+            raise _too_many(f"Found more than {self._settings.REQUESTS_AT_ONCE} requests of this token at once", 1)
+        if request.method != "GET":
+            self._refuse_changes(caller)
 
     def _refuse_changes(self, caller: Caller) -> None:
         most, per_second = self._settings.CHANGES_AT_ONCE, self._settings.CHANGES_PER_SECOND

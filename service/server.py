@@ -23,6 +23,7 @@ from service.channel import MAX_BODY_BYTES, MAX_HEAD_BYTES, Channel
 from service.turns import Turns
 
 MAX_CONNECTIONS = 2000
+OTHER_FILES = 200  # that a process has open
 
 
 class _Deadlines:
@@ -30,11 +31,14 @@ class _Deadlines:
 
     channel_class = Channel
     active_channels: dict[int, Channel]
+    adj: Any
 
     def maintenance(self, _now: float) -> None:
         now = time.monotonic()
-        for channel in list(self.active_channels.values()):
-            channel.check_deadline(now)
+        channels = list(self.active_channels.values())
+        crowded = len(channels) > self.adj.connection_limit * 3 / 4
+        for channel in channels:
+            channel.check_deadline(now, crowded=crowded)
 
 
 class _TcpServer(_Deadlines, TcpWSGIServer):  # type: ignore[misc]
@@ -70,7 +74,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             cleanup_interval=1,
             max_request_header_size=MAX_HEAD_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
-            inbuf_overflow=128 * 1024,
+            inbuf_overflow=MAX_BODY_BYTES + 1024,  # so no body needs a file
             outbuf_overflow=64 * 1024,
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
@@ -112,10 +116,13 @@ def _is_busy(channel: Any) -> bool:
 
 
 def _connection_limit() -> int:
-    """As many as the process may have open, less what else it needs; raises its soft limit first."""
+    """As many as the process may have open, less what else it needs; raises its soft limit first.
+
+    Two files each: a large answer that nobody reads yet waits in one.
+    """
+    wanted = 2 * MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + 200 if hard == resource.RLIM_INFINITY else min(MAX_CONNECTIONS + 200, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(50, min(MAX_CONNECTIONS, soft - 200))
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(50, min(wanted, soft) - OTHER_FILES) // 2

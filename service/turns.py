@@ -5,14 +5,14 @@ from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
-from service.auth import bearer_token
+from service.auth import bearer_token, known_tokens
 
 ASKS_NOBODY = "/healthz"  # neither Postgres nor the store
 
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     """In the order of their arrival, but a token's requests hold at most half of the threads at a time, and so do
-    those without a token. What asks nobody waits for none of these: one thread more is its own.
+    those without a token that is known here. What asks nobody waits for none of these: one thread more is its own.
     """
 
     def __init__(self, threads: int, most_in_hand: int) -> None:
@@ -37,10 +37,12 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         if request.error or request.path == ASKS_NOBODY:
             return ASKS_NOBODY
         token = bearer_token(request.headers.get("AUTHORIZATION"))
+        if token and not known_tokens.has(token):
+            token = None  # made up, or new here: it has no share of its own
         if token and self._most_in_hand and self._in_hand[token] >= self._most_in_hand:
             request.is_too_many = True
             return ""
-        return token or ""
+        return token or ("/readyz" if request.path == "/readyz" else "")
 
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:
@@ -79,10 +81,10 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         return self._running[name] < self._share and others < self._threads
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
-        with self.lock:
-            for place, (_, channel) in enumerate(self.queue):
-                self.queue[place] = channel  # what the base class cancels
-        return bool(super().shutdown(cancel_pending, timeout))
+        ended = bool(super().shutdown(cancel_pending=False, timeout=timeout))
+        while cancel_pending and self.queue:
+            self.queue.popleft()[1].cancel()
+        return ended
 
 
 def _subtract(counter: Counter[str], name: str) -> None:

@@ -14,7 +14,7 @@ from service.imports.lines import Line
 INSERT = text("""
     INSERT INTO receipts (business_id, vendor, amount, currency, received_at, source, source_id)
     SELECT :business_id, vendor, amount, currency, received_at, 'import', source_id
-    FROM unnest(CAST(:vendors AS text[]), CAST(:amounts AS numeric[]), CAST(:currencies AS text[]),
+    FROM pg_catalog.unnest(CAST(:vendors AS text[]), CAST(:amounts AS numeric[]), CAST(:currencies AS text[]),
                 CAST(:moments AS timestamptz[]), CAST(:keys AS text[]))
          WITH ORDINALITY AS line (vendor, amount, currency, received_at, source_id, n)
     ORDER BY n
@@ -26,8 +26,8 @@ ATTACH = text("""
     INSERT INTO attachments (id, receipt_id, business_id, object_key, content_type, sha256)
     SELECT id, receipt_id, :business_id, format('businesses/%s/receipts/%s/%s%s', CAST(:business_id AS bigint),
                                                 receipt_id, id, suffix), content_type, sha256
-    FROM (SELECT nextval(pg_get_serial_sequence('attachments', 'id')) AS id, file.*
-          FROM unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]), CAST(:content_types AS text[]),
+    FROM (SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('attachments', 'id')::regclass) AS id, file.*
+          FROM pg_catalog.unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]), CAST(:content_types AS text[]),
                       CAST(:digests AS bytea[])) AS file (receipt_id, suffix, content_type, sha256)) AS numbered
     RETURNING id, receipt_id
 """)

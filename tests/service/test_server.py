@@ -245,3 +245,39 @@ def test_a_web_process_that_is_told_to_stop_is_gone_though_connections_are_open(
 def listeners(port: int) -> list[psutil.Process]:
     found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
     return [psutil.Process(c.pid) for c in found if c.pid]
+
+
+LONG = 31_000
+HOSTILE = {
+    "an address of digits": b"GET a://" + b"1" * LONG + b" X\r\n",
+    "an address of digits that is one": b"GET http://" + b"1" * LONG + b" HTTP/1.1\r\n",
+    "blanks before a value": b"GET /healthz HTTP/1.1\r\nX:" + b" " * LONG + b"a\r\n",
+    "blanks before a control character": b"GET /healthz HTTP/1.1\r\nX:" + b" " * LONG + b"\x01\r\n",
+    "tabs and blanks": b"GET /healthz HTTP/1.1\r\nX:" + b" \t" * (LONG // 2) + b"a\r\n",
+    "blanks in the request line": b"GET" + b" " * LONG + b"/ HTTP/1.1\r\n",
+    "a long method": b"A" * LONG + b" / HTTP/1.1\r\n",
+    "a long version": b"GET / HTTP/" + b"1" * LONG + b"\r\n",
+    "many short headers": b"GET /healthz HTTP/1.1\r\n" + b"a:\r\n" * (LONG // 4),
+    "a long number": b"GET /healthz HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n",
+    "an address that is none": b"GET http://[ HTTP/1.1\r\n",
+    "semicolons": b'POST /healthz HTTP/1.1\r\nContent-Type: a; b="' + b";" * LONG + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_no_head_costs_the_loop_more_than_its_length_does(hostile: str, web, connect) -> None:
+    client = connect()
+    client.sendall(HOSTILE[hostile] + b"Connection: close\r\n\r\n")
+    assert longest_wait(web(), 0.3) < 0.5
+    assert ask(client, b"")[0] in (200, 400, 404, 405, 415, 431)
+
+
+def test_bodies_that_are_sent_in_part_cost_no_more_files_than_there_are_places(web, connect) -> None:
+    (process, *_) = listeners(int(web().address.rpartition(":")[2]))
+    before = process.num_fds()
+    for _ in range(100):
+        connect().sendall(
+            b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nContent-Length: 102000\r\n\r\n" + b"x" * 101_000
+        )
+    assert longest_wait(web(), 0.5) < 1
+    assert process.num_fds() <= before + 110

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service.auth import KnownTokens, _hash
 from service.client import Client
 from service.processes import wait_until
 from service.turns import Turns
@@ -34,7 +35,11 @@ class Held:
 
 
 @pytest.fixture
-def turns() -> Any:
+def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
+    known = KnownTokens()
+    for token in "abc":
+        known.add(_hash(token))
+    monkeypatch.setattr("service.turns.known_tokens", known)
     with ExitStack() as defer:
         made: list[Held] = []
         turns = Turns(4, most_in_hand=3)
@@ -57,6 +62,14 @@ def test_a_token_holds_at_most_half_of_the_threads_and_others_overtake_what_it_h
     assert not mine[2].begun.is_set()
     mine[0].let_go.set()
     assert mine[2].begun.wait(5)
+
+
+def test_made_up_tokens_share_one_share(turns) -> None:
+    made_up = [turns(Held(f"made up {n}")) for n in range(5)]
+    wait_until(lambda: sum(held.begun.is_set() for held in made_up) == 2, 5, "half of the threads")
+    assert turns(Held("a")).begun.wait(5)
+    assert turns(Held(path="/readyz")).begun.wait(5)
+    assert sum(held.begun.is_set() for held in made_up) == 2
 
 
 def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:
@@ -99,6 +112,7 @@ def test_40_starts_against_a_locked_business_hold_up_nobody_else(
 ) -> None:
     locked, other = make.business(), make.business()
     blocked, poller = web(make.token(locked)), web(make.token(other))
+    assert blocked.get("/api/jobs").status == poller.get("/api/jobs").status == 200  # both are known there
     with engine.connect() as connection, ThreadPoolExecutor(40) as pool:
         connection.execute(text("SELECT id FROM businesses WHERE id = :id FOR UPDATE"), {"id": locked})
         starts: list[Future[Any]] = [
