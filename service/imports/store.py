@@ -14,7 +14,7 @@ from service.imports.lines import Line
 INSERT = text("""
     INSERT INTO receipts (business_id, vendor, amount, currency, received_at, source, source_id)
     SELECT :business_id, vendor, amount, currency, received_at, 'import', source_id
-    FROM pg_catalog.unnest(CAST(:vendors AS text[]), CAST(:amounts AS numeric[]), CAST(:currencies AS text[]),
+    FROM unnest(CAST(:vendors AS text[]), CAST(:amounts AS numeric[]), CAST(:currencies AS text[]),
                 CAST(:moments AS timestamptz[]), CAST(:keys AS text[]))
          WITH ORDINALITY AS line (vendor, amount, currency, received_at, source_id, n)
     ORDER BY n
@@ -27,8 +27,8 @@ ATTACH = text("""
     SELECT id, receipt_id, :business_id, format('businesses/%s/receipts/%s/%s%s', CAST(:business_id AS bigint),
                                                 receipt_id, id, suffix), content_type, sha256
     FROM (SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('attachments', 'id')::regclass) AS id, file.*
-          FROM pg_catalog.unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]), CAST(:content_types AS text[]),
-                      CAST(:digests AS bytea[])) AS file (receipt_id, suffix, content_type, sha256)) AS numbered
+          FROM unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]),
+                                 CAST(:content_types AS text[]), CAST(:digests AS bytea[])) AS file (receipt_id, suffix, content_type, sha256)) AS numbered
     RETURNING id, receipt_id
 """)
 

@@ -30,7 +30,7 @@ HOLD = text("""
 
 UPLOADED = text("""
     UPDATE attachments a SET size = file.size
-    FROM pg_catalog.unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS file (id, size) WHERE a.id = file.id
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS file (id, size) WHERE a.id = file.id
 """)
 
 Waiting = tuple[int, Item]  # an attachment's id, and the line that made it
