@@ -72,7 +72,7 @@ def owner(web: Callable[..., Client], make: Any) -> Callable[[int], Owner]:
 
 FILL = """
     INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
-    SELECT id, 'low', 'queued', now(), jsonb_build_object('queue_name', 'low', 'actor_name', 'insert',
+    SELECT id, 'low', 'queued', now(), jsonb_build_object('queue_name', 'low', 'actor_name', CAST(:actor AS text),
         'args', jsonb_build_array(n), 'kwargs', '{}'::jsonb, 'options', '{}'::jsonb, 'message_id', id,
         'message_timestamp', 0)
     FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(:first, :last) n) ids
@@ -92,8 +92,12 @@ class Inserting:
     def send(self, number: int) -> None:
         """So many more."""
         self.sql("CREATE TABLE IF NOT EXISTS effects (id bigserial, n int, process int)")
-        self.sql(FILL, first=self.number + 1, last=self.number + number)
+        self.sql(FILL, first=self.number + 1, last=self.number + number, actor="insert")
         self.number += number
+
+    def send_killer(self) -> None:
+        """A message that kills the process that works on it."""
+        self.sql(FILL, first=1, last=1, actor="kill")
 
     def start(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:

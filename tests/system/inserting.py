@@ -1,6 +1,7 @@
 """A worker whose actor inserts a row for each message: what test_queue.py counts."""
 
 import os
+import signal
 from threading import local
 
 import dramatiq
@@ -22,9 +23,15 @@ def insert(n: int) -> None:
         cursor.execute("INSERT INTO effects (n, process) VALUES (%s, %s)", (n, os.getpgrp()))
 
 
+def kill(_n: int) -> None:
+    """What a bug in a library of C does, or the kernel when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def set_up() -> None:
     settings = load_settings()
     set_up_logging(settings.LOG_FORMAT)
     broker = Process(settings).broker()
     dramatiq.actor(insert, broker=broker, queue_name="low", max_retries=100, min_backoff=100, max_backoff=1000)
+    dramatiq.actor(kill, broker=broker, queue_name="low")
     dramatiq.set_broker(broker)

@@ -46,6 +46,28 @@ def test_connections_cut_by_the_server_each_second_lose_no_message(cuts, inserti
     assert all(process.poll() is None for process in workers)
 
 
+def test_a_message_that_kills_its_worker_is_rejected_at_the_third_loss_and_takes_no_other_along(
+    inserting: Inserting, sql
+) -> None:
+    inserting.send(200)
+    inserting.send_killer()
+    inserting.send(200)
+    workers = [inserting.start() for _ in range(2)]
+
+    def ended() -> bool:
+        for place, worker in enumerate(workers):
+            if worker.poll() is not None:  # Dramatiq's parent ends with its child; a platform starts both again
+                workers[place] = inserting.start()
+        return not sql("SELECT FROM dramatiq.queue WHERE state IN ('queued', 'consumed')")
+
+    wait_until(ended, 60, "all to end")
+    assert inserting.effects()["messages"] == inserting.number
+    (killer,) = sql("SELECT message ->> 'actor_name' AS actor, reason FROM dramatiq.queue WHERE state = 'rejected'")
+    assert killer["actor"] == "kill"
+    assert killer["reason"].endswith("died, the third in a row")
+    wait_until(lambda: sum(p.poll() is not None for p in inserting.processes) == 3, 10, "the third parent to end too")
+
+
 @pytest.mark.scale
 def test_what_a_worker_that_stood_still_ends_late_changes_nothing(inserting: Inserting, sql) -> None:
     """SIGSTOP, its session ended by the sweep, takeover, SIGCONT: its ends come with the old identity."""

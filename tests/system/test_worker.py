@@ -3,6 +3,7 @@
 import secrets
 import signal
 
+import psutil
 import pytest
 
 from service.processes import wait_until
@@ -129,3 +130,18 @@ def test_no_secret_is_in_any_log(owner, start, environment, make) -> None:
     for log in worker.log.parent.glob("*.log"):
         for secret in (environment["AWS_SECRET_ACCESS_KEY"], "lh_"):
             assert secret not in log.read_text()
+
+
+def test_a_child_whose_parent_was_killed_ends_and_its_job_goes_on_elsewhere(start, owner, sql) -> None:
+    """Nobody would ever stop it, and the platform would start another beside it."""
+    mine = owner(400)
+    job_id = mine.start()
+    worker = start("worker", BATCH_SIZE=10, THROTTLE_MS=100)
+    wait_until(lambda: mine.job(job_id)["processed"] > 0, 20, "the job to move")
+    children = psutil.Process(worker.process.pid).children()
+    worker.process.kill()  # the parent alone
+    worker.process.wait(5)
+    wait_until(lambda: not any(child.is_running() for child in children), 20, "the child to end")
+    start("worker", THROTTLE_MS=0)
+    wait_until(lambda: mine.job(job_id)["status"] == "completed", 20, "the job to be done elsewhere")
+    assert mine.job(job_id)["succeeded"] == 400

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from actors.runtime.retention import clear_old_rows
 
 
@@ -35,3 +37,16 @@ def test_more_rows_than_one_statement_takes_are_all_cleared(sql, engine, setting
     sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
            SELECT gen_random_uuid(), 'done', now() - interval '8 days' FROM generate_series(1, 2500)""")
     assert clear_old_rows(engine, settings)["messages"] == 2500
+
+
+@pytest.mark.parametrize("does", ["RAISE 'no'", "PERFORM pg_sleep(60)"])
+def test_a_row_that_cannot_be_deleted_stays_and_all_others_go(does, make, sql, engine, settings) -> None:
+    old = datetime.now(UTC) - timedelta(days=400)
+    jobs = [make.job(status="completed", created_at=old, finished_at=old) for _ in range(4)]
+    sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
+           SELECT gen_random_uuid(), 'done', now() - interval '8 days' FROM generate_series(1, 5)""")
+    sql(f"""CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN old; END $$;
+            CREATE TRIGGER bad BEFORE DELETE ON background_jobs FOR EACH ROW WHEN (old.id = {jobs[1]})
+            EXECUTE FUNCTION bad()""")
+    assert clear_old_rows(engine, settings) == {"messages": 5, "jobs": 3, "workers": 0}
+    assert sql("SELECT id FROM background_jobs") == [{"id": jobs[1]}]
