@@ -19,7 +19,8 @@ from actors.runtime.config import DatabaseSettings, load, load_settings
 from actors.runtime.errors import LonghaulError
 from actors.runtime.failures import sentence
 from actors.runtime.storage import Bucket
-from service.console import open_standard_streams, say
+from actors.runtime.streams import open_standard_streams
+from service.console import say
 from service.imports.columns import NAMES, read_choice
 from service.imports.importer import Options, Outcome, import_file
 from service.imports.report import report

@@ -12,6 +12,7 @@ from actors.runtime.failures import sentence
 from actors.runtime.kinds import load_kinds
 from actors.runtime.log import set_up_logging
 from actors.runtime.storage import Bucket
+from actors.runtime.streams import open_standard_streams, print_without_waiting
 from actors.runtime.worker import set_up
 from sql.engine import make_engine
 from sql.pooling import sessions_are_shared
@@ -23,6 +24,7 @@ SHUTDOWN_SECONDS = 20  # the platform kills 30 s after SIGTERM
 
 
 def main() -> int:
+    open_standard_streams()
     try:
         settings = load_settings()
         set_up_logging(settings.LOG_FORMAT)
@@ -40,6 +42,7 @@ def main() -> int:
         *("--queues", *settings.WORKER_QUEUES),
     ]
     sys.argv[:] = [sys.executable, "-m", "actors.runtime"]  # what Dramatiq becomes after SIGHUP
+    print_without_waiting()  # Dramatiq's parent writes there what its processes print
     code: int = cli.main(cli.make_argument_parser().parse_args(arguments))
     return code
 
