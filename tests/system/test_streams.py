@@ -1,6 +1,5 @@
 """Worker and web processes whose output nobody reads, or that were started without one."""
 
-import json
 import os
 import signal
 import subprocess
@@ -59,16 +58,15 @@ def closed(environment) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
         yield start_one
 
 
+START = """SELECT id FROM start_job(:b, 'delete_receipts', 'maintenance', '{"max_id"\\:1000000}', 3, 7, 'user:7')"""
+
+
 def test_a_worker_whose_output_nobody_reads_does_its_job_and_obeys_sigterm(unread, make, sql, job_row) -> None:
     business_id = make.business()
     make.receipts(business_id, 500)
     worker = unread("worker", THROTTLE_MS="0", BATCH_SIZE="1")  # a thousand lines: more than any buffer takes
     wait_until(lambda: sql("SELECT FROM workers"), 20, "the worker")
-    (job,) = sql(
-        "SELECT id FROM start_job(:b, 'delete_receipts', 'maintenance', :params, 3, 7, 'user:7')",
-        b=business_id,
-        params=json.dumps({"max_id": 2**40}),
-    )
+    (job,) = sql(START, b=business_id)
     wait_until(lambda: job_row(job["id"])["status"] == "completed", 30, "the job")
     assert job_row(job["id"])["succeeded"] == 500
     signal_group(worker, signal.SIGTERM)
@@ -113,7 +111,7 @@ def test_a_worker_that_was_started_without_stdout_works_and_writes_into_nothing_
     worker = closed("worker", streams)
     wait_until(lambda: sql("SELECT FROM workers"), 20, "the worker")
     assert not [name for name in standard_streams(worker) if name.startswith(("socket:", "anon_inode:"))]
-    sql("SELECT FROM start_job(:b, 'delete_receipts', 'maintenance', '{}', 3, 7, 'u')", b=business_id)
+    sql(START, b=business_id)
     wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'completed'"), 20, "the job")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(15) == 0
