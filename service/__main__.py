@@ -26,7 +26,7 @@ from service.imports.importer import Options, Outcome, import_file
 from service.imports.report import report
 from service.imports.rows import UnreadableFileError
 from service.tokens import DAYS, list_tokens, new_token, revoke_token, rotate_token
-from sql.engine import libpq_url, make_engine
+from sql.engine import make_engine
 from sql.release import OldServerError, expected_version, release
 
 Command = Callable[[argparse.Namespace], int]
@@ -181,8 +181,9 @@ def psql_command(_arguments: argparse.Namespace) -> int:
     from service.demo import dev_url, psql_binary
 
     url = os.environ.get("DATABASE_URL") or dev_url()
-    parts = parse_dsn(libpq_url(url))
-    os.environ["PGPASSWORD"] = parts.pop("password", "")  # not on the command line, where `ps` shows it
+    parts = parse_dsn(load(DatabaseSettings, {"DATABASE_URL": url}).DATABASE_URL)
+    if "password" in parts:
+        os.environ["PGPASSWORD"] = parts.pop("password")  # not on the command line, where `ps` shows it
     os.execv(psql_binary(), ["psql", make_dsn(**parts)])  # noqa: S606 - becomes psql
 
 

@@ -3,6 +3,8 @@
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from sql.engine import is_outlived
+
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which the same statement may work later.
 TRANSIENT = (
     "08",  # connection
@@ -28,6 +30,8 @@ def is_transient(error: BaseException) -> bool:
     state = sqlstate(error)
     if state is None:
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    if is_outlived(state):  # then we have thrown the session away, which says nothing about the next try
+        return state.startswith(TRANSIENT)
     return error.connection_invalidated or state.startswith(TRANSIENT)
 
 

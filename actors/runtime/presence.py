@@ -10,6 +10,7 @@ from psycopg2.extensions import quote_ident
 from sqlalchemy import Connection, Engine, event, text
 
 from actors.runtime.config import Settings
+from sql.engine import keep_session
 from sql.locks import worker_lock
 
 log = structlog.get_logger("longhaul.worker")
@@ -92,6 +93,7 @@ class Presence:
         except BaseException:
             connection.close()
             raise
+        keep_session(connection)
         event.listen(connection, "after_cursor_execute", lambda *_: self.heard())
         self.current = worker_id
         self._seen_at = time.monotonic()
