@@ -27,7 +27,8 @@ from service.imports.report import report
 from service.imports.rows import UnreadableFileError
 from service.tokens import DAYS, list_tokens, new_token, revoke_token, rotate_token
 from sql.engine import make_engine
-from sql.release import OldServerError, expected_version, release
+from sql.release import UnusableDatabaseError, release
+from sql.version import expected_version
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -36,7 +37,7 @@ def release_command(_arguments: argparse.Namespace) -> int:
     """bring the database to this release's schema"""
     try:
         release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
-    except OldServerError as error:
+    except UnusableDatabaseError as error:
         raise LonghaulError(f"DATABASE_URL: {error}") from None
     print(f"released: schema version {expected_version()}")
     return 0
