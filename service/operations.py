@@ -77,6 +77,8 @@ class Readiness:
             state, found = self._look()
         if state.encoding != "UTF8":
             raise ApiError(503, "wrong_encoding", f"Found a database whose encoding is {state.encoding}, expected UTF8")
+        if state.lacking:
+            raise ApiError(503, "rights_missing", f"The role of DATABASE_URL may not {state.lacking}: grant it that")
         expected = expected_version()
         if found is None or not is_at_least(found, expected):
             raise ApiError(
@@ -84,8 +86,6 @@ class Readiness:
                 "schema_too_old",
                 f"Found the database at version {found}, expected {expected}: run the release command",
             )
-        if state.lacking:
-            raise ApiError(503, "rights_missing", f"The role of DATABASE_URL may not {state.lacking}: grant it that")
         if state.read_only:
             self._engine.dispose()
             raise ApiError(503, "read_only", "The database takes no writes: it is read-only, or a standby")
@@ -93,4 +93,5 @@ class Readiness:
 
     def _look(self) -> tuple[Any, str | None]:
         with self._engine.connect() as connection:
-            return connection.execute(STATE).one(), schema_version(connection)
+            state = connection.execute(STATE).one()
+            return state, None if state.lacking else schema_version(connection)

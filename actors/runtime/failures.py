@@ -1,6 +1,6 @@
 """What a failed statement means for the job: wait, look for the row, or give up."""
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sql.engine import is_outlived
@@ -24,6 +24,8 @@ DATA = ("21", "22", "23", "27", "2F", "38", "39", "44")  # … but these speak o
 def is_transient(error: BaseException) -> bool:
     """Would the same work succeed later?"""
     if isinstance(error, PoolTimeout | TimeoutError):
+        return True
+    if isinstance(error, PendingRollbackError):  # the session had been thrown away, and somebody went on with it
         return True
     if not isinstance(error, DBAPIError):
         return False

@@ -85,13 +85,17 @@ def role(sql):
     [
         ("INSERT ON background_jobs", "INSERT public.background_jobs"),
         ("UPDATE ON dramatiq.queue", "UPDATE dramatiq.queue"),
+        (
+            "USAGE ON SCHEMA public",
+            "INSERT public.background_jobs, SELECT public.background_jobs, UPDATE public.background_jobs",
+        ),
         ("USAGE ON SCHEMA dramatiq", "INSERT dramatiq.queue, SELECT dramatiq.queue, UPDATE dramatiq.queue"),
     ],
 )
 def test_it_is_not_ready_when_its_role_may_not_write_what_it_has_to(revoke, lacking, role, api, settings, sql) -> None:
     caller = api(DATABASE_URL=settings.DATABASE_URL.replace("//postgres@", f"//{role}@"))
     assert caller.get("/readyz").status_code == 200
-    sql(f"REVOKE {revoke} FROM {role}")
+    sql(f"REVOKE {revoke} FROM {role}, PUBLIC")
     answer = caller.get("/readyz")
     assert (answer.status_code, answer.json["code"]) == (503, "rights_missing")
     assert f"may not {lacking}:" in answer.json["error"]
