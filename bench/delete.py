@@ -17,7 +17,7 @@ from actors.runtime.log import set_up_logging
 from actors.runtime.loop import Workplace
 from actors.runtime.work import work_on
 from service.sandbox import sandbox
-from sql.engine import libpq_url, make_engine
+from sql.engine import make_engine
 from sql.release import release
 
 RECEIPTS = 20_000
@@ -86,7 +86,7 @@ def _log_to_nowhere() -> Iterator[None]:
 def _bare(engine: Engine, url: str) -> float:
     """The same four statements per batch, one commit each, nothing else."""
     job = _new_job(engine)
-    with closing(psycopg2.connect(libpq_url(url))) as connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT * FROM claim_job(%s, 1)", (job["id"],))
         connection.commit()
         last_id, began = 0, time.perf_counter()

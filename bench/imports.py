@@ -16,7 +16,7 @@ from actors.runtime.config import Settings, load_settings
 from actors.runtime.storage import Bucket
 from service.imports.importer import Options, import_file
 from service.sandbox import sandbox
-from sql.engine import libpq_url, make_engine
+from sql.engine import make_engine
 from sql.release import release
 
 LINES = 50_000
@@ -84,7 +84,7 @@ def _copy(engine: Engine, settings: Settings, rows: list[tuple[str, str, str]]) 
     business_id = _business(engine)
     began = time.perf_counter()
     data = StringIO("".join(f"{business_id}\t{v}\t{a}\tUSD\t{d}\timport\tk{n}\n" for n, (v, a, d) in enumerate(rows)))
-    with closing(psycopg2.connect(libpq_url(settings.DATABASE_URL))) as connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(settings.DATABASE_URL)) as connection, connection.cursor() as cursor:
         columns = ("business_id", "vendor", "amount", "currency", "received_at", "source", "source_id")
         cursor.copy_from(data, "receipts", columns=columns)
         connection.commit()

@@ -19,14 +19,16 @@ from actors.runtime.config import DatabaseSettings, load, load_settings
 from actors.runtime.errors import LonghaulError
 from actors.runtime.failures import sentence
 from actors.runtime.storage import Bucket
-from service.console import open_standard_streams, say
+from actors.runtime.streams import open_standard_streams
+from service.console import say
 from service.imports.columns import NAMES, read_choice
 from service.imports.importer import Options, Outcome, import_file
 from service.imports.report import report
 from service.imports.rows import UnreadableFileError
 from service.tokens import DAYS, list_tokens, new_token, revoke_token, rotate_token
-from sql.engine import libpq_url, make_engine
-from sql.release import OldServerError, expected_version, release
+from sql.engine import make_engine
+from sql.release import UnusableDatabaseError, release
+from sql.version import expected_version
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -35,7 +37,7 @@ def release_command(_arguments: argparse.Namespace) -> int:
     """bring the database to this release's schema"""
     try:
         release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
-    except OldServerError as error:
+    except UnusableDatabaseError as error:
         raise LonghaulError(f"DATABASE_URL: {error}") from None
     print(f"released: schema version {expected_version()}")
     return 0
@@ -180,8 +182,9 @@ def psql_command(_arguments: argparse.Namespace) -> int:
     from service.demo import dev_url, psql_binary
 
     url = os.environ.get("DATABASE_URL") or dev_url()
-    parts = parse_dsn(libpq_url(url))
-    os.environ["PGPASSWORD"] = parts.pop("password", "")  # not on the command line, where `ps` shows it
+    parts = parse_dsn(load(DatabaseSettings, {"DATABASE_URL": url}).DATABASE_URL)
+    if "password" in parts:
+        os.environ["PGPASSWORD"] = parts.pop("password")  # not on the command line, where `ps` shows it
     os.execv(psql_binary(), ["psql", make_dsn(**parts)])  # noqa: S606 - becomes psql
 
 

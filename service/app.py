@@ -9,6 +9,7 @@ import falcon.media
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.errors import ConfigError
 from actors.runtime.log import set_up_logging
+from actors.runtime.streams import open_standard_streams, print_without_waiting
 from service.access_log import AccessLog
 from service.admin import ResetProgress
 from service.auth import Authentication
@@ -27,11 +28,13 @@ from sql.engine import make_engine
 def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     """The WSGI application; exits with a sentence when the environment is not usable."""
     if settings is None:
+        open_standard_streams()
         try:
             settings = load_settings()
         except ConfigError as error:
             sys.exit(str(error))
         set_up_logging(settings.LOG_FORMAT)
+        print_without_waiting()
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")
     jobs = Jobs(engine, settings)
 

@@ -19,7 +19,7 @@ from actors.runtime.errors import ConfigError
 from service import runs
 from service.processes import stop_process, wait_until
 from service.runs import LOCAL
-from sql.engine import sqlalchemy_url
+from sql.url import DRIVER, connector
 
 
 def free_port() -> int:
@@ -52,7 +52,7 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     server = get_server(folder, cleanup_mode="stop", postgres_version=version)
     try:
         url = server.get_uri().replace("postgres:@/", "postgres@/")
-        engine = create_engine(sqlalchemy_url(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        engine = create_engine(DRIVER, creator=connector(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
             connection.execute(text("ALTER SYSTEM SET fsync = off"))
             connection.execute(text("SELECT pg_reload_conf()"))

@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 
 from sqlalchemy import create_engine, text
 
-from actors.runtime.config import load_settings
+from actors.runtime.config import DatabaseSettings, load, load_settings
 from actors.runtime.storage import Bucket
 from service import runs
 from service.embedded import postgres, s3
 from service.runs import LOCAL
-from sql.engine import libpq_url, sqlalchemy_url
+from sql.url import DRIVER, at_database, connector
 
 S3_VARIABLES = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
@@ -26,7 +26,8 @@ def sandbox(name: str) -> Iterator[dict[str, str]]:
     left = runs.end_dead_runs()
     with ExitStack() as defer:
         defer.callback(runs.forget)
-        server = os.environ.get("DATABASE_URL") or defer.enter_context(postgres(LOCAL / "postgres"))
+        given = bool(os.environ.get("DATABASE_URL"))
+        server = load(DatabaseSettings).DATABASE_URL if given else defer.enter_context(postgres(LOCAL / "postgres"))
         drop(server, left)
         own = f"longhaul_{name}_{secrets.token_hex(4)}"
         if os.environ.get("S3_ENDPOINT_URL"):
@@ -41,13 +42,13 @@ def sandbox(name: str) -> Iterator[dict[str, str]]:
 @contextmanager
 def database(server: str, name: str) -> Iterator[str]:
     """A new, empty database on the server; yields its URL."""
-    engine = create_engine(sqlalchemy_url(server), isolation_level="AUTOCOMMIT")
+    engine = create_engine(DRIVER, creator=connector(server), isolation_level="AUTOCOMMIT")
     try:
         runs.note("database", name)
         with engine.connect() as connection:
             connection.execute(text(f'CREATE DATABASE "{name}"'))
         try:
-            yield libpq_url(sqlalchemy_url(server).set(drivername="postgresql", database=name).render_as_string(False))
+            yield at_database(server, name)
         finally:
             with engine.connect() as connection:
                 connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
@@ -58,7 +59,7 @@ def database(server: str, name: str) -> Iterator[str]:
 def drop(server: str, names: list[str]) -> None:
     """Databases that a run has left which was killed."""
     if names:
-        engine = create_engine(sqlalchemy_url(server), isolation_level="AUTOCOMMIT")
+        engine = create_engine(DRIVER, creator=connector(server), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             for name in names:
                 connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))

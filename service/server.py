@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers.base import Worker as GunicornWorker
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
@@ -58,6 +59,16 @@ class _Wakeup(wasyncore.file_dispatcher):  # type: ignore[misc]
 
     def writable(self) -> bool:
         return False
+
+
+class Logger(GunicornLogger):  # type: ignore[misc]
+    """`gunicorn --logger-class service.server.Logger`: its lines go where ours go, and wait for no reader either."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
 
 
 class Worker(GunicornWorker):  # type: ignore[misc]

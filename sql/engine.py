@@ -1,17 +1,31 @@
-"""Connections to Postgres: the URL in the forms that each library wants, and limits on every session."""
+"""Connections to Postgres: what every session relies on, its limits, and which of them must not be used again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
 from psycopg2.extensions import connection
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
 
-# No session of ours may wait or sit for ever, nor outlive a client that is gone.
+from sql.url import DRIVER, connector
+
+# Whatever the server, the database or the role has as a default. But never default_transaction_read_only: a server
+# that somebody made read-only stays so.
 SESSION_SETTINGS = {
+    # What our statements and psycopg2 mean by what they say. Two more belong to the connection (sql/url.py).
     "timezone": "UTC",
     "search_path": "public, pg_temp",  # no schema of a user's name, and no temporary table, comes before ours
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "exit_on_error": "off",
+    # No session of ours may wait or sit for ever, nor outlive a client that is gone.
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",
@@ -23,53 +37,61 @@ SESSION_SETTINGS = {
 }
 TRANSACTION_TIMEOUT = "60s"  # a setting of PostgreSQL 17 and newer
 
-CLIENT_SETTINGS = {
-    "connect_timeout": 3,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15000,
-}
-
-
-def sqlalchemy_url(url: str) -> URL:
-    """`postgres://…` or `postgresql://…` as SQLAlchemy's URL for psycopg2.
-
-    Raises ValueError when it is no such URL; the message does not repeat it, for it may hold a password.
-    """
-    if not url.startswith(("postgres://", "postgresql://")):
-        raise ValueError("expected postgres://… or postgresql://…")
-    try:
-        parsed = make_url(url)
-        parsed.translate_connect_args()
-    except (ArgumentError, ValueError):
-        raise ValueError("expected postgres://user:password@host:port/database") from None
-    if "@" in f"{parsed.host}{parsed.database}":  # then a part of the password has been taken for them
-        raise ValueError("found more than one @, expected one: in a user or a password write %40 for it, and %2F for /")
-    if not parsed.database:
-        raise ValueError("expected the name of a database at its end")
-    return parsed.set(drivername="postgresql+psycopg2")
-
-
-def libpq_url(url: str) -> str:
-    """The same for psql and libpq."""
-    return sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+# SQLSTATEs that speak of the session: what is wrong with it may outlive its cause, so it must not be used again.
+READ_ONLY = "25006"  # default_transaction_read_only is read once, when a session begins
+OUTLIVED = (
+    READ_ONLY,
+    "0A000",  # above all: a cached plan must not change its result type
+    "26000",  # a prepared statement that a proxy has in another session
+    "34000",  # the same for a cursor
+    "XX",  # something within that server process
+)
 
 
 def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_overflow: int = 5) -> Engine:
-    """An engine whose every session has the limits above and names itself in pg_stat_activity."""
+    """An engine whose every session has the settings above and names itself in pg_stat_activity."""
     engine = create_engine(
-        sqlalchemy_url(url),
+        DRIVER,
+        creator=connector(url, application_name=application_name),
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=5,
         hide_parameters=True,  # an error's text may be logged; what was bound may be a token's hash
         pool_pre_ping=True,  # a connection that died in the pool is replaced, not handed out
-        connect_args={**CLIENT_SETTINGS, "application_name": application_name},
     )
-    event.listen(engine, "connect", _limit_session)
+    event.listen(engine, "connect", _set_up_session)
     event.listen(engine, "checkout", _end_autocommit)
+    event.listen(engine, "handle_error", _throw_away)
     return engine
+
+
+def is_outlived(sqlstate: str | None) -> bool:
+    """Does this error speak of the session rather than of the statement?"""
+    return sqlstate is not None and sqlstate.startswith(OUTLIVED)
+
+
+def keep_session(connection: Connection) -> None:
+    """From now on none of those errors costs this session, only its end does.
+
+    For a session that holds more than its next statement: a worker's identity, whose loss costs its jobs a recovery. It
+    could write when it began, so it is read-only only for as long as its server is.
+    """
+    connection.execution_options(keep_session=True)
+
+
+def _is_kept(connection: Connection | None) -> bool:
+    return connection is not None and bool(connection.get_execution_options().get("keep_session"))
+
+
+def _throw_away(context: ExceptionContext) -> None:
+    """The session goes, and its transaction with it: to whoever goes on with it SQLAlchemy says to roll back first.
+
+    One that is read-only is hardly alone: then all that wait in the pool are replaced before they are used again.
+    """
+    state = getattr(context.original_exception, "pgcode", None)
+    if is_outlived(state) and not _is_kept(context.connection):
+        context.invalidate_pool_on_disconnect = context.is_disconnect or state == READ_ONLY
+        context.is_disconnect = True
 
 
 def take_time(connection: Connection) -> None:
@@ -91,6 +113,10 @@ def autocommitting(connection: Connection) -> Iterator[Any]:
     try:
         with session.cursor() as cursor:
             yield cursor
+    except psycopg2.Error as error:  # SQLAlchemy hears nothing of it
+        if is_outlived(error.pgcode) and not _is_kept(connection):
+            connection.invalidate(error)
+        raise
     finally:
         if not session.closed:
             session.autocommit = False
@@ -105,7 +131,7 @@ def _end_autocommit(dbapi_connection: connection, _record: Any, _proxy: Any) -> 
         dbapi_connection.autocommit = False
 
 
-def _limit_session(dbapi_connection: connection, _record: Any) -> None:
+def _set_up_session(dbapi_connection: connection, _record: Any) -> None:
     settings = dict(SESSION_SETTINGS)
     if dbapi_connection.server_version >= 170000:
         settings["transaction_timeout"] = TRANSACTION_TIMEOUT

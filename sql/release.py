@@ -7,13 +7,27 @@ from sqlalchemy.exc import ProgrammingError
 
 from sql.engine import take_time
 from sql.locks import RELEASE
+from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
 
 HERE = Path(__file__).parent
 OLDEST = 16  # PostgreSQL: what the tests run on
 
 
-class OldServerError(Exception):
-    """The server is older than what we know to work."""
+class UnusableDatabaseError(Exception):
+    """The server or the database is not one that we can work on."""
+
+
+def check_database(connection: Connection) -> None:
+    """UnusableDatabaseError when no release can mend it."""
+    version = connection.dialect.server_version_info or (0,)
+    if version < (OLDEST,):
+        raise UnusableDatabaseError(f"found PostgreSQL {'.'.join(map(str, version))}, expected {OLDEST} or newer")
+    encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar()
+    if encoding != "UTF8":
+        raise UnusableDatabaseError(
+            f"found a database whose encoding is {encoding}, expected UTF8: make another one, with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def release(engine: Engine) -> None:
@@ -26,18 +40,26 @@ def release(engine: Engine) -> None:
     from alembic.config import Config
 
     with engine.begin() as connection:
-        version = connection.dialect.server_version_info or (0,)
-        if version < (OLDEST,):
-            raise OldServerError(f"found PostgreSQL {'.'.join(map(str, version))}, expected {OLDEST} or newer")
+        check_database(connection)
         take_time(connection)
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        take_over(connection)
+        before = schema_version(connection)
+        if before is not None and before not in known_versions():
+            raise UnusableDatabaseError(
+                f"found the database at version {before}, expected {expected_version()} or older: a newer release than "
+                "this one has been here"
+            )
         config = Config()
         config.set_main_option("script_location", str(HERE / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        follow(connection, before)
         create_functions(connection)
+        # A process with a role of its own asks for it at its start.
+        connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
         close_doors(connection)
 
 
@@ -54,16 +76,3 @@ def close_doors(connection: Connection) -> None:
 def create_functions(connection: Connection) -> None:
     for file in sorted((HERE / "functions").glob("*.sql")):
         connection.exec_driver_sql(file.read_text().replace("%", "%%"))
-
-
-def schema_version(connection: Connection) -> str | None:
-    """The migration that the database stands at; None when it was never migrated."""
-    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
-        return None
-    version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return version
-
-
-def expected_version() -> str:
-    """The migration that this release brings: files are named by their number."""
-    return max(file.name.partition("_")[0] for file in (HERE / "migrations" / "versions").glob("[0-9]*.py"))

@@ -23,9 +23,10 @@ from service.auth import create_token
 from service.client import Client
 from service.embedded import free_port
 from service.processes import signal_group, start_process, stop_process, wait_until
-from sql.engine import make_engine, sqlalchemy_url
+from sql.engine import make_engine
 from sql.release import release
 from sql.states import FINISHED
+from sql.url import DRIVER, at_database, connector, database_name
 
 
 @pytest.fixture(scope="session")
@@ -41,24 +42,46 @@ def servers() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     """What a process of the Procfile needs: a database of its own, as released, and a bucket of its own."""
-    template = sqlalchemy_url(servers["DATABASE_URL"]).database
+    template = database_name(servers["DATABASE_URL"])
     name = f"longhaul_test_{secrets.token_hex(4)}"
     runs.note("database", name)
     admin = create_engine(
-        sqlalchemy_url(servers["DATABASE_URL"]).set(database="postgres"),
+        DRIVER,
+        creator=connector(at_database(servers["DATABASE_URL"], "postgres")),
         isolation_level="AUTOCOMMIT",
         pool_pre_ping=True,
     )
-    url = sqlalchemy_url(servers["DATABASE_URL"]).set(drivername="postgresql", database=name)
+    url = at_database(servers["DATABASE_URL"], name)
     try:
         with admin.connect() as connection:
             connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         with sandbox.bucket(servers, name.replace("_", "-")) as bucket:
-            yield {**servers, **bucket, "DATABASE_URL": url.render_as_string(hide_password=False)}
+            yield {**servers, **bucket, "DATABASE_URL": url}
     finally:
         with admin.connect() as connection:
             connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
         admin.dispose()
+
+
+@pytest.fixture
+def other_encoding(servers: dict[str, str]) -> Iterator[Callable[[str], str]]:
+    """other_encoding("LATIN1"): the URL of a new, empty database that is not in UTF-8."""
+    server = create_engine(DRIVER, creator=connector(servers["DATABASE_URL"]), isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def new(encoding: str) -> str:
+        made.append(f"longhaul_test_{secrets.token_hex(4)}")
+        runs.note("database", made[-1])
+        with server.connect() as connection:
+            kind = f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+            connection.execute(text(f"CREATE DATABASE {made[-1]} {kind}"))
+        return at_database(servers["DATABASE_URL"], made[-1])
+
+    yield new
+    with server.connect() as connection:
+        for name in made:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
 
 
 @pytest.fixture

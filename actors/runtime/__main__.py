@@ -12,10 +12,12 @@ from actors.runtime.failures import sentence
 from actors.runtime.kinds import load_kinds
 from actors.runtime.log import set_up_logging
 from actors.runtime.storage import Bucket
+from actors.runtime.streams import open_standard_streams, print_without_waiting
 from actors.runtime.worker import set_up
 from sql.engine import make_engine
 from sql.pooling import sessions_are_shared
-from sql.release import expected_version, schema_version
+from sql.release import UnusableDatabaseError, check_database
+from sql.version import expected_version, is_at_least, schema_version
 
 log = structlog.get_logger("longhaul.worker")
 
@@ -23,11 +25,12 @@ SHUTDOWN_SECONDS = 20  # the platform kills 30 s after SIGTERM
 
 
 def main() -> int:
+    open_standard_streams()
     try:
         settings = load_settings()
         set_up_logging(settings.LOG_FORMAT)
         load_kinds()
-        check_database(settings)
+        check_postgres(settings)
         check_bucket(settings)
     except LonghaulError as error:
         sys.exit(str(error))
@@ -40,6 +43,7 @@ def main() -> int:
         *("--queues", *settings.WORKER_QUEUES),
     ]
     sys.argv[:] = [sys.executable, "-m", "actors.runtime"]  # what Dramatiq becomes after SIGHUP
+    print_without_waiting()  # Dramatiq's parent writes there what its processes print
     code: int = cli.main(cli.make_argument_parser().parse_args(arguments))
     return code
 
@@ -52,19 +56,24 @@ def check_bucket(settings: Settings) -> None:
         log.warning("bucket.unreachable", error=f"{error}; going on: attachments wait in the outbox")
 
 
-def check_database(settings: Settings) -> None:
-    """ConfigError when Postgres cannot be reached, has not been released to, or is behind a proxy that takes turns."""
+def check_postgres(settings: Settings) -> None:
+    """ConfigError when Postgres can't be used, lacks our schema, or is behind a proxy that takes turns."""
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul check")
     try:
         with engine.connect() as connection:
+            check_database(connection)
             found, expected = schema_version(connection), expected_version()
         shared = sessions_are_shared(engine)
+    except UnusableDatabaseError as error:
+        raise ConfigError(f"DATABASE_URL: {error}") from None
     except DBAPIError as error:
         raise ConfigError(f"DATABASE_URL: Postgres cannot be used: {sentence(error)}") from None
     finally:
         engine.dispose()
     if found is None:
         raise ConfigError(f"DATABASE_URL: found a database without our tables, expected version {expected}: release")
+    if not is_at_least(found, expected):
+        raise ConfigError(f"DATABASE_URL: found the database at version {found}, expected {expected}: release")
     if shared:
         raise ConfigError(
             "DATABASE_URL: found a proxy that pools by transaction, expected a direct connection (or one that pools by "

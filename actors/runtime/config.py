@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from actors.runtime.errors import ConfigError
-from sql.engine import sqlalchemy_url
+from sql.url import checked_url
 
 QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "recordings", "broadcasts")
 
@@ -19,11 +19,6 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 }  # their values appear in no error
-
-
-def _postgres_url(url: str) -> str:
-    sqlalchemy_url(url)
-    return url
 
 
 def _queue_names(value: Any) -> Any:
@@ -52,7 +47,7 @@ class DatabaseSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    DATABASE_URL: Annotated[str, AfterValidator(_postgres_url)] = Field(repr=False)
+    DATABASE_URL: Annotated[str, AfterValidator(checked_url)] = Field(repr=False)
 
 
 class Settings(DatabaseSettings):

@@ -1,8 +1,10 @@
 """What a failed statement means for the job: wait, look for the row, or give up."""
 
 import psycopg2
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from sql.engine import is_outlived
 
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which the same statement may work later.
 TRANSIENT = (
@@ -25,11 +27,15 @@ def is_transient(error: BaseException) -> bool:
     """Would the same work succeed later?"""
     if isinstance(error, PoolTimeout | TimeoutError):
         return True
+    if isinstance(error, PendingRollbackError):  # the session had been thrown away, and somebody went on with it
+        return True
     if not isinstance(error, DBAPIError | psycopg2.Error):
         return False
+    state = sqlstate(error)
+    if is_outlived(state):  # then we have thrown the session away, which says nothing about the next try
+        return (state or "").startswith(TRANSIENT)
     if getattr(error, "connection_invalidated", False):
         return True
-    state = sqlstate(error)
     return isinstance(error, LOST) if state is None else state.startswith(TRANSIENT)
 
 

@@ -1,12 +1,12 @@
 """Log lines: an event's name and its fields, on stdout, for people or as JSON."""
 
 import logging
-import os
 import sys
-from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
+
+from actors.runtime.streams import STDOUT
 
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -17,11 +17,20 @@ PROCESSORS: list[Any] = [
 
 
 class _Stdout(logging.Handler):
-    """Writes whole lines to the process's own stdout: Dramatiq points sys.stdout at its parent's stderr."""
+    """Writes whole lines to the process's own stdout: Dramatiq points sys.stdout at its parent's stderr.
+
+    It never waits for a reader; what had to be dropped is said as soon as there is room for that.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # nobody reads any more; the work goes on
-            os.write(1, (self.format(record) + "\n").encode(errors="backslashreplace"))
+        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        if lost := STDOUT.take_lost():
+            structlog.get_logger("longhaul.log").warning("log.lines_lost", lines=lost)
+        STDOUT.put(line)
+
+    def flush(self) -> None:
+        """Called by `logging` when the process ends."""
+        STDOUT.flush()
 
 
 def set_up_logging(log_format: Literal["console", "json"]) -> None:

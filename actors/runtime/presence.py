@@ -11,7 +11,7 @@ from psycopg2.extensions import quote_ident
 from sqlalchemy import Connection, Engine, event, text
 
 from actors.runtime.config import Settings
-from sql.engine import autocommitting
+from sql.engine import autocommitting, keep_session
 from sql.locks import worker_lock
 
 log = structlog.get_logger("longhaul.worker")
@@ -104,6 +104,7 @@ class Presence:
         except BaseException:
             connection.close()
             raise
+        keep_session(connection)
         event.listen(connection, "after_cursor_execute", lambda *_: self.seen())
         self._seen_at = _now()
         self.current = worker_id

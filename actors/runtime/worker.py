@@ -25,6 +25,7 @@ from actors.runtime.presence import Presence
 from actors.runtime.purge import purge_all_due
 from actors.runtime.retention import clear_old_rows
 from actors.runtime.storage import Bucket
+from actors.runtime.streams import print_without_waiting
 from actors.runtime.sweep import sweep
 from actors.runtime.work import work_on
 from sql.engine import make_engine
@@ -166,4 +167,5 @@ def set_up() -> None:
     stopping = heed_stop_once()
     settings = load_settings()
     set_up_logging(settings.LOG_FORMAT)
+    print_without_waiting()  # not into Dramatiq's pipe to its parent, which may be full too
     dramatiq.set_broker(Process(settings, stopping).broker())

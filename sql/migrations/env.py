@@ -1,6 +1,24 @@
 """Alembic's entry. sql/release.py hands over the connection; the caller's transaction is used, not one of its own."""
 
-from alembic import context
+from typing import Any
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=False)
+from alembic import context
+from sqlalchemy import event, text
+
+from sql.version import TABLE
+
+connection = context.config.attributes["connection"]
+
+SCHEMA = "CREATE SCHEMA IF NOT EXISTS dramatiq;"  # of the first migration
+
+
+def leave_out(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+    return statement.replace(SCHEMA, ""), parameters
+
+
+# Where a DBA has made the schema the role may have no right to make one, and Postgres asks for that first.
+if connection.execute(text("SELECT FROM pg_namespace WHERE nspname = 'dramatiq'")).first() is not None:
+    event.listen(connection, "before_cursor_execute", leave_out, retval=True)
+
+context.configure(connection=connection, transactional_ddl=False, version_table=TABLE)
 context.run_migrations()

@@ -8,9 +8,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from service.__main__ import main
-from sql.release import expected_version
+from sql.version import expected_version
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -191,3 +192,68 @@ def test_a_wrong_database_url_is_said_at_once(url, says, arguments, command) -> 
 def test_release_needs_nothing_but_the_database(command) -> None:
     done = command("release", S3_BUCKET=None, AWS_ACCESS_KEY_ID=None)
     assert (done.returncode, done.stdout) == (0, f"released: schema version {expected_version()}\n")
+
+
+def test_a_database_url_with_a_newline_at_its_end_is_understood(command, environment) -> None:
+    done = command("business", "X", DATABASE_URL=f"{environment['DATABASE_URL']}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_release_refuses_a_database_in_another_encoding(encoding, command, other_encoding) -> None:
+    done = command("release", DATABASE_URL=other_encoding(encoding))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"DATABASE_URL: found a database whose encoding is {encoding}, expected UTF8" in done.stderr
+
+
+def test_release_refuses_a_database_that_is_newer(command, sql) -> None:
+    sql("UPDATE longhaul_version SET version_num = '9999'")
+    done = command("release")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("DATABASE_URL: found the database at version 9999, expected ")
+
+
+@pytest.fixture
+def psql(command, monkeypatch):
+    """What psql would have been started with: its command line, and PGPASSWORD."""
+    started: list[tuple[str, str | None]] = []
+    monkeypatch.setattr("os.execv", lambda _path, words: started.append((words[1], os.environ.get("PGPASSWORD"))))
+
+    def run(url: str, **changes: str) -> tuple[Done, list[tuple[str, str | None]]]:
+        done = command("psql", DATABASE_URL=url, **changes)
+        return done, started
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("postgres://u:hunter%202@h1,h2:5432/db\n", {"user": "u", "host": "h1,h2", "port": ",5432", "dbname": "db"}),
+        ("postgres://u:hunter%202@%2Fvar%2Frun/db", {"user": "u", "host": "/var/run", "dbname": "db"}),
+        (
+            "postgres://u:hunter%202@h/db?options=-c%20work_mem%3D5MB",
+            {"user": "u", "host": "h", "dbname": "db", "options": "-c work_mem=5MB"},
+        ),
+    ],
+)
+def test_psql_is_given_all_of_the_url_but_the_password(url, parts, psql) -> None:
+    _, [(words, password)] = psql(url)
+    assert parse_dsn(words) == parts
+    assert password == "hunter 2"
+
+
+def test_a_url_without_a_password_leaves_the_environments_to_psql(psql) -> None:
+    _, [(_, password)] = psql("postgres://u@h/db", PGPASSWORD="hunter3")
+    assert password == "hunter3"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://u:hunter2%zz@h/db", "postgres://u:p@hunter2@h/db", "mysql://u:hunter2@h/d"]
+)
+def test_psql_on_a_bad_url_is_refused_in_a_sentence(url, psql) -> None:
+    done, started = psql(url)
+    assert started == []
+    assert done.returncode == 1
+    assert done.stderr.startswith("DATABASE_URL: its value is not usable: ")
+    assert "hunter2" not in done.stderr

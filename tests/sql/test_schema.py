@@ -13,7 +13,9 @@ from service.runs import LOCAL
 from service.sandbox import database
 from sql.engine import make_engine
 from sql.models import Base
-from sql.release import OldServerError, create_functions, expected_version, release, schema_version
+from sql.release import UnusableDatabaseError, create_functions, release
+from sql.url import DRIVER, connector
+from sql.version import expected_version, schema_version
 
 # Everything that makes a schema, as Postgres itself spells it.
 CATALOGUE = """
@@ -40,7 +42,7 @@ CATALOGUE = """
 
 def catalogue(engine: Engine) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        return [(kind, line) for kind, line in connection.execute(text(CATALOGUE)) if "alembic_version" not in line]
+        return [(kind, line) for kind, line in connection.execute(text(CATALOGUE)) if "_version" not in line]
 
 
 @pytest.fixture(params=[16, 18])
@@ -88,7 +90,7 @@ def test_a_second_release_changes_nothing(empty: str) -> None:
 def test_a_server_that_is_too_old_is_refused_before_anything_is_changed(empty: str, monkeypatch) -> None:
     monkeypatch.setattr("sql.release.OLDEST", 99)
     engine = make_engine(empty, application_name="test")
-    with pytest.raises(OldServerError, match=r"found PostgreSQL \d+.*, expected 99 or newer"):
+    with pytest.raises(UnusableDatabaseError, match=r"found PostgreSQL \d+.*, expected 99 or newer"):
         release(engine)
     with engine.connect() as connection:
         assert schema_version(connection) is None
@@ -123,7 +125,7 @@ def test_a_release_takes_over_the_table_of_a_stock_dramatiq_pg(empty: str) -> No
     for name in ("schema", "state", "queue"):
         schema = schema.replace(f':"{name}"', {"schema": "dramatiq", "state": "state", "queue": "queue"}[name])
     statements = "\n".join(line for line in schema.splitlines() if not line.startswith("\\"))
-    engine = create_engine(make_engine(empty, application_name="test").url)
+    engine = create_engine(DRIVER, creator=connector(empty))
     with engine.begin() as connection:
         connection.exec_driver_sql(statements)
         connection.execute(text("INSERT INTO dramatiq.queue (message_id, state) VALUES (gen_random_uuid(), 'queued')"))

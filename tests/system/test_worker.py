@@ -48,6 +48,20 @@ def test_a_worker_on_a_database_that_was_never_released_says_what_to_do(start, s
         assert "found a database without our tables" in worker.log.read_text()
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII"])
+def test_a_worker_on_a_database_in_another_encoding_refuses_to_start(encoding, start, other_encoding) -> None:
+    worker = start("worker", DATABASE_URL=other_encoding(encoding))
+    assert worker.process.wait(30) == 1
+    assert f"DATABASE_URL: found a database whose encoding is {encoding}, expected UTF8" in worker.log.read_text()
+
+
+def test_a_worker_on_an_older_schema_says_what_to_do(start, sql) -> None:
+    sql("UPDATE longhaul_version SET version_num = '0001'")
+    worker = start("worker")
+    assert worker.process.wait(30) == 1
+    assert "found the database at version 0001, expected " in worker.log.read_text()
+
+
 def test_a_worker_that_does_not_listen_to_the_queue_leaves_the_job_alone(owner, start, sql) -> None:
     user = owner(5)
     worker = start("worker", WORKER_QUEUES="low,high")

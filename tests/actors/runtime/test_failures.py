@@ -1,8 +1,10 @@
 """What a failed statement means, tried on the errors that Postgres really sends."""
 
+from contextlib import suppress
+
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from actors.runtime.failures import is_data, is_transient, reason, sentence
 from sql.engine import make_engine
@@ -44,6 +46,25 @@ def test_each_error_of_postgres_means_one_thing(statement: str, meaning: str, en
         connection.execute(text(statement))
     found = [name for name, holds in (("transient", is_transient), ("data", is_data)) if holds(error.value)]
     assert (found or ["bug"]) == [meaning]
+
+
+@pytest.mark.parametrize("condition", ["internal_error", "data_corrupted", "invalid_sql_statement_name"])
+def test_that_a_session_was_thrown_away_for_an_error_does_not_make_it_transient(condition, engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.exec_driver_sql(f"DO $$ BEGIN RAISE {condition}; END $$")
+    assert error.value.connection_invalidated
+    assert not is_transient(error.value)
+    assert not is_data(error.value)
+
+
+def test_to_go_on_with_a_session_that_was_thrown_away_is_transient(engine) -> None:
+    with engine.connect() as connection:
+        connection.begin()
+        with suppress(DBAPIError), connection.begin_nested():
+            connection.exec_driver_sql("DO $$ BEGIN RAISE read_only_sql_transaction; END $$")
+        with pytest.raises(PendingRollbackError) as error:
+            connection.execute(text("SELECT 1"))
+    assert is_transient(error.value)
 
 
 def test_a_server_that_is_away_is_transient() -> None:

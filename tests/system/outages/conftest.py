@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from service import embedded
-from sql.engine import make_engine, sqlalchemy_url
+from sql.engine import make_engine
 from sql.release import release
+from sql.url import DRIVER, at_database, connector, database_name
 from tests.system.outages.breakable import Postgres, Proxy, own_postgres, proxy
 
 
@@ -26,10 +27,10 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
-    admin = create_engine(sqlalchemy_url(postgres.url), isolation_level="AUTOCOMMIT")
+    admin = create_engine(DRIVER, creator=connector(postgres.url), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text("CREATE DATABASE template"))
-    url = sqlalchemy_url(postgres.url).set(drivername="postgresql", database="template").render_as_string(False)
+    url = at_database(postgres.url, "template")
     engine = make_engine(url, application_name="tests")
     release(engine)
     engine.dispose()
@@ -40,7 +41,7 @@ def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
 
 def through(front: Proxy, url: str) -> str:
     """The URL of this database through that proxy."""
-    return f"postgresql://postgres@127.0.0.1:{front.port}/{sqlalchemy_url(url).database}"
+    return f"postgresql://postgres@127.0.0.1:{front.port}/{database_name(url)}"
 
 
 @dataclass

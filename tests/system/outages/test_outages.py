@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.prefetch import MOST
 from service.processes import wait_until
-from sql.engine import sqlalchemy_url
+from sql.url import database_name
 from tests.system.outages.breakable import FORBIDDEN, SLOW_DOWN, Proxy
 from tests.system.outages.pooling import PoolingProxy
 
@@ -90,19 +90,19 @@ def test_messages_outlive_a_postgres_that_restarts_three_times(messages, inserti
 
 
 def test_a_server_that_is_read_only_for_a_while_as_after_a_failover_is_waited_out(owner, start, exact, sql) -> None:
+    """Sessions that began meanwhile stay read-only for as long as they live: none may live on."""
     user = owner(2000)
     start("worker", THROTTLE_MS=20)
     job_id = user.start()
     user.wait_for_progress(job_id)
-    sql(f"ALTER DATABASE {sql('SELECT current_database() AS name')[0]['name']} SET default_transaction_read_only = on")
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker'"
-    sql(cut)
-    wait_until(lambda: user.client.get(f"/api/jobs/{job_id}").status == 200, 20, "the status")
+    name = sql("SELECT current_database() AS name")[0]["name"]
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name IN ('longhaul worker', "
+        "'longhaul web')")  # fmt: skip
+    wait_until(lambda: user.client.get("/readyz").body.get("code") == "read_only", 20, "the web to know")
     Event().wait(2)
-    with_rights = "BEGIN; SET TRANSACTION READ WRITE; "
-    sql(f"{with_rights} ALTER DATABASE {sql('SELECT current_database() AS name')[0]['name']} "
-        "SET default_transaction_read_only = off")  # fmt: skip
-    sql(cut)
+    sql(f"BEGIN; SET TRANSACTION READ WRITE; ALTER DATABASE {name} SET default_transaction_read_only = off")
+    assert user.client.get("/readyz").status == 200
     job = user.wait_for(job_id, "completed")
     assert (job["processed"], job["succeeded"]) == (2000, 2000)
     exact(user)
@@ -205,7 +205,7 @@ def test_a_postgres_that_does_not_answer_at_start_is_said_within_seconds(start, 
 @pytest.mark.parametrize("size", [1, 4])
 def test_behind_a_proxy_that_pools_by_transaction_a_worker_refuses_to_start(size, start, postgres, environment) -> None:
     pool = PoolingProxy(postgres.socket, size)
-    name = sqlalchemy_url(environment["DATABASE_URL"]).database
+    name = database_name(environment["DATABASE_URL"])
     try:
         worker = start("worker", DATABASE_URL=f"postgresql://postgres@127.0.0.1:{pool.port}/{name}")
         assert worker.process.wait(30) == 1

@@ -1,0 +1,74 @@
+"""Which migration a database stands at: a number in a table of our own.
+
+Another project may have its `alembic_version` in this database. Ours was called so too, and is kept in step for as long
+as the release that reads it may still be running.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+TABLE = "longhaul_version"
+FORMER = "alembic_version"
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+OURS = ("businesses", "workers", "receipts", "background_jobs", "attachments", "job_events")  # since the first one
+
+
+MISSING = text("SELECT count(*) FROM unnest(CAST(:names AS text[])) name WHERE to_regclass('public.' || name) IS NULL")
+
+
+def schema_version(connection: Connection) -> str | None:
+    """The migration that the database stands at; None when it was never released to."""
+    return _read(connection, TABLE)
+
+
+def expected_version() -> str:
+    """The migration that this release brings."""
+    return max(known_versions())
+
+
+def known_versions() -> set[str]:
+    """Files are named by their number."""
+    return {file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py")}
+
+
+def is_at_least(found: str | None, expected: str) -> bool:
+    return found is not None and found.isdecimal() and int(found) >= int(expected)
+
+
+def take_over(connection: Connection) -> None:
+    """Before the migrations: where our version still is in the table of the former name, it is copied from there."""
+    if _read(connection, TABLE) is not None:
+        return
+    version = _read(connection, FORMER)
+    if version in known_versions() and connection.execute(MISSING, {"names": list(OURS)}).scalar() == 0:
+        connection.execute(
+            text(f"""
+                CREATE TABLE IF NOT EXISTS public.{TABLE} (
+                    version_num VARCHAR(32) NOT NULL, CONSTRAINT {TABLE}_pkc PRIMARY KEY (version_num))
+            """)
+        )
+        connection.execute(text(f"INSERT INTO public.{TABLE} VALUES (:version)"), {"version": version})  # noqa: S608
+
+
+def follow(connection: Connection, before: str | None) -> None:
+    """After the migrations, which stood at `before`: the former table too, if it is ours: then it said the same."""
+    if before is not None and _read(connection, FORMER) == before:
+        now = {"now": schema_version(connection)}
+        connection.execute(text(f"UPDATE public.{FORMER} SET version_num = :now"), now)  # noqa: S608
+
+
+COLUMNS = text("""
+    SELECT attname FROM pg_attribute
+    WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped AND has_table_privilege(attrelid, 'SELECT')
+""")
+
+
+def _read(connection: Connection, table: str) -> str | None:
+    """What a table that looks like ours says; None for any other."""
+    if connection.execute(COLUMNS, {"table": f"public.{table}"}).scalars().all() != ["version_num"]:
+        return None
+    versions = connection.execute(text(f"SELECT CAST(version_num AS text) FROM public.{table} LIMIT 2"))  # noqa: S608
+    found = list(versions.scalars())
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,175 @@
+"""Where a release meets a database that is not as it expects: the version of another, a role with few rights."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, text
+
+from service.sandbox import database
+from sql.engine import make_engine
+from sql.release import UnusableDatabaseError, release
+from sql.url import at_database
+from sql.version import MIGRATIONS, expected_version, schema_version
+
+
+@pytest.fixture
+def empty(servers: dict[str, str]) -> Iterator[Engine]:
+    """A database that was never released to."""
+    with database(servers["DATABASE_URL"], f"longhaul_test_{secrets.token_hex(4)}") as url:
+        engine = make_engine(url, application_name="test")
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def run(empty: Engine) -> Callable[..., list[Any]]:
+    """Runs statements there, in a transaction; returns the first column."""
+
+    def execute(statement: str) -> list[Any]:
+        with empty.begin() as connection:
+            result = connection.execute(text(statement))
+            return list(result.scalars()) if result.returns_rows else []
+
+    return execute
+
+
+def version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return schema_version(connection)
+
+
+# As a database looks whose release still knew the former name only.
+AS_BEFORE = """
+    DROP TABLE longhaul_version;
+    CREATE TABLE alembic_version (
+        version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
+    INSERT INTO alembic_version VALUES ('{version}')
+"""
+
+
+def test_the_version_is_taken_over_from_the_table_of_the_former_name_which_keeps_in_step(empty, run) -> None:
+    release(empty)
+    run("INSERT INTO businesses (name) VALUES ('kept')")
+    run(AS_BEFORE.format(version=expected_version()))
+    for _ in range(2):
+        release(empty)
+        assert version(empty) == expected_version()
+        assert run("SELECT version_num FROM alembic_version") == [expected_version()]
+    assert run("SELECT name FROM businesses") == ["kept"]
+
+
+def test_an_older_version_there_is_migrated_and_the_release_before_sees_the_new_one(empty, run) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with empty.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+    run(AS_BEFORE.format(version="0007"))
+    there = "SELECT count(*) FROM pg_indexes WHERE indexname = 'idx_attachments_purge_job'"
+    assert run(there) == [1]
+    release(empty)
+    assert run(there) == [0]
+    assert version(empty) == expected_version()
+    assert run("SELECT version_num FROM alembic_version") == [expected_version()]
+
+
+FOREIGN = {
+    "another value": "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('5f3a90c1')",
+    "a value like ours": "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('0003')",
+    "several rows": "CREATE TABLE alembic_version (version_num text); "
+    "INSERT INTO alembic_version VALUES ('0001'), ('0002')",
+    "no row": "CREATE TABLE alembic_version (version_num text)",
+    "other columns": "CREATE TABLE alembic_version (id int, version_num text); "
+    "INSERT INTO alembic_version VALUES (1, '0003')",
+    "a view": "CREATE VIEW alembic_version AS SELECT 'x' AS version_num",
+}
+
+
+@pytest.mark.parametrize("made", FOREIGN.values(), ids=list(FOREIGN))
+def test_the_version_table_of_another_project_is_left_alone(made, empty, run) -> None:
+    run(made)
+    before = run("SELECT t::text FROM alembic_version t")
+    assert version(empty) is None
+    for _ in range(2):
+        release(empty)
+        assert version(empty) == expected_version()
+        assert run("SELECT t::text FROM alembic_version t") == before
+
+
+def test_one_that_may_not_be_read_is_left_alone_too(empty, run, guest) -> None:
+    engine, role = guest
+    run(f"CREATE TABLE alembic_version (version_num text); GRANT CREATE ON SCHEMA public TO {role}")
+    run(f"CREATE SCHEMA dramatiq AUTHORIZATION {role}")
+    release(engine)
+    assert version(empty) == expected_version()
+
+
+@pytest.mark.parametrize("newer", ["9999", "0100", "theirs"])
+def test_a_database_that_is_newer_is_refused_and_nothing_is_changed(newer, empty, run) -> None:
+    release(empty)
+    run(f"UPDATE longhaul_version SET version_num = '{newer}'")
+    run("DROP FUNCTION pause_job")
+    with pytest.raises(UnusableDatabaseError, match=f"found the database at version {newer}, expected "):
+        release(empty)
+    assert run("SELECT proname FROM pg_proc WHERE proname = 'pause_job'") == []
+    assert version(empty) == newer
+
+
+@pytest.fixture
+def guest(servers, run) -> Iterator[tuple[Engine, str]]:
+    """An engine whose role may not make schemas in that database, and its name."""
+    role = f"longhaul_test_{secrets.token_hex(4)}"
+    here = run("SELECT current_database()")[0]
+    run(f"CREATE ROLE {role} LOGIN")
+    url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{role}@")
+    engine = make_engine(url, application_name="test")
+    yield engine, role
+    engine.dispose()
+    run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_role_that_may_make_no_schema_is_enough_where_the_dba_has_made_it(empty, run, guest) -> None:
+    engine, role = guest
+    run(f"CREATE SCHEMA dramatiq AUTHORIZATION {role}; GRANT CREATE ON SCHEMA public TO {role}")
+    assert run(f"SELECT has_database_privilege('{role}', current_database(), 'CREATE')") == [False]
+    for _ in range(2):
+        release(engine)
+    assert version(engine) == expected_version()
+    assert run("SELECT count(*) FROM dramatiq.queue") == [0]
+
+
+def test_so_is_one_that_was_granted_the_schema(empty, run, guest) -> None:
+    engine, role = guest
+    run(f"CREATE SCHEMA dramatiq; GRANT ALL ON SCHEMA dramatiq, public TO {role}")
+    release(engine)
+    assert version(engine) == expected_version()
+
+
+def test_without_the_schema_that_right_is_asked_for(run, guest) -> None:
+    engine, role = guest
+    run(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with pytest.raises(Exception, match="permission denied for database"):
+        release(engine)
+    assert version(engine) is None
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_in_another_encoding_is_refused_before_anything_is_changed(encoding, other_encoding) -> None:
+    engine = make_engine(other_encoding(encoding), application_name="test")
+    with pytest.raises(UnusableDatabaseError, match=f"whose encoding is {encoding}, expected UTF8"):
+        release(engine)
+    assert version(engine) is None
+    engine.dispose()
+
+
+def test_a_release_means_what_it_says_whatever_a_backslash_means_there(empty, run) -> None:
+    name = run("SELECT current_database()")[0]
+    run(f"ALTER DATABASE {name} SET standard_conforming_strings = off")
+    empty.dispose()
+    release(empty)
+    (check,) = run("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE pg_get_constraintdef(oid) LIKE '%cntrl%'")
+    assert r"//|\.\.'" in check
