@@ -79,7 +79,8 @@ class Job(BaseModel):
     succeeded: int
     failed_count: int
     percent: float
-    last_error: str | None
+    last_error: str | None = Field(description="of a row that was passed over, or why the job failed")
+    waiting_for: str | None = Field(description="what keeps a running job now; it tries again by itself")
     created_at: datetime
     started_at: datetime | None
     updated_at: datetime

@@ -222,7 +222,8 @@ class Loop:
     def leave(self, target: str, event: str, why: str | None = None) -> None:
         self.close()
         with self.place.engine.begin() as connection:
-            status = self.claim.leave(connection, target, event, why)
-        name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(status, "job.finished")
-        log.info(name, job_id=self.claim.job_id, status=status, processed=self.claim.processed, why=why)
+            left = self.claim.leave(connection, target, event, why)
+        name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(left.status, "job.finished")
+        said = {"status": left.status, "actor": left.actor, "why": left.reason}
+        log.info(name, job_id=self.claim.job_id, processed=self.claim.processed, **said)
         self.place.after_commit()

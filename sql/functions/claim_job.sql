@@ -8,7 +8,7 @@ DECLARE
 BEGIN
     UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, started_at = coalesce(started_at, now()),
-        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
+        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp(), waiting_for = NULL
     WHERE j.id = claim_job.job_id AND j.status = 'queued'
     RETURNING * INTO job;
     IF FOUND THEN

@@ -17,6 +17,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         succeeded=149,
         failed_count=1,
         last_error="receipt 5 is under audit",
+        waiting_for="the connection to Postgres was lost",
         requested_by_user_id=7,
     )
     answer = api(business_id, "member").get(f"/api/jobs/{job_id}").json
@@ -38,6 +39,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "failed_count": 1,
         "percent": 25.8,
         "last_error": "receipt 5 is under audit",
+        "waiting_for": "the connection to Postgres was lost",
         "finished_at": None,
         "is_stale": False,
         "attempt": 1,

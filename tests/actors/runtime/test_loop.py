@@ -1,7 +1,7 @@
 """The loop, in the test's own process, with tiny kinds."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
@@ -14,44 +14,8 @@ from sqlalchemy.exc import OperationalError
 from actors.runtime.claim import Claim
 from actors.runtime.kinds import Kind, job_kind
 from actors.runtime.run import Batch, Run
-from actors.runtime.work import work_on
 from service.processes import wait_until
-
-
-def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids: None) -> Iterator[Batch]:
-    """Counts from the cursor up to `last` and writes each number into the table `done`."""
-    at = run.cursor["last_id"] if run.cursor else 0
-    while at < last:
-        ids = list(range(at + 1, min(at + run.limit, last) + 1))
-        at = ids[-1]
-        batch = run.take(ids, {"last_id": at})
-        run.connection.execute(text("INSERT INTO done SELECT unnest(CAST(:ids AS int[]))"), {"ids": ids})
-        each(ids)
-        batch.succeeded = len(ids)
-        yield batch
-
-
-@pytest.fixture(autouse=True)
-def done(sql) -> Callable[[], list[int]]:
-    """The numbers that were committed, in order; each can be there only once."""
-    sql("CREATE TABLE done (n int PRIMARY KEY)")
-    return lambda: [row["n"] for row in sql("SELECT n FROM done ORDER BY n")]
-
-
-def kind(work: Any, **defaults: int) -> Kind:
-    return job_kind(queue="maintenance", **defaults)(work)
-
-
-@pytest.fixture
-def run(make, place, job_row):
-    """run(kind): works on a new job of it until the message is done; returns the job."""
-
-    def run_once(a_kind: Kind, job_id: int | None = None, **changes: Any) -> dict[str, Any]:
-        job_id = job_id or make.job()
-        work_on(job_id, a_kind, replace(place, **changes))
-        return job_row(job_id)
-
-    return run_once
+from tests.actors.runtime.tiny import kind, numbers
 
 
 def test_a_job_is_done_batch_by_batch_and_its_counters_are_exact(run, done, events) -> None:
@@ -376,13 +340,14 @@ def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job
 
     worker = threading.Thread(target=run, args=(locked, job_id))
     worker.start()
-    wait_until(lambda: job_row(job_id)["last_error"], 10, "the first beat")
+    wait_until(lambda: job_row(job_id)["waiting_for"], 10, "the first beat")
     first = job_row(job_id)
-    assert (first["status"], first["last_error"]) == ("running", "canceling statement due to statement timeout")
+    assert (first["status"], first["waiting_for"]) == ("running", "canceling statement due to statement timeout")
     wait_until(lambda: job_row(job_id)["heartbeat_at"] > first["heartbeat_at"], 10, "the next beat")
     sql("SELECT cancel_job(:id, 'dana')", id=job_id)
     worker.join(30)
-    assert job_row(job_id)["status"] == "cancelled"
+    job = job_row(job_id)
+    assert (job["status"], job["waiting_for"], job["last_error"]) == ("cancelled", None, None)
 
 
 def test_an_unexpected_error_fails_the_job_and_names_it(run, done) -> None:
