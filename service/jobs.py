@@ -42,6 +42,9 @@ EVENTS = text("""
     WHERE job_id = :job_id AND id > coalesce(:after, 0) ORDER BY id LIMIT :limit + 1
 """)
 
+# Which call starts another job of a type: it meets again what the one before could not do.
+RETRY = {"delete_receipts": "/api/receipts/delete_all"}
+
 
 def _known_type(job_type: str) -> str:
     if job_type not in KINDS:
@@ -78,6 +81,8 @@ class Job(BaseModel):
     processed: int
     succeeded: int
     failed_count: int
+    with_failures: bool = Field(description="completed, but failed_count items were not done")
+    links: dict[str, str] = Field(description="where to go on: retry is the call that starts a new job for the rest")
     percent: float
     last_error: str | None = Field(description="of a row that was passed over, or why the job failed")
     waiting_for: str | None = Field(description="what keeps a running job now; it tries again by itself")
@@ -150,8 +155,11 @@ class Jobs:
         counted = {name: row[name] for name in row if name.startswith("attachments_")}
         if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
             del counted["attachments_with_versions_kept"]
+        with_failures = row["status"] == COMPLETED and row["failed_count"] > 0
         return job | {
             "job_id": row["id"],
+            "with_failures": with_failures,
+            "links": {"retry": RETRY[row["job_type"]]} if with_failures and row["job_type"] in RETRY else {},
             "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
             "is_stale": self._is_stale(row),
             "stats": row["stats"] | counted,

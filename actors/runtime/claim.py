@@ -36,10 +36,11 @@ CHECKPOINT = text("""
     UPDATE background_jobs
     SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
         failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL,
+        refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
         last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE id = :job_id AND attempt = :attempt AND status = 'running'
-    RETURNING requested, processed, total
+    RETURNING requested, processed, total, refusals, last_error
 """)
 
 BEAT = text("""
@@ -93,6 +94,8 @@ class Claim:
     processed: int
     total: int | None
     requested: str | None
+    refusals: int  # rows that failed since the last success, over all claims
+    last_error: str | None
 
     @classmethod
     def of(cls, job: Mapping[Any, Any]) -> "Claim":
@@ -134,6 +137,7 @@ class Claim:
             error=error,
         )
         self.requested, self.processed, self.total = row["requested"], row["processed"], row["total"]
+        self.refusals, self.last_error = row["refusals"], row["last_error"]
         self.cursor = batch.cursor
 
     def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:

@@ -47,6 +47,7 @@ class Loop:
         self.cap = kind.setting(place.settings, "MAX_RUNTIME_SECONDS")
         self.gives_way_at = time.monotonic() + kind.setting(place.settings, "GIVE_WAY_SECONDS")
         self.max_failures = kind.setting(place.settings, "MAX_BATCH_FAILURES")
+        self.max_refusals = kind.setting(place.settings, "MAX_REFUSALS_IN_A_ROW")
         self.ends_at = time.monotonic() + self.cap
         self.failures = 0  # transient ones, in a row
         self.bad_row: tuple[Batch, str] | None = None  # and why; passed over in the next step
@@ -93,6 +94,8 @@ class Loop:
         if self.claim.requested:
             # leave_running() turns this into paused or cancelled, unless the request was withdrawn meanwhile.
             self.leave(QUEUED, "requeued", "the request was withdrawn")
+        elif 0 < self.max_refusals <= self.claim.refusals:
+            self.leave(FAILED, "failed", self._refused())
         elif self.place.stopping.is_set():
             self.leave(QUEUED, "requeued", "the worker is stopping")
         elif time.monotonic() >= self.ends_at and not self.failures:  # else ten in a row would never be reached
@@ -102,6 +105,10 @@ class Loop:
         else:
             return False
         return True
+
+    def _refused(self) -> str:
+        last = f", the last: {self.claim.last_error}" if self.claim.last_error else ""
+        return f"{self.claim.refusals} rows in a row were refused{last}"
 
     def _others_wait(self, connection: Connection) -> bool:
         """Does another job wait in this job's queue? Asked each second, once the job has run for a while.

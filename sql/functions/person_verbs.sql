@@ -105,7 +105,7 @@ BEGIN
         WHEN job.status IN ('paused', 'failed') THEN
             BEGIN
                 UPDATE public.background_jobs j
-                SET status = 'queued', finished_at = NULL, recoveries = 0, waiting_for = NULL,
+                SET status = 'queued', finished_at = NULL, recoveries = 0, refusals = 0, waiting_for = NULL,
                     last_error = CASE WHEN was = 'paused' THEN last_error ELSE public.last_refusal(job) END,
                     updated_at = clock_timestamp()
                 WHERE j.id = job.id

@@ -37,6 +37,8 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "processed": 150,
         "succeeded": 149,
         "failed_count": 1,
+        "with_failures": False,
+        "links": {},
         "percent": 25.8,
         "last_error": "receipt 5 is under audit",
         "waiting_for": "the connection to Postgres was lost",
@@ -63,6 +65,33 @@ def test_percent_is_honest_at_its_edges(columns, percent, api, make) -> None:
     business_id = make.business()
     job_id = make.job(business_id, **columns)
     assert api(business_id).get(f"/api/jobs/{job_id}").json["percent"] == percent
+
+
+@pytest.mark.parametrize(
+    ("columns", "links"),
+    [
+        ({"status": "completed", "processed": 3, "succeeded": 2, "failed_count": 1}, True),
+        ({"status": "completed", "processed": 3, "succeeded": 3}, False),
+        ({"status": "failed", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+        ({"status": "cancelled", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+        ({"status": "paused", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+    ],
+)
+def test_a_job_that_is_completed_with_failures_says_so_and_where_to_try_again(columns, links, api, make) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, **columns)
+    caller = api(business_id)
+    for job in (caller.get(f"/api/jobs/{job_id}").json, caller.get("/api/jobs").json["jobs"][0]):
+        assert job["with_failures"] is links
+        assert job["links"] == ({"retry": "/api/receipts/delete_all"} if links else {})
+
+
+def test_the_link_to_try_again_starts_a_new_job(api, make) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, status="completed", processed=1, failed_count=1)
+    caller = api(business_id)
+    link = caller.get(f"/api/jobs/{job_id}").json["links"]["retry"]
+    assert caller.post(link, {"confirm": "DELETE"}).status_code == 202
 
 
 def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:

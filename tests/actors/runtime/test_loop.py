@@ -181,7 +181,7 @@ def test_rows_that_fail_on_their_data_are_found_passed_over_and_named(bad, run, 
 
 def test_at_most_a_hundred_failed_rows_are_named_and_all_are_counted(run, events, sql) -> None:
     sql("ALTER TABLE done ADD CHECK (n > 150)")
-    job = run(kind(lambda run: numbers(run, 200)))
+    job = run(kind(lambda run: numbers(run, 200), max_refusals_in_a_row=0))
     assert (job["status"], job["processed"]) == ("completed", 200)
     assert job["failed_count"] == 150
     assert len([event for event in events(job["id"]) if event["event"] == "row_failed"]) == 100
