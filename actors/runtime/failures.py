@@ -11,6 +11,7 @@ TRANSIENT = (
     "57",  # shutdown, restart, statement timeout
     "58",  # the server's own disk
     "25006",  # read-only: a server that is just being replaced
+    "42501",  # no right to: platforms take INSERT away at a quota, and give it back
     "25P03",  # idle-in-transaction timeout
     "25P04",  # transaction timeout
     "55P03",  # lock timeout

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.claim import Claim
 from actors.runtime.config import Settings
-from actors.runtime.failures import backoff_seconds, is_data, is_timeout, is_transient, reason
+from actors.runtime.failures import backoff_seconds, is_data, is_timeout, is_transient, reason, sentence
 from actors.runtime.kinds import Count, Kind
 from actors.runtime.progress import percent
 from actors.runtime.run import Batch, Run
@@ -64,7 +64,7 @@ class Loop:
                 in_hand = self.current.in_hand if self.current else None
                 self.close()
                 if is_transient(error):
-                    if not self._back_off(reason(error)):
+                    if not self._back_off(error):
                         return
                 elif is_data(error) and in_hand:
                     self._narrow_down(in_hand, reason(error))
@@ -178,7 +178,7 @@ class Loop:
         self.place.after_commit()
         self.place.stopping.wait(self.throttle)
 
-    def _back_off(self, error: str) -> bool:
+    def _back_off(self, error: Exception) -> bool:
         """Waits, beating, before the batch is tried again. False when there is no next try.
 
         A worker that is stopping waits for nothing.
@@ -187,30 +187,60 @@ class Loop:
             self._leave_at_once(error)
             return False
         self.failures += 1
+        said = reason(error)
         if self.failures >= self.max_failures:
-            self.leave(FAILED, "failed", f"{self.failures} failures in a row, the last: {error}")
-            return False
-        seconds = backoff_seconds(self.failures)
-        log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=self.failures, error=error)
+            why = f"{self.failures} failures in a row, the last: {said}"
+            if not self._cannot_fail(why):
+                return False
+        self._wait(self.failures, said)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""
+        tries = 0
+        while cannot := self._cannot_fail(reason(error)):
+            if self.place.stopping.is_set():
+                self._abandoned(error, cannot)
+                return
+            tries += 1
+            self._wait(tries, reason(cannot))
+
+    def _cannot_fail(self, why: str) -> Exception | None:
+        """Leaves as failed. Or what keeps Postgres from writing even that, now: then there is a next try."""
+        try:
+            self.leave(FAILED, "failed", why)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return error
+        return None
+
+    def _wait(self, failures: int, said: str) -> None:
+        """Longer after each failure; beats, and says for what. ClaimLost ends it, and so does a request or a stop."""
+        seconds = backoff_seconds(failures)
+        log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=failures, error=said)
         ends_at = time.monotonic() + seconds
         while (left := ends_at - time.monotonic()) > 0 and not self.place.stopping.is_set():
             try:
                 with self.place.engine.begin() as connection:
-                    self.claim.beat(connection, error)
+                    self.claim.beat(connection, said)
             except Exception as beat_error:
                 if not is_transient(beat_error):
                     raise
             if self.claim.requested:
                 break
             self.place.stopping.wait(min(left, BEAT_SECONDS))
-        return True
 
-    def _leave_at_once(self, error: str) -> None:
+    def _leave_at_once(self, error: Exception) -> None:
         """One try to put the job back; else the sweep does, once this process is gone."""
+        log.warning("batch.interrupted", job_id=self.claim.job_id, error=reason(error))
         try:
             self.leave(QUEUED, "requeued", "the worker is stopping")
-        except Exception:  # whatever keeps us from saying goodbye, a process that is going cannot mend it
-            log.warning("job.abandoned", job_id=self.claim.job_id, error=error)
+        except Exception as cannot:  # whatever keeps us from saying goodbye, a process that is going cannot mend it
+            self._abandoned(error, cannot)
+
+    def _abandoned(self, cause: BaseException, error: Exception) -> None:
+        log.warning("job.abandoned", job_id=self.claim.job_id, error=sentence(error), cause=sentence(cause))
 
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""

@@ -16,6 +16,9 @@ TRANSIENT = [
     "DO $$ BEGIN RAISE too_many_connections; END $$",
     "DO $$ BEGIN RAISE admin_shutdown; END $$",
     "DO $$ BEGIN RAISE read_only_sql_transaction; END $$",
+    "DO $$ BEGIN RAISE insufficient_privilege; END $$",
+    "DO $$ BEGIN RAISE disk_full; END $$",
+    "DO $$ BEGIN RAISE out_of_memory; END $$",
 ]
 DATA = [
     "DO $$ BEGIN RAISE 'a trigger says no'; END $$",
@@ -30,7 +33,6 @@ BUGS = [
     "SELEC 1",
     "SELECT no_such_column",
     "SELECT * FROM no_such_table",
-    "DO $$ BEGIN RAISE insufficient_privilege; END $$",
     "DO $$ BEGIN RAISE feature_not_supported; END $$",
 ]
 

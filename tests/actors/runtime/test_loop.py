@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from actors.runtime.claim import Claim
 from actors.runtime.kinds import Kind, job_kind
@@ -301,6 +302,55 @@ def test_a_stopping_worker_that_meets_a_transient_failure_still_puts_the_job_bac
     job = run(locked, stopping=stopping)
     assert (job["status"], job["recoveries"]) == ("queued", 0)
     assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+
+
+class RefusesAfter:
+    """An engine that can begin only so many transactions; then Postgres is away."""
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._engine = engine
+        self._left = number
+
+    def begin(self) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise OperationalError("BEGIN", None, ConnectionRefusedError("nobody listens"))
+        return self._engine.begin()
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+
+def test_where_two_errors_meet_the_first_is_told_as_the_cause_of_the_second(run, engine) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    with capture_logs() as lines:
+        job = run(locked, stopping=stopping, engine=RefusesAfter(engine, 1))
+    assert job["status"] == "running"  # for the sweep
+    (line,) = [line for line in lines if line["event"] == "job.abandoned"]
+    assert line["cause"] == "canceling statement due to statement timeout"
+    assert line["error"] == "nobody listens"
+
+
+def test_the_error_that_a_stop_cuts_short_is_in_the_log(run) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    with capture_logs() as lines:
+        assert run(locked, stopping=stopping)["status"] == "queued"
+    (line,) = [line for line in lines if line["event"] == "batch.interrupted"]
+    assert line["error"] == "canceling statement due to statement timeout"
 
 
 def test_a_count_that_takes_too_long_leaves_the_total_unknown_and_the_job_goes_on(run, done) -> None:
