@@ -6,18 +6,22 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import falcon
+import structlog
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.config import Settings
+from actors.runtime.failures import is_lost, sentence
 from actors.runtime.kinds import Kind, load_kinds
 from actors.runtime.progress import percent
 from actors.runtime.sweep import Swept, settle
 from service.auth import WRITERS, Caller, name_token
-from service.errors import not_found
+from service.errors import not_found, outdated
 from service.openapi import MAX_ID, Input, Nothing, Success, answers, api, parse_id
 from service.rates import spend_change
 from sql.states import COMPLETED, RUNNING
+
+log = structlog.get_logger("longhaul.http")
 
 Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
 KINDS = load_kinds()
@@ -37,6 +41,8 @@ SELECT = text("""
     ORDER BY j.id DESC LIMIT :limit + 1
 """)
 EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit": 1}
+# Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
+LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 EVENTS = text("""
     SELECT id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail FROM job_events
     WHERE job_id = :job_id AND id > coalesce(:after, 0) ORDER BY id LIMIT :limit + 1
@@ -95,6 +101,7 @@ class Job(BaseModel):
     is_stale: bool
     attempt: int
     stats: dict[str, Any]
+    notice: str | None = Field(description="why this may be outdated")
     requested_by_user_id: int | None
 
 
@@ -122,6 +129,7 @@ class JobEvent(BaseModel):
 
 class EventList(Success):
     events: list[JobEvent]
+    notice: str | None = Field(description="why this may be outdated")
     next_after: int | None
 
 
@@ -132,25 +140,50 @@ class Jobs:
         self.engine = engine
         self.settings = settings
 
+    def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], str | None]:
+        """The job's row as it truly is; or as it was known last, and a notice why. 404 for another business's."""
+        with self.engine.begin() as connection:
+            row = self.find(connection, caller, job_id)
+        if row["status"] != RUNNING:
+            return row, None
+        _, notice = self.settle(row["business_id"])
+        with self.engine.begin() as connection:
+            return self.find(connection, caller, job_id), notice
+
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job's row; 404 for another business's."""
+        """The job's row as it stands; 404 for another business's."""
         values = {**EVERY, "job_id": job_id, "business_id": caller.business_id}
         row = connection.execute(SELECT, values).mappings().one_or_none()
         if row is None:
             raise not_found(f"Job {job_id}")
-        if row["status"] == RUNNING:
-            self.settle(connection, row["business_id"])
-            row = connection.execute(SELECT, values).mappings().one()
         return dict(row)
 
-    def settle(self, connection: Connection, business_id: int) -> Swept:
-        return settle(connection, KINDS.values(), self.settings, business_id)
+    def settle(
+        self, business_id: int, kinds: Iterable[Kind] = tuple(KINDS.values()), *, alone: bool = False
+    ) -> tuple[Swept, str | None]:
+        """Brings the business's running jobs to where they truly are, in a transaction of its own.
 
-    def list(self, connection: Connection, business_id: int, query: JobQuery) -> list[dict[str, Any]]:
+        That may be impossible in a database that can be read all the same: then a notice says why what is stored may
+        be outdated. `alone`: waits for another start of the business, which may be at it.
+        """
+        try:
+            with self.engine.begin() as connection:
+                if alone:
+                    connection.execute(LOCK_BUSINESS, {"business_id": business_id})
+                return settle(connection, kinds, self.settings, business_id), None
+        except Exception as error:
+            if is_lost(error):
+                raise
+            log.warning("jobs.not_settled", business_id=business_id, error=sentence(error))
+            return Swept(), outdated(error)
+
+    def list(
+        self, connection: Connection, business_id: int, query: JobQuery, notice: str | None
+    ) -> list[dict[str, Any]]:
         rows = connection.execute(SELECT, {**EVERY, "business_id": business_id, **query.model_dump()})
-        return [self.view(row) for row in rows.mappings()]
+        return [self.view(row, notice) for row in rows.mappings()]
 
-    def view(self, row: Mapping[Any, Any]) -> dict[str, Any]:
+    def view(self, row: Mapping[Any, Any], notice: str | None = None) -> dict[str, Any]:
         job = {name: row[name] for name in Job.model_fields if name in row}
         counted = {name: row[name] for name in row if name.startswith("attachments_")}
         if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
@@ -163,6 +196,7 @@ class Jobs:
             "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
             "is_stale": self._is_stale(row),
             "stats": row["stats"] | counted,
+            "notice": notice if row["status"] == RUNNING else None,
         }
 
     def _is_stale(self, row: Mapping[Any, Any]) -> bool:
@@ -195,9 +229,9 @@ class JobCollection:
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
         business_id = caller.own_business()
+        _, notice = self._jobs.settle(business_id)
         with self._jobs.engine.begin() as connection:
-            self._jobs.settle(connection, business_id)
-            jobs, next_after = page(self._jobs.list(connection, business_id, query), query.limit, "job_id")
+            jobs, next_after = page(self._jobs.list(connection, business_id, query, notice), query.limit, "job_id")
         show(response, jobs=jobs, next_after=next_after)
 
 
@@ -209,9 +243,8 @@ class JobItem:
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
         number = parse_id(job_id)
-        with self._jobs.engine.begin() as connection:
-            row = self._jobs.find(connection, request.context.caller, number)
-        show(response, **self._jobs.view(row))
+        row, notice = self._jobs.look(request.context.caller, number)
+        show(response, **self._jobs.view(row, notice))
 
 
 class JobEvents:
@@ -223,11 +256,11 @@ class JobEvents:
         """The job's timeline, oldest first"""
         query: Page = request.context.query
         number = parse_id(job_id)
+        _, notice = self._jobs.look(request.context.caller, number)
         with self._jobs.engine.begin() as connection:
-            self._jobs.find(connection, request.context.caller, number)
             rows = connection.execute(EVENTS, {"job_id": number, **query.model_dump()}).mappings()
             events, next_after = page((dict(row) for row in rows), query.limit, "id")
-        show(response, events=events, next_after=next_after)
+        show(response, events=events, next_after=next_after, notice=notice)
 
 
 VERBS = {
@@ -251,6 +284,7 @@ class JobVerb:
         request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
         caller: Caller = request.context.caller
         caller.require(WRITERS)
+        _, notice = self._jobs.look(caller, number)
         with self._jobs.engine.begin() as connection:
             before = self._jobs.find(connection, caller, number)
             name_token(connection, caller)
@@ -258,4 +292,4 @@ class JobVerb:
             row = self._jobs.find(connection, caller, number)
             if any(row[name] != before[name] for name in ("status", "requested")):
                 spend_change(connection, caller, self._jobs.settings)
-        show(response, **self._jobs.view(row))
+        show(response, **self._jobs.view(row, notice))

@@ -32,6 +32,12 @@ def is_transient(error: BaseException) -> bool:
     return error.connection_invalidated or state.startswith(TRANSIENT)
 
 
+def is_lost(error: BaseException) -> bool:
+    """Is there no connection (any more), so that nothing else can be asked either?"""
+    state = sqlstate(error)
+    return is_transient(error) and (state is None or state.startswith(("08", "57P")))
+
+
 def is_data(error: BaseException) -> bool:
     """Does it fail on what is in a row: a value, a constraint, a trigger that raises?"""
     state = sqlstate(error)

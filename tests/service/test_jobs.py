@@ -46,6 +46,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "is_stale": False,
         "attempt": 1,
         "stats": {"attachments_deleted": 0, "attachments_failed": 0, "attachments_pending": 0},
+        "notice": None,
         "requested_by_user_id": 7,
     }
 

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.failures import is_data, is_transient, reason, sentence
+from actors.runtime.failures import is_data, is_lost, is_transient, reason, sentence
 from sql.engine import make_engine
 
 TRANSIENT = [
@@ -48,10 +48,18 @@ def test_each_error_of_postgres_means_one_thing(statement: str, meaning: str, en
     assert (found or ["bug"]) == [meaning]
 
 
-def test_a_server_that_is_away_is_transient() -> None:
+@pytest.mark.parametrize("statement", TRANSIENT)
+def test_a_lost_connection_is_told_from_a_refusal(statement: str, engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.execute(text(statement))
+    assert is_lost(error.value) is ("terminate" in statement or "admin_shutdown" in statement)
+
+
+def test_a_server_that_is_away_is_transient_and_lost() -> None:
     with pytest.raises(DBAPIError) as error:
         make_engine("postgresql://127.0.0.1:1/db", application_name="test").connect()
     assert is_transient(error.value)
+    assert is_lost(error.value)
 
 
 def test_a_value_that_the_driver_cannot_send_is_a_bug(engine) -> None:
