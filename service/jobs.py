@@ -30,6 +30,7 @@ KINDS = load_kinds()
 SELECT = text("""
     SELECT j.*, coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
            coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
+           a.error AS attachments_error,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
            extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
     FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
@@ -188,6 +189,10 @@ class Jobs:
         counted = {name: row[name] for name in row if name.startswith("attachments_")}
         if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
             del counted["attachments_with_versions_kept"]
+        if counted["attachments_error"] is None:
+            del counted["attachments_error"]
+        else:  # every member of the business reads it: no word of where our bucket is
+            counted["attachments_error"] = re.sub(r"^bucket '.*?' at \S+", "the bucket", counted["attachments_error"])
         with_failures = row["status"] == COMPLETED and row["failed_count"] > 0
         return job | {
             "job_id": row["id"],
