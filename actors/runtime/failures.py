@@ -51,6 +51,11 @@ def is_timeout(error: BaseException) -> bool:
     return sqlstate(error) == "57014"
 
 
+def is_lock_timeout(error: BaseException) -> bool:
+    """Was it cancelled after a time limit, perhaps while it waited for a lock?"""
+    return sqlstate(error) in ("55P03", "57014")
+
+
 def sqlstate(error: BaseException) -> str | None:
     """The five characters, or None when the server did not say any (the connection broke)."""
     state: str | None = getattr(getattr(error, "orig", None), "pgcode", None)

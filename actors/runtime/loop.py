@@ -2,15 +2,25 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from threading import Event
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from actors.runtime.blockers import PID, Wait, Waits
 from actors.runtime.claim import Claim
 from actors.runtime.config import Settings
-from actors.runtime.failures import backoff_seconds, is_data, is_timeout, is_transient, reason, sentence
+from actors.runtime.failures import (
+    backoff_seconds,
+    is_data,
+    is_lock_timeout,
+    is_timeout,
+    is_transient,
+    reason,
+    sentence,
+)
 from actors.runtime.kinds import Count, Kind
 from actors.runtime.progress import percent
 from actors.runtime.run import Batch, Run
@@ -35,6 +45,7 @@ class Workplace:
     worker_id: Callable[[], int]
     stopping: Event  # set when the process was told to go
     after_commit: Callable[[], None]  # effects outside Postgres may be waiting now
+    waits: Waits = field(default_factory=Waits)  # batches that the process's watcher looks at
 
 
 class Loop:
@@ -52,6 +63,8 @@ class Loop:
         self.failures = 0  # transient ones, in a row
         self.bad_row: tuple[Batch, str] | None = None  # and why; passed over in the next step
         self.connection: Connection | None = None
+        self.pid = 0  # of its session
+        self.wait: Wait | None = None  # the transaction that is open, or has failed
         self.current: Run | None = None
         self.batches: Iterator[Batch] = iter(())
 
@@ -125,7 +138,7 @@ class Loop:
         """One batch and its checkpoint in one transaction. None: nothing is left."""
         connection, run = self._open()
         run.limit, run.in_hand = self.limit, None
-        with connection.begin():
+        with self._watched(connection):
             batch = next(self.batches, None)
             if batch is not None:
                 self.claim.checkpoint(connection, batch)
@@ -135,7 +148,8 @@ class Loop:
         """At the start and after a failure: a connection, and the kind's generator from the saved cursor on."""
         if self.connection is None or self.current is None:
             self.connection = self.place.engine.connect()
-            with self.connection.begin():
+            with self._watched(self.connection) as wait:
+                wait.pid = self.pid = self.connection.execute(PID).scalar_one()
                 self.claim = self.claim.read_again(self.connection)
             if self.claim.total is None and self.kind.count:
                 with self.connection.begin():
@@ -144,6 +158,14 @@ class Loop:
             self.current = Run(claim.job_id, claim.business_id, claim.params, claim.cursor, self.connection, self.limit)
             self.batches = self.kind.work(self.current)
         return self.connection, self.current
+
+    @contextmanager
+    def _watched(self, connection: Connection) -> Iterator[Wait]:
+        """A transaction. Does it fail while it waits for a lock, `wait` says for whom."""
+        wait = self.wait = Wait(self.pid, time.monotonic())
+        with self.place.waits.noted(wait), connection.begin():
+            yield wait
+        self.wait = None
 
     def _count(self, connection: Connection, count: Count) -> None:
         """What the start left to us. Takes it too long here as well, the total stays unknown."""
@@ -187,13 +209,21 @@ class Loop:
             self._leave_at_once(error)
             return False
         self.failures += 1
-        said = reason(error)
+        said = reason(error) + self._blocked(error)
         if self.failures >= self.max_failures:
             why = f"{self.failures} failures in a row, the last: {said}"
             if not self._cannot_fail(why):
                 return False
         self._wait(self.failures, said)
         return True
+
+    def _blocked(self, error: Exception) -> str:
+        """Who held the lock that was waited for in vain: afterwards nobody can see it any more."""
+        wait, self.wait = self.wait, None
+        if wait is None or wait.blocker is None or not is_lock_timeout(error):
+            return ""
+        log.warning("batch.blocked", job_id=self.claim.job_id, **asdict(wait.blocker))
+        return f"; {wait.blocker}"
 
     def fail(self, error: BaseException) -> None:
         """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""

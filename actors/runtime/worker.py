@@ -13,6 +13,7 @@ import structlog
 from dramatiq.middleware import SkipMessage
 from sqlalchemy import Connection
 
+from actors.runtime.blockers import LOOK_SECONDS, Waits
 from actors.runtime.broker import LOOK_UP_SECONDS, Broker, in_hand
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.delivery import Delivery, Settlements
@@ -61,6 +62,8 @@ class Process(dramatiq.Middleware):
             tick=self._sweep,
         )
         self.purger = Every(PURGE_SECONDS, "purge", partial(purge_all_due, self.engine, self.bucket))
+        self.waits = Waits()
+        self.watcher = Every(LOOK_SECONDS, "watch", partial(self.waits.look, self.engine))
         self.settler = Every(SETTLE_SECONDS, "settle", self.settlements.flush)
         self.cleaner = Every(RETENTION_SECONDS, "retention", partial(clear_old_rows, self.engine, settings))
 
@@ -71,7 +74,9 @@ class Process(dramatiq.Middleware):
     def broker(self) -> Broker:
         """The broker with this process as its middleware and an actor for each kind."""
         broker = Broker(self.engine, self.feeder, self.settlements, [self])
-        place = Workplace(self.engine, self.settings, self.presence.worker_id, self.stopping, self.purger.poke)
+        place = Workplace(
+            self.engine, self.settings, self.presence.worker_id, self.stopping, self.purger.poke, self.waits
+        )
         for kind in self.kinds.values():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")
             broker.add_kind(kind, cap, partial(work_on, kind=kind, place=place))
@@ -81,7 +86,7 @@ class Process(dramatiq.Middleware):
         for waiting in worker.workers:
             waiting.timeout = LOOK_UP_SECONDS
         self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
-        for thread in (self.feeder, self.settler, self.purger, self.cleaner):
+        for thread in (self.feeder, self.settler, self.purger, self.cleaner, self.watcher):
             thread.start()
 
     def before_process_message(self, _broker: dramatiq.Broker, message: Delivery) -> None:
