@@ -106,6 +106,17 @@ def test_one_job_that_cannot_be_moved_spoils_nothing_else_of_its_business(api, m
         assert caller.post(f"/api/jobs/{job_id}/cancel").status_code == 200
 
 
+def test_a_reset_passes_over_what_cannot_be_moved_and_says_so(api, make, stuck, worker_id, job_row) -> None:
+    business_id = make.business()
+    stuck_id = make.job(business_id, "running", worker_id=worker_id)
+    other = make.job(business_id, "running", worker_id=worker_id, job_type="sync_receipts")
+    stuck(stuck_id)
+    answer = api(None, "operator").post(f"/api/admin/business/{business_id}/reset-progress")
+    assert (answer.status_code, answer.json["reset_count"]) == (200, 1)
+    assert answer.json["message"] == "Successfully reset 1 stuck run; 1 could not be moved"
+    assert [job_row(job_id)["status"] for job_id in (stuck_id, other)] == ["running", "failed"]
+
+
 def test_a_start_of_another_type_than_the_stuck_one_takes_place(api, make, stuck) -> None:
     business_id = make.business()
     stuck(make.job(business_id, "running", worker_id=99, job_type="sync_receipts"))
