@@ -10,7 +10,8 @@ from actors.delete_receipts import bounds, count, delete_receipts
 from actors.runtime.failures import is_timeout
 from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError
-from service.jobs import LOCK_BUSINESS, Job, Jobs, show
+from service.job_view import LOCK_BUSINESS, Job, Jobs
+from service.jobs import show
 from service.openapi import Input, Nothing, Success, answers, api
 from service.rates import spend_change
 from sql.states import QUEUED

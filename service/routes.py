@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 from actors.runtime.config import Settings
 from service.admin import ResetProgress
 from service.delete_jobs import DeleteAllReceipts, DeleteJob
-from service.jobs import JobCollection, JobEvents, JobItem, Jobs, JobVerb
+from service.job_view import Jobs
+from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
 from service.openapi import Docs, Document
 from service.operations import Health, Readiness, Root
 from service.receipts import ReceiptCollection
