@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import falcon
+import structlog
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.failures import sentence
 from service.errors import ApiError
+
+log = structlog.get_logger("longhaul.auth")
 
 WRITERS = ("owner", "admin")
 
@@ -16,7 +21,8 @@ WRITERS = ("owner", "admin")
 FIND = text("""
     SELECT t.id, t.business_id, t.user_id, t.role, t.expires_at, c.allowance,
            coalesce(extract(epoch FROM clock_timestamp() - c.at)::float8, 0) AS seconds_since_change,
-           coalesce(t.last_used_at < now() - interval '1 minute', true) AS unused,
+           coalesce(t.last_used_at < now() - interval '1 minute', true)
+               AND current_setting('transaction_read_only') = 'off' AS unused,
            coalesce(t.expires_at < now() + interval '14 days', false) AS ends_soon
     FROM api_tokens t LEFT JOIN token_changes c ON c.token_id = t.id
     WHERE t.token_sha256 = :hash AND t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)
@@ -135,15 +141,23 @@ class Authentication:
         hashed = _hash(token)
         with self._engine.begin() as connection:
             row = connection.execute(FIND, {"hash": hashed}).one_or_none()
-            if row is None:
-                known_tokens.forget(hashed)
-                raise self._refused("This token is not known, has expired, or has been revoked")
-            if row.unused:
-                connection.execute(TOUCH, {"hash": hashed})
+        if row is None:
+            known_tokens.forget(hashed)
+            raise self._refused("This token is not known, has expired, or has been revoked")
         known_tokens.add(hashed)
+        if row.unused:
+            self._touch(hashed)
         if row.ends_soon:
             response.set_header("X-Token-Expires", row.expires_at.isoformat())
         return Caller(row.business_id, row.user_id, row.role, row.id, row.allowance, row.seconds_since_change)
+
+    def _touch(self, hashed: bytes) -> None:
+        """Notes the use of a token; a database that can't be written is no reason not to read it."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(TOUCH, {"hash": hashed})
+        except DBAPIError as error:
+            log.warning("token.not_touched", error=sentence(error))
 
     @staticmethod
     def _refused(error: str) -> ApiError:

@@ -8,16 +8,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from actors.delete_receipts import bounds, count, delete_receipts
 from actors.runtime.failures import is_timeout
-from actors.runtime.sweep import settle
 from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError
-from service.jobs import Job, Jobs, show
+from service.job_view import LOCK_BUSINESS, Job, Jobs
+from service.jobs import show
 from service.openapi import Input, Nothing, Success, answers, api
 from service.rates import spend_change
 from sql.states import QUEUED
-
-# Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
-LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
 ACTIVE = text("""
     SELECT id FROM background_jobs
@@ -40,7 +37,14 @@ LISTENING = text("""
     WHERE :queue = ANY (w.queues)
 """)
 
+TRIES = 3  # of a start that others get in the way of
 COUNT_SECONDS = 1  # longer than this and the worker counts instead
+
+
+def _is_second(error: IntegrityError) -> bool:
+    """Was there another active job of the business and type already?"""
+    constraint = error.orig.diag.constraint_name if error.orig else None  # type: ignore[attr-defined]
+    return bool(constraint == "idx_background_jobs_unique_active")
 
 
 class DeleteAll(Input):
@@ -65,30 +69,43 @@ class DeleteAllReceipts:
         caller.require(WRITERS)
         business_id = caller.own_business()
         scope = {"business_id": business_id, "type": delete_receipts.name, "queue": delete_receipts.queue}
+        _, notice = self._jobs.settle(business_id, alone=True)
+        for _ in range(TRIES):
+            try:
+                answer = self._try(caller, scope, notice)
+            except IntegrityError as error:
+                if not _is_second(error):
+                    raise
+                continue
+            response.status = 202
+            show(response, **answer)
+            return
+        raise ApiError(
+            503,
+            "unavailable",
+            "Other jobs of this business start and end all the time; try again",
+            headers={"Retry-After": "5"},
+        )
+
+    def _try(self, caller: Caller, scope: dict[str, Any], notice: str | None) -> dict[str, Any]:
+        """IntegrityError when a job that was resumed, or started past us in psql, took the one place meanwhile.
+
+        In the next try it is refused as the second; unless that other job has ended since.
+        """
         with self._jobs.engine.begin() as connection:
             connection.execute(LOCK_BUSINESS, scope)
-            self._jobs.settle(connection, business_id)
-        try:
-            with self._jobs.engine.begin() as connection:
-                connection.execute(LOCK_BUSINESS, scope)
-                self._refuse_second(connection, caller, scope)
-                self._refuse_too_soon(connection, scope)
-                name_token(connection, caller)
-                job_id, total = self._start(connection, caller, scope)
-                spend_change(connection, caller, self._jobs.settings)
-                listening = connection.execute(LISTENING, scope).scalar_one()
-        except IntegrityError:
-            # A job that was resumed or started past us in psql took the one place.
-            with self._jobs.engine.begin() as connection:
-                self._refuse_second(connection, caller, scope)
-            raise
-        response.status = 202
-        show(response, job_id=job_id, status=QUEUED, total=total, workers_listening=listening)
+            self._refuse_second(connection, caller, scope, notice)
+            self._refuse_too_soon(connection, scope)
+            name_token(connection, caller)
+            job_id, total = self._start(connection, caller, scope)
+            spend_change(connection, caller, self._jobs.settings)
+            listening = connection.execute(LISTENING, scope).scalar_one()
+        return {"job_id": job_id, "status": QUEUED, "total": total, "workers_listening": listening}
 
-    def _refuse_second(self, connection: Connection, caller: Caller, scope: dict[str, Any]) -> None:
+    def _refuse_second(self, connection: Connection, caller: Caller, scope: dict[str, Any], notice: str | None) -> None:
         active = connection.execute(ACTIVE, scope).scalar()
         if active is not None:
-            job = self._jobs.view(self._jobs.find(connection, caller, active))
+            job = self._jobs.view(self._jobs.find(connection, caller, active), notice)
             raise ApiError(
                 409,
                 "job_active",
@@ -145,9 +162,10 @@ class DeleteJob:
         """The active delete job, or the one that just turned out to be stale"""
         caller: Caller = request.context.caller
         business_id = caller.own_business()
+        swept, notice = self._jobs.settle(business_id, [delete_receipts])
+        stale = swept.stale
         with self._jobs.engine.begin() as connection:
-            stale = settle(connection, [delete_receipts], self._jobs.settings, business_id).stale
             active = connection.execute(ACTIVE, {"business_id": business_id, "type": delete_receipts.name}).scalar()
             shown = stale[0] if stale else active
-            job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown))
+            job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown), notice)
         show(response, has_active_job=active is not None, was_stale=bool(stale), job=job)

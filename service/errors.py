@@ -73,6 +73,26 @@ def _http(_request: falcon.Request, response: falcon.Response, error: falcon.HTT
 REFUSALS = {"LH404": (404, "not_found"), "LH409": (409, "wrong_status"), "LH423": (409, "job_active")}
 
 
+# SQLSTATE classes and codes that a caller can make something of.
+CAUSES = {
+    "25006": "The database is read-only at the moment",
+    "42501": "The database does not let us write at the moment",
+    "53100": "The database has no room left",
+    "55P03": "The database is held up by somebody's lock at the moment",
+}
+
+
+def cause(error: BaseException) -> str:
+    """Why the database cannot do something, in a sentence without our hosts."""
+    return CAUSES.get(sqlstate(error) or "", "The database cannot be used at the moment")
+
+
+def outdated(error: BaseException) -> str:
+    """Why a job that is shown may have moved on."""
+    why = cause(error) if is_transient(error) else "The job could not be brought up to date"
+    return f"{why}; this is the last state known"
+
+
 def _unexpected(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
     state = sqlstate(error)
     if state in REFUSALS:
@@ -83,8 +103,7 @@ def _unexpected(request: falcon.Request, response: falcon.Response, error: Excep
         _answer(response, status, {"success": False, "error": said[0].upper() + said[1:], "code": code, **more})
     elif is_transient(error):
         log.warning("http.unavailable", path=request.path, error=sentence(error))
-        said = "The database cannot be used at the moment"
-        _answer(response, 503, {"success": False, "error": said, "code": "unavailable"})
+        _answer(response, 503, {"success": False, "error": cause(error), "code": "unavailable"})
         response.set_header("Retry-After", "5")
     else:
         log.exception("http.error", method=request.method, path=request.path, exc_info=error)

@@ -1,42 +1,19 @@
 """Jobs: one, the list, the timeline, and what a person may ask of one."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import falcon
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import text
 
-from actors.runtime.config import Settings
-from actors.runtime.kinds import Kind, load_kinds
-from actors.runtime.progress import percent
-from actors.runtime.sweep import Swept, settle
 from service.auth import WRITERS, Caller, name_token
-from service.errors import not_found
+from service.job_view import KINDS, Job, Jobs, Status
 from service.openapi import MAX_ID, Input, Nothing, Success, answers, api, parse_id
 from service.rates import spend_change
-from sql.states import COMPLETED, RUNNING
 
-Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
-KINDS = load_kinds()
-
-# The newest first; all of them, or those that these filters leave.
-SELECT = text("""
-    SELECT j.*, coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
-           coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
-           extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
-           extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
-    FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
-    WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
-      AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
-      AND (CAST(:status AS text) IS NULL OR j.status = :status)
-      AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
-      AND (CAST(:after AS bigint) IS NULL OR j.id < :after)
-    ORDER BY j.id DESC LIMIT :limit + 1
-""")
-EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit": 1}
 EVENTS = text("""
     SELECT id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail FROM job_events
     WHERE job_id = :job_id AND id > coalesce(:after, 0) ORDER BY id LIMIT :limit + 1
@@ -69,29 +46,6 @@ class JobQuery(Page):
     job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
 
 
-class Job(BaseModel):
-    job_id: int
-    job_type: str
-    status: Status
-    requested: Literal["pause", "cancel"] | None
-    total: int | None
-    processed: int
-    succeeded: int
-    failed_count: int
-    percent: float
-    last_error: str | None
-    created_at: datetime
-    started_at: datetime | None
-    updated_at: datetime
-    finished_at: datetime | None
-    heartbeat_at: datetime | None
-    seconds_since_heartbeat: int | None
-    is_stale: bool
-    attempt: int
-    stats: dict[str, Any]
-    requested_by_user_id: int | None
-
-
 class JobAnswer(Success, Job):
     pass
 
@@ -116,54 +70,8 @@ class JobEvent(BaseModel):
 
 class EventList(Success):
     events: list[JobEvent]
+    notice: str | None = Field(description="why this may be outdated")
     next_after: int | None
-
-
-class Jobs:
-    """Jobs as the API shows them. Every look at a running job first brings it to where it truly is."""
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.engine = engine
-        self.settings = settings
-
-    def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job's row; 404 for another business's."""
-        values = {**EVERY, "job_id": job_id, "business_id": caller.business_id}
-        row = connection.execute(SELECT, values).mappings().one_or_none()
-        if row is None:
-            raise not_found(f"Job {job_id}")
-        if row["status"] == RUNNING:
-            self.settle(connection, row["business_id"])
-            row = connection.execute(SELECT, values).mappings().one()
-        return dict(row)
-
-    def settle(self, connection: Connection, business_id: int) -> Swept:
-        return settle(connection, KINDS.values(), self.settings, business_id)
-
-    def list(self, connection: Connection, business_id: int, query: JobQuery) -> list[dict[str, Any]]:
-        rows = connection.execute(SELECT, {**EVERY, "business_id": business_id, **query.model_dump()})
-        return [self.view(row) for row in rows.mappings()]
-
-    def view(self, row: Mapping[Any, Any]) -> dict[str, Any]:
-        job = {name: row[name] for name in Job.model_fields if name in row}
-        counted = {name: row[name] for name in row if name.startswith("attachments_")}
-        if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
-            del counted["attachments_with_versions_kept"]
-        return job | {
-            "job_id": row["id"],
-            "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
-            "is_stale": self._is_stale(row),
-            "stats": row["stats"] | counted,
-        }
-
-    def _is_stale(self, row: Mapping[Any, Any]) -> bool:
-        """Would the stale rule fail it now? True is seen only while another transaction holds the row."""
-        kind: Kind | None = KINDS.get(row["job_type"])
-        if row["status"] != RUNNING or kind is None:
-            return False
-        return (row["seconds_since_heartbeat"] or 0) > kind.setting(self.settings, "STALE_HEARTBEAT_SECONDS") or row[
-            "seconds_since_update"
-        ] > kind.setting(self.settings, "STALE_UPDATE_SECONDS")
 
 
 def page(rows: Iterable[dict[str, Any]], limit: int, key: str) -> tuple[list[dict[str, Any]], int | None]:
@@ -186,9 +94,9 @@ class JobCollection:
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
         business_id = caller.own_business()
+        _, notice = self._jobs.settle(business_id)
         with self._jobs.engine.begin() as connection:
-            self._jobs.settle(connection, business_id)
-            jobs, next_after = page(self._jobs.list(connection, business_id, query), query.limit, "job_id")
+            jobs, next_after = page(self._jobs.list(connection, business_id, query, notice), query.limit, "job_id")
         show(response, jobs=jobs, next_after=next_after)
 
 
@@ -200,9 +108,8 @@ class JobItem:
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
         number = parse_id(job_id)
-        with self._jobs.engine.begin() as connection:
-            row = self._jobs.find(connection, request.context.caller, number)
-        show(response, **self._jobs.view(row))
+        row, notice = self._jobs.look(request.context.caller, number)
+        show(response, **self._jobs.view(row, notice))
 
 
 class JobEvents:
@@ -214,11 +121,11 @@ class JobEvents:
         """The job's timeline, oldest first"""
         query: Page = request.context.query
         number = parse_id(job_id)
+        _, notice = self._jobs.look(request.context.caller, number)
         with self._jobs.engine.begin() as connection:
-            self._jobs.find(connection, request.context.caller, number)
             rows = connection.execute(EVENTS, {"job_id": number, **query.model_dump()}).mappings()
             events, next_after = page((dict(row) for row in rows), query.limit, "id")
-        show(response, events=events, next_after=next_after)
+        show(response, events=events, next_after=next_after, notice=notice)
 
 
 VERBS = {
@@ -242,6 +149,7 @@ class JobVerb:
         request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
         caller: Caller = request.context.caller
         caller.require(WRITERS)
+        _, notice = self._jobs.look(caller, number)
         with self._jobs.engine.begin() as connection:
             before = self._jobs.find(connection, caller, number)
             name_token(connection, caller)
@@ -249,4 +157,4 @@ class JobVerb:
             row = self._jobs.find(connection, caller, number)
             if any(row[name] != before[name] for name in ("status", "requested")):
                 spend_change(connection, caller, self._jobs.settings)
-        show(response, **self._jobs.view(row))
+        show(response, **self._jobs.view(row, notice))

@@ -189,6 +189,7 @@ class AttachmentCounts(Base):
     kept: Mapped[int]  # deleted, but the store keeps earlier versions
     failed: Mapped[int]  # … so far; they are tried again
     pending: Mapped[int]
+    error: Mapped[str | None]  # the last, while some have failed or wait
 
 
 class Worker(Base):
@@ -219,6 +220,7 @@ class BackgroundJob(Base):
             name="counters_not_negative",
         ),
         CheckConstraint("attempt >= 0 AND recoveries >= 0", name="attempts_not_negative"),
+        CheckConstraint("refusals >= 0", name="refusals_not_negative"),
         # Has this business a job of this type in this state?
         Index("idx_background_jobs_business_type_status", "business_id", "job_type", "status"),
         # Which jobs are old enough to clear away? Which came last?
@@ -251,7 +253,9 @@ class BackgroundJob(Base):
     processed: Mapped[int] = mapped_column(server_default=text("0"))
     succeeded: Mapped[int] = mapped_column(server_default=text("0"))
     failed_count: Mapped[int] = mapped_column(server_default=text("0"))
-    last_error: Mapped[str | None]
+    refusals: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # in a row, since the last success
+    last_error: Mapped[str | None]  # of a row, or of the end
+    waiting_for: Mapped[str | None]  # what keeps a running job now
     cursor: Mapped[dict[str, Any] | None]
     params: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     stats: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))

@@ -1,15 +1,16 @@
 """`python -m actors.runtime`: the worker dyno. Checks everything once, then becomes Dramatiq's command line."""
 
 import sys
+from collections.abc import Iterable
 
 import structlog
 from dramatiq import cli
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.config import Settings, load_settings
-from actors.runtime.errors import ConfigError, LonghaulError, StorageUnreachableError
+from actors.runtime.errors import ConfigError, LonghaulError, StorageError, StorageUnreachableError
 from actors.runtime.failures import sentence
-from actors.runtime.kinds import load_kinds
+from actors.runtime.kinds import Kind, load_kinds
 from actors.runtime.log import set_up_logging
 from actors.runtime.storage import Bucket
 from actors.runtime.streams import open_standard_streams, print_without_waiting
@@ -29,7 +30,7 @@ def main() -> int:
     try:
         settings = load_settings()
         set_up_logging(settings.LOG_FORMAT)
-        load_kinds()
+        check_queues(settings, load_kinds().values())
         check_postgres(settings)
         check_bucket(settings)
     except LonghaulError as error:
@@ -49,11 +50,22 @@ def main() -> int:
 
 
 def check_bucket(settings: Settings) -> None:
-    """StorageError when the bucket is missing or refuses us. One that cannot be reached now may come back."""
+    """Warns when the bucket can't be used. No reason not to start: jobs go on without it, and it may come back."""
     try:
         Bucket(settings).check()
-    except StorageUnreachableError as error:
-        log.warning("bucket.unreachable", error=f"{error}; going on: attachments wait in the outbox")
+    except StorageError as error:
+        event = "bucket.unreachable" if isinstance(error, StorageUnreachableError) else "bucket.refused"
+        log.warning(event, error=f"{error}; going on: attachments wait in the outbox")
+
+
+def check_queues(settings: Settings, kinds: Iterable[Kind]) -> None:
+    """ConfigError when nobody listens in any of the queues: the worker would wait for ever."""
+    theirs = {kind.queue for kind in kinds}
+    if not theirs & set(settings.WORKER_QUEUES):
+        raise ConfigError(
+            f"WORKER_QUEUES: found {', '.join(settings.WORKER_QUEUES)}, in which no kind of job is; "
+            f"expected at least one of {', '.join(sorted(theirs))}"
+        )
 
 
 def check_postgres(settings: Settings) -> None:

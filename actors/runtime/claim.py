@@ -1,6 +1,6 @@
 """A worker's hold on a job. Every write carries the number of the claim, so that a worker that lost it writes nothing.
 
-Each method is one statement in the caller's transaction, and raises ClaimLost when the claim is not held any more.
+Each method works in the caller's transaction, and raises ClaimLost when the claim is not held any more.
 """
 
 import json
@@ -35,16 +35,18 @@ READ = text("""
 CHECKPOINT = text("""
     UPDATE background_jobs
     SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
-        failed_count = failed_count + :failed, recoveries = 0,
+        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL,
+        refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
         last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE id = :job_id AND attempt = :attempt AND status = 'running'
-    RETURNING requested, processed, total
+    RETURNING requested, processed, total, refusals, last_error
 """)
 
 BEAT = text("""
     UPDATE background_jobs
-    SET heartbeat_at = clock_timestamp(), updated_at = clock_timestamp(), last_error = :error
+    SET heartbeat_at = clock_timestamp(), waiting_for = coalesce(CAST(:reason AS text), waiting_for),
+        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END
     WHERE id = :job_id AND attempt = :attempt AND status = 'running'
     RETURNING requested
 """)
@@ -69,6 +71,18 @@ LEAVE = text("""
 """)
 
 
+LAST_EVENT = text("SELECT to_status, actor, reason FROM job_events WHERE job_id = :job_id ORDER BY id DESC LIMIT 1")
+
+
+@dataclass(frozen=True)
+class Left:
+    """How a claim ended, as the timeline tells it."""
+
+    status: str
+    actor: str
+    reason: str | None
+
+
 @dataclass
 class Claim:
     job_id: int
@@ -80,6 +94,8 @@ class Claim:
     processed: int
     total: int | None
     requested: str | None
+    refusals: int  # rows that failed since the last success, over all claims
+    last_error: str | None
 
     @classmethod
     def of(cls, job: Mapping[Any, Any]) -> "Claim":
@@ -121,6 +137,7 @@ class Claim:
             error=error,
         )
         self.requested, self.processed, self.total = row["requested"], row["processed"], row["total"]
+        self.refusals, self.last_error = row["refusals"], row["last_error"]
         self.cursor = batch.cursor
 
     def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
@@ -129,19 +146,18 @@ class Claim:
         details = {"job_id": self.job_id, "row_id": batch.ids[0], "error": error, "most": MAX_ROW_EVENTS}
         connection.execute(ROW_FAILED, details)
 
-    def beat(self, connection: Connection, error: str) -> None:
-        """Says "still here, and this is what keeps me"."""
-        self.requested = self._held(connection, BEAT, error=error)["requested"]
+    def beat(self, connection: Connection, reason: str | None = None) -> None:
+        """Says "still here", and what keeps it. Without a reason it is no sign of progress: the stale rule goes on."""
+        self.requested = self._held(connection, BEAT, reason=reason)["requested"]
 
     def set_total(self, connection: Connection, total: int) -> None:
         """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
         self.total = self._held(connection, SET_TOTAL, total=total)["total"]
 
-    def leave(self, connection: Connection, target: str, event: str, why: str | None) -> str:
-        """Ends the claim; returns the status that the job has now, which is what somebody asked for, if he did."""
-        row = self._held(connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why)
-        status: str = row["status"]
-        return status
+    def leave(self, connection: Connection, target: str, event: str, why: str | None) -> "Left":
+        """Ends the claim. What becomes of the job is what somebody asked for, if somebody did."""
+        self._held(connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why)
+        return Left(*connection.execute(LAST_EVENT, {"job_id": self.job_id}).one())
 
     def _held(self, connection: Connection, statement: Any, **values: Any) -> Mapping[Any, Any]:
         values |= {"job_id": self.job_id, "attempt": self.attempt}

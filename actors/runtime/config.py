@@ -67,6 +67,7 @@ class Settings(DatabaseSettings):
     MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
     GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
     MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)
+    MAX_REFUSALS_IN_A_ROW: int = Field(default=100, ge=0, le=1_000_000)
     STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
     STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
     DELETE_RATE_LIMIT_SECONDS: int = Field(default=60, ge=0, le=86_400)

@@ -14,6 +14,7 @@ TRANSIENT = (
     "57",  # shutdown, restart, statement timeout
     "58",  # the server's own disk
     "25006",  # read-only: a server that is just being replaced
+    "42501",  # no right to: platforms take INSERT away at a quota, and give it back
     "25P03",  # idle-in-transaction timeout
     "25P04",  # transaction timeout
     "55P03",  # lock timeout
@@ -39,6 +40,12 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, LOST) if state is None else state.startswith(TRANSIENT)
 
 
+def is_lost(error: BaseException) -> bool:
+    """Is there no connection (any more), so that nothing else can be asked either?"""
+    state = sqlstate(error)
+    return is_transient(error) and (state is None or state.startswith(("08", "57P")))
+
+
 def is_data(error: BaseException) -> bool:
     """Does it fail on what is in a row: a value, a constraint, a trigger that raises?"""
     state = sqlstate(error)
@@ -50,6 +57,11 @@ def is_data(error: BaseException) -> bool:
 def is_timeout(error: BaseException) -> bool:
     """Was the statement cancelled, by statement_timeout as a rule?"""
     return sqlstate(error) == "57014"
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Was it cancelled after a time limit, perhaps while it waited for a lock?"""
+    return sqlstate(error) in ("55P03", "57014")
 
 
 def sqlstate(error: BaseException) -> str | None:

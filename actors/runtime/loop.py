@@ -2,15 +2,25 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from threading import Event
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from actors.runtime.blockers import PID, Wait, Waits
 from actors.runtime.claim import Claim
 from actors.runtime.config import Settings
-from actors.runtime.failures import backoff_seconds, is_data, is_timeout, is_transient, reason
+from actors.runtime.failures import (
+    backoff_seconds,
+    is_data,
+    is_lock_timeout,
+    is_timeout,
+    is_transient,
+    reason,
+    sentence,
+)
 from actors.runtime.kinds import Count, Kind
 from actors.runtime.progress import percent
 from actors.runtime.run import Batch, Run
@@ -35,6 +45,7 @@ class Workplace:
     worker_id: Callable[[], int]
     stopping: Event  # set when the process was told to go
     after_commit: Callable[[], None]  # effects outside Postgres may be waiting now
+    waits: Waits = field(default_factory=Waits)  # batches that the process's watcher looks at
 
 
 class Loop:
@@ -47,10 +58,13 @@ class Loop:
         self.cap = kind.setting(place.settings, "MAX_RUNTIME_SECONDS")
         self.gives_way_at = time.monotonic() + kind.setting(place.settings, "GIVE_WAY_SECONDS")
         self.max_failures = kind.setting(place.settings, "MAX_BATCH_FAILURES")
+        self.max_refusals = kind.setting(place.settings, "MAX_REFUSALS_IN_A_ROW")
         self.ends_at = time.monotonic() + self.cap
         self.failures = 0  # transient ones, in a row
         self.bad_row: tuple[Batch, str] | None = None  # and why; passed over in the next step
         self.connection: Connection | None = None
+        self.pid = 0  # of its session
+        self.wait: Wait | None = None  # the transaction that is open, or has failed
         self.current: Run | None = None
         self.batches: Iterator[Batch] = iter(())
 
@@ -63,7 +77,7 @@ class Loop:
                 in_hand = self.current.in_hand if self.current else None
                 self.close()
                 if is_transient(error):
-                    if not self._back_off(reason(error)):
+                    if not self._back_off(error):
                         return
                 elif is_data(error) and in_hand:
                     self._narrow_down(in_hand, reason(error))
@@ -93,6 +107,8 @@ class Loop:
         if self.claim.requested:
             # leave_running() turns this into paused or cancelled, unless the request was withdrawn meanwhile.
             self.leave(QUEUED, "requeued", "the request was withdrawn")
+        elif 0 < self.max_refusals <= self.claim.refusals:
+            self.leave(FAILED, "failed", self._refused())
         elif self.place.stopping.is_set():
             self.leave(QUEUED, "requeued", "the worker is stopping")
         elif time.monotonic() >= self.ends_at and not self.failures:  # else ten in a row would never be reached
@@ -102,6 +118,10 @@ class Loop:
         else:
             return False
         return True
+
+    def _refused(self) -> str:
+        last = f", the last: {self.claim.last_error}" if self.claim.last_error else ""
+        return f"{self.claim.refusals} rows in a row were refused{last}"
 
     def _others_wait(self, connection: Connection) -> bool:
         """Does another job wait in this job's queue? Asked each second, once the job has run for a while.
@@ -118,7 +138,7 @@ class Loop:
         """One batch and its checkpoint in one transaction. None: nothing is left."""
         connection, run = self._open()
         run.limit, run.in_hand = self.limit, None
-        with connection.begin():
+        with self._watched(connection):
             batch = next(self.batches, None)
             if batch is not None:
                 self.claim.checkpoint(connection, batch)
@@ -128,7 +148,8 @@ class Loop:
         """At the start and after a failure: a connection, and the kind's generator from the saved cursor on."""
         if self.connection is None or self.current is None:
             self.connection = self.place.engine.connect()
-            with self.connection.begin():
+            with self._watched(self.connection) as wait:
+                wait.pid = self.pid = self.connection.execute(PID).scalar_one()
                 self.claim = self.claim.read_again(self.connection)
             if self.claim.total is None and self.kind.count:
                 with self.connection.begin():
@@ -137,6 +158,14 @@ class Loop:
             self.current = Run(claim.job_id, claim.business_id, claim.params, claim.cursor, self.connection, self.limit)
             self.batches = self.kind.work(self.current)
         return self.connection, self.current
+
+    @contextmanager
+    def _watched(self, connection: Connection) -> Iterator[Wait]:
+        """A transaction. Does it fail while it waits for a lock, `wait` says for whom."""
+        wait = self.wait = Wait(self.pid, time.monotonic())
+        with self.place.waits.noted(wait), connection.begin():
+            yield wait
+        self.wait = None
 
     def _count(self, connection: Connection, count: Count) -> None:
         """What the start left to us. Takes it too long here as well, the total stays unknown."""
@@ -171,7 +200,7 @@ class Loop:
         self.place.after_commit()
         self.place.stopping.wait(self.throttle)
 
-    def _back_off(self, error: str) -> bool:
+    def _back_off(self, error: Exception) -> bool:
         """Waits, beating, before the batch is tried again. False when there is no next try.
 
         A worker that is stopping waits for nothing.
@@ -180,30 +209,68 @@ class Loop:
             self._leave_at_once(error)
             return False
         self.failures += 1
+        said = reason(error) + self._blocked(error)
         if self.failures >= self.max_failures:
-            self.leave(FAILED, "failed", f"{self.failures} failures in a row, the last: {error}")
-            return False
-        seconds = backoff_seconds(self.failures)
-        log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=self.failures, error=error)
+            why = f"{self.failures} failures in a row, the last: {said}"
+            if not self._cannot_fail(why):
+                return False
+        self._wait(self.failures, said)
+        return True
+
+    def _blocked(self, error: Exception) -> str:
+        """Who held the lock that was waited for in vain: afterwards nobody can see it any more."""
+        wait, self.wait = self.wait, None
+        if wait is None or wait.blocker is None or not is_lock_timeout(error):
+            return ""
+        log.warning("batch.blocked", job_id=self.claim.job_id, **asdict(wait.blocker))
+        return f"; {wait.blocker}"
+
+    def fail(self, error: BaseException) -> None:
+        """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""
+        tries = 0
+        while cannot := self._cannot_fail(reason(error)):
+            if self.place.stopping.is_set():
+                self._abandoned(error, cannot)
+                return
+            tries += 1
+            self._wait(tries, reason(cannot))
+
+    def _cannot_fail(self, why: str) -> Exception | None:
+        """Leaves as failed. Or what keeps Postgres from writing even that, now: then there is a next try."""
+        try:
+            self.leave(FAILED, "failed", why)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return error
+        return None
+
+    def _wait(self, failures: int, said: str) -> None:
+        """Longer after each failure; beats, and says for what. ClaimLost ends it, and so does a request or a stop."""
+        seconds = backoff_seconds(failures)
+        log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=failures, error=said)
         ends_at = time.monotonic() + seconds
         while (left := ends_at - time.monotonic()) > 0 and not self.place.stopping.is_set():
             try:
                 with self.place.engine.begin() as connection:
-                    self.claim.beat(connection, error)
+                    self.claim.beat(connection, said)
             except Exception as beat_error:
                 if not is_transient(beat_error):
                     raise
             if self.claim.requested:
                 break
             self.place.stopping.wait(min(left, BEAT_SECONDS))
-        return True
 
-    def _leave_at_once(self, error: str) -> None:
+    def _leave_at_once(self, error: Exception) -> None:
         """One try to put the job back; else the sweep does, once this process is gone."""
+        log.warning("batch.interrupted", job_id=self.claim.job_id, error=reason(error))
         try:
             self.leave(QUEUED, "requeued", "the worker is stopping")
-        except Exception:  # whatever keeps us from saying goodbye, a process that is going cannot mend it
-            log.warning("job.abandoned", job_id=self.claim.job_id, error=error)
+        except Exception as cannot:  # whatever keeps us from saying goodbye, a process that is going cannot mend it
+            self._abandoned(error, cannot)
+
+    def _abandoned(self, cause: BaseException, error: Exception) -> None:
+        log.warning("job.abandoned", job_id=self.claim.job_id, error=sentence(error), cause=sentence(cause))
 
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""
@@ -222,7 +289,8 @@ class Loop:
     def leave(self, target: str, event: str, why: str | None = None) -> None:
         self.close()
         with self.place.engine.begin() as connection:
-            status = self.claim.leave(connection, target, event, why)
-        name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(status, "job.finished")
-        log.info(name, job_id=self.claim.job_id, status=status, processed=self.claim.processed, why=why)
+            left = self.claim.leave(connection, target, event, why)
+        name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(left.status, "job.finished")
+        said = {"status": left.status, "actor": left.actor, "why": left.reason}
+        log.info(name, job_id=self.claim.job_id, processed=self.claim.processed, **said)
         self.place.after_commit()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Engine, text
 
+from actors.runtime.errors import StorageError
 from actors.runtime.storage import MAX_KEYS, NOT_TRIED, Bucket
 
 log = structlog.get_logger("longhaul.storage")
@@ -55,11 +56,14 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
         due = {row.object_key: row.id for row in connection.execute(LEASE, {"limit": limit})}
     if not due:
         return Purged(0, 0)
-    found = bucket.delete(list(due))
+    try:
+        found, kept = bucket.delete(list(due)), bucket.kept_versions()
+    except StorageError as error:  # the settings themselves can't be used
+        found, kept = dict.fromkeys(due, str(error)), None
     errors = {key: error for key, error in found.items() if error != NOT_TRIED}
     gone = [attachment_id for key, attachment_id in due.items() if key not in found]
     with engine.begin() as connection:
-        connection.execute(PURGED, {"ids": gone, "kept": bucket.kept_versions()})
+        connection.execute(PURGED, {"ids": gone, "kept": kept})
         if errors:
             failed = {
                 "ids": [due[key] for key in errors],

@@ -6,10 +6,9 @@ import structlog
 
 from actors.runtime.claim import Claim
 from actors.runtime.errors import ClaimLost
-from actors.runtime.failures import backoff_seconds, is_transient, reason, sentence
+from actors.runtime.failures import backoff_seconds, is_transient, sentence
 from actors.runtime.kinds import Kind
 from actors.runtime.loop import Loop, Workplace
-from sql.states import FAILED
 
 log = structlog.get_logger("longhaul.job")
 
@@ -30,7 +29,7 @@ def work_on(job_id: int, kind: Kind, place: Workplace) -> None:
         # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
         log.exception("job.crashed", job_id=job_id)
         with suppress(ClaimLost):
-            loop.leave(FAILED, "failed", reason(error))
+            loop.fail(error)
     finally:
         loop.close()
 

@@ -12,6 +12,7 @@ import dramatiq
 import structlog
 
 from actors.runtime.acks import QUEUED, Ack, Acks
+from actors.runtime.blockers import LOOK_SECONDS, Waits
 from actors.runtime.broker import LOOK_UP_SECONDS, Broker
 from actors.runtime.config import Settings, load_settings
 from actors.runtime.delivery import Delivery, Outcome
@@ -59,6 +60,8 @@ class Process(dramatiq.Middleware):
         self.sweeper = Every(SWEEP_SECONDS, "sweep", self._sweep)
         self.purger = Every(PURGE_SECONDS, "purge", partial(purge_all_due, self.engine, self.bucket))
         self.flusher = Every(FLUSH_SECONDS, "acks", self.acks.flush)
+        self.waits = Waits()
+        self.watcher = Every(LOOK_SECONDS, "watch", partial(self.waits.look, self.engine))
         self.cleaner = Every(RETENTION_SECONDS, "retention", partial(clear_old_rows, self.engine, settings))
         self.worker: dramatiq.Worker | None = None
         self.parent = os.getppid()
@@ -71,7 +74,9 @@ class Process(dramatiq.Middleware):
     def broker(self) -> Broker:
         """The broker with this process as its middleware and an actor for each kind."""
         broker = Broker(self.engine, self.fetcher, self.acks, [self], self._decide)
-        place = Workplace(self.engine, self.settings, self.presence.worker_id, self.stopping, self.purger.poke)
+        place = Workplace(
+            self.engine, self.settings, self.presence.worker_id, self.stopping, self.purger.poke, self.waits
+        )
         for kind in self.kinds.values():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")
             broker.add_kind(kind, cap, partial(work_on, kind=kind, place=place))
@@ -93,7 +98,7 @@ class Process(dramatiq.Middleware):
             waiting.timeout = LOOK_UP_SECONDS
         self.presence.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
         self.fetcher.is_paused = lambda: any(consumer.paused for consumer in list(worker.consumers.values()))
-        for thread in (self.fetcher, self.sweeper, self.flusher, self.purger, self.cleaner):
+        for thread in (self.fetcher, self.sweeper, self.flusher, self.purger, self.watcher, self.cleaner):
             thread.start()
 
     def _look_around(self) -> None:
@@ -122,6 +127,7 @@ class Process(dramatiq.Middleware):
             partial(self.sweeper.stop, seconds=2),
             partial(self.purger.stop, seconds=2),
             partial(self.cleaner.stop, seconds=1),
+            partial(self.watcher.stop, seconds=1),
             partial(self.flusher.stop, seconds=1),
             partial(self.fetcher.give_back),
             partial(self.acks.flush),

@@ -8,8 +8,8 @@ SELECT j.id, j.status, j.processed, j.total,
                || CASE WHEN listening = 0 THEN '; but no live worker listens to ' || j.queue ELSE '' END
            WHEN j.status = 'running' AND j.requested IS NOT NULL THEN
                'It stops (' || j.requested || ') at the end of the batch in hand'
-           WHEN j.status = 'running' AND j.last_error IS NOT NULL AND j.updated_at > now() - interval '40 seconds' THEN
-               'It works, or waits to try again; the last thing that went wrong: ' || j.last_error
+           WHEN j.status = 'running' AND j.waiting_for IS NOT NULL AND j.heartbeat_at > now() - interval '40 seconds' THEN
+               'It waits to try again: ' || j.waiting_for
            WHEN j.status = 'running' AND j.heartbeat_at < now() - interval '40 seconds' THEN
                'Its worker lives, but the batch in hand takes long; see blocked_sessions.sql'
            WHEN j.status = 'running' THEN 'It is moving'

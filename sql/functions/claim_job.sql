@@ -8,7 +8,7 @@ DECLARE
 BEGIN
     UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, resends = 0, resent_at = NULL,
-        started_at = coalesce(started_at, now()),
+        started_at = coalesce(started_at, now()), waiting_for = NULL,
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE j.id = claim_job.job_id AND j.status = 'queued'
     RETURNING * INTO job;

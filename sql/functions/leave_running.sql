@@ -1,5 +1,9 @@
 -- The only way out of `running`: a worker that stops, the sweep, the stale rule and an operator's reset all pass here,
 -- so that each of them honours what somebody asked for. Cancel beats everything; pause beats all but completion.
+-- The event then names who asked, and why; an error that the worker came with is kept in its detail.
+--
+-- What it waited for is over; `last_error` keeps what a row met, and on failure says why. (A worker of the release before
+-- writes there what it waits for: with no row that failed, that goes too.)
 --
 -- `claim`: the attempt that leaves, or null for whoever holds the job. No row: this claim does not hold it any more.
 CREATE OR REPLACE FUNCTION public.leave_running(
@@ -9,6 +13,8 @@ DECLARE
     old public.background_jobs;
     job public.background_jobs;
     ends text;
+    asked public.job_events;
+    detail jsonb;
 BEGIN
     SELECT * INTO old FROM public.background_jobs j
     WHERE j.id = leave_running.job_id AND j.status = 'running' AND (claim IS NULL OR j.attempt = claim)
@@ -25,12 +31,26 @@ BEGIN
     UPDATE public.background_jobs j
     SET status = ends, requested = NULL, worker_id = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN ends IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END,
-        last_error = CASE WHEN ends = 'failed' THEN why ELSE last_error END
+        waiting_for = NULL,
+        last_error = CASE WHEN ends = 'failed' THEN why WHEN failed_count > 0 THEN last_error END
     WHERE j.id = old.id
     RETURNING * INTO job;
 
-    PERFORM public.log_job_event(job, CASE WHEN ends = target THEN event ELSE ends END, 'running', who, why, old.worker_id,
-                          jsonb_build_object('processed', job.processed, 'cursor', job.cursor));
+    detail := jsonb_build_object('processed', job.processed, 'cursor', job.cursor);
+    IF ends <> target THEN
+        IF target = 'failed' THEN
+            detail := detail || jsonb_build_object('error', why);
+        END IF;
+        SELECT * INTO asked FROM public.job_events e
+        WHERE e.job_id = old.id AND e.event = old.requested || '_requested' ORDER BY e.id DESC LIMIT 1;
+        IF FOUND THEN
+            who := asked.actor;
+            why := asked.reason;
+            detail := detail || jsonb_strip_nulls(jsonb_build_object('token_id', asked.detail -> 'token_id'));
+        END IF;
+        event := ends;
+    END IF;
+    PERFORM public.log_job_event(job, event, 'running', who, why, old.worker_id, detail);
     IF ends = 'queued' THEN
         job := public.send_job_message(job.id);
     END IF;

@@ -1,5 +1,5 @@
 -- Writes what just happened to a job. `job` is the row as it is after the change. `longhaul.token` is the id of the API
--- token that asked for it; the web process sets it for its transaction.
+-- token that asked for it; the web process sets it for its transaction. `detail` may name another: who asked earlier.
 CREATE OR REPLACE FUNCTION public.log_job_event(
     job public.background_jobs, event text, from_status text, who text, why text,
     worker_id integer DEFAULT NULL, detail jsonb DEFAULT NULL
@@ -7,6 +7,6 @@ CREATE OR REPLACE FUNCTION public.log_job_event(
     INSERT INTO public.job_events (job_id, event, from_status, to_status, actor, reason, attempt, worker_id, detail)
     SELECT job.id, event, from_status, job.status, who, why, job.attempt, coalesce(worker_id, job.worker_id),
            CASE WHEN token IS NULL THEN detail
-                ELSE coalesce(detail, '{}') || jsonb_build_object('token_id', token) END
+                ELSE jsonb_build_object('token_id', token) || coalesce(detail, '{}') END
     FROM (SELECT nullif(current_setting('longhaul.token', true), '')::bigint AS token) AS asked
 $$;

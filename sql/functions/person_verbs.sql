@@ -87,6 +87,13 @@ BEGIN
     END CASE;
 END $$;
 
+-- What the last row that failed met; null when none did. The error of an end that resume undoes had taken its place.
+CREATE OR REPLACE FUNCTION public.last_refusal(job public.background_jobs) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.reason FROM public.job_events e
+    WHERE e.job_id = job.id AND e.event = 'row_failed' AND job.failed_count > 0 ORDER BY e.id DESC LIMIT 1
+$$;
+
 CREATE OR REPLACE FUNCTION public.resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -98,7 +105,8 @@ BEGIN
         WHEN job.status IN ('paused', 'failed') THEN
             BEGIN
                 UPDATE public.background_jobs j
-                SET status = 'queued', finished_at = NULL, last_error = NULL, recoveries = 0,
+                SET status = 'queued', finished_at = NULL, recoveries = 0, refusals = 0, waiting_for = NULL,
+                    last_error = CASE WHEN was = 'paused' THEN last_error ELSE public.last_refusal(job) END,
                     updated_at = clock_timestamp()
                 WHERE j.id = job.id
                 RETURNING * INTO job;

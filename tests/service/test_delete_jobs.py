@@ -144,3 +144,43 @@ def test_with_no_worker_at_all_the_status_call_still_tells_the_truth(api, make) 
     make.job(business_id, status="running", worker_id=99, heartbeat_at=ago(5))
     answer = api(business_id).get(STATUS).json
     assert (answer["has_active_job"], answer["job"]["status"]) == (True, "queued")
+
+
+@pytest.fixture
+def overtaken(make, sql, monkeypatch):
+    """overtaken(times, ends): so many starts meet a job that came past them, and that may have ended since."""
+    import service.delete_jobs
+    from service.delete_jobs import DeleteAllReceipts
+
+    bounds, refuse = service.delete_jobs.bounds, DeleteAllReceipts._refuse_second
+
+    def set_up(times: int, ends: bool) -> None:
+        left = [times]
+
+        def come_past(connection, business_id):
+            if left[0]:
+                left[0] -= 1
+                make.job(business_id)
+            return bounds(connection, business_id)
+
+        def look(self, connection, *arguments):
+            if ends:
+                sql("UPDATE background_jobs SET status = 'completed', finished_at = now() WHERE status = 'queued'")
+            refuse(self, connection, *arguments)
+
+        monkeypatch.setattr(service.delete_jobs, "bounds", come_past)
+        monkeypatch.setattr(DeleteAllReceipts, "_refuse_second", look)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("times", "ends", "status", "code"),
+    [(1, True, 202, None), (2, True, 202, None), (1, False, 409, "job_active"), (99, True, 503, "unavailable")],
+)
+def test_a_start_that_another_overtakes_tries_again_and_never_ends_in_a_500(
+    times, ends, status, code, overtaken, api, make
+) -> None:
+    overtaken(times, ends)
+    answer = api(make.business()).post(START, CONFIRMED)
+    assert (answer.status_code, answer.json.get("code")) == (status, code)

@@ -17,6 +17,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         succeeded=149,
         failed_count=1,
         last_error="receipt 5 is under audit",
+        waiting_for="the connection to Postgres was lost",
         requested_by_user_id=7,
     )
     answer = api(business_id, "member").get(f"/api/jobs/{job_id}").json
@@ -36,12 +37,16 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "processed": 150,
         "succeeded": 149,
         "failed_count": 1,
+        "with_failures": False,
+        "links": {},
         "percent": 25.8,
         "last_error": "receipt 5 is under audit",
+        "waiting_for": "the connection to Postgres was lost",
         "finished_at": None,
         "is_stale": False,
         "attempt": 1,
         "stats": {"attachments_deleted": 0, "attachments_failed": 0, "attachments_pending": 0},
+        "notice": None,
         "requested_by_user_id": 7,
     }
 
@@ -63,6 +68,33 @@ def test_percent_is_honest_at_its_edges(columns, percent, api, make) -> None:
     assert api(business_id).get(f"/api/jobs/{job_id}").json["percent"] == percent
 
 
+@pytest.mark.parametrize(
+    ("columns", "links"),
+    [
+        ({"status": "completed", "processed": 3, "succeeded": 2, "failed_count": 1}, True),
+        ({"status": "completed", "processed": 3, "succeeded": 3}, False),
+        ({"status": "failed", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+        ({"status": "cancelled", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+        ({"status": "paused", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+    ],
+)
+def test_a_job_that_is_completed_with_failures_says_so_and_where_to_try_again(columns, links, api, make) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, **columns)
+    caller = api(business_id)
+    for job in (caller.get(f"/api/jobs/{job_id}").json, caller.get("/api/jobs").json["jobs"][0]):
+        assert job["with_failures"] is links
+        assert job["links"] == ({"retry": "/api/receipts/delete_all"} if links else {})
+
+
+def test_the_link_to_try_again_starts_a_new_job(api, make) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, status="completed", processed=1, failed_count=1)
+    caller = api(business_id)
+    link = caller.get(f"/api/jobs/{job_id}").json["links"]["retry"]
+    assert caller.post(link, {"confirm": "DELETE"}).status_code == 202
+
+
 def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:
     business_id = make.business()
     job_id = make.job(business_id)
@@ -71,7 +103,8 @@ def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:
     sql("UPDATE attachments SET purged_at = now() WHERE id % 6 < 3")
     sql("UPDATE attachments SET purge_error = 'AccessDenied' WHERE id % 6 = 3")
     stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
-    assert stats == {"attachments_deleted": 3, "attachments_failed": 1, "attachments_pending": 2}
+    refused = {"attachments_error": "AccessDenied"}
+    assert stats == refused | {"attachments_deleted": 3, "attachments_failed": 1, "attachments_pending": 2}
     sql("UPDATE attachments SET purge_error = 'versions stay' WHERE id % 6 = 0")
     stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
     assert (stats["attachments_deleted"], stats["attachments_with_versions_kept"]) == (3, 1)
@@ -81,7 +114,49 @@ def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:
                                     purge_job_id) SELECT min(id), :b, 'x', '', now(), now(), :j FROM receipts""",
         b=business_id, j=job_id)  # fmt: skip
     stats = api(business_id).get(f"/api/jobs/{job_id}").json["stats"]
-    assert stats == {"attachments_deleted": 1, "attachments_failed": 1, "attachments_pending": 3}
+    assert stats == refused | {"attachments_deleted": 1, "attachments_failed": 1, "attachments_pending": 3}
+
+
+def test_while_attachments_are_left_the_last_error_of_the_bucket_is_told_without_its_address(api, make, sql) -> None:
+    business_id = make.business()
+    job_id, other = make.job(business_id), make.job()
+    for number, job in ((4, job_id), (1, other)):
+        make.sql(
+            """INSERT INTO attachments
+                   (receipt_id, business_id, object_key, content_type, purge_requested_at, purge_after, purge_job_id)
+               SELECT id, business_id, id::text, '', now(), now(), :job FROM receipts WHERE id = ANY(:ids)""",
+            ids=make.receipts(business_id, number), job=job,
+        )  # fmt: skip
+    caller = api(business_id)
+
+    def error(statement: str, **values) -> object:
+        sql(statement, job=job_id, **values)
+        return caller.get(f"/api/jobs/{job_id}").json["stats"].get("attachments_error")
+
+    mine = "UPDATE attachments SET {} WHERE purge_job_id = :job"
+    said = "bucket 'receipts' at https://s3.example.com answered 500"
+    assert error(mine.format("purge_attempts = 1")) is None
+    assert error(mine.format("purge_error = :e"), e=said) == "the bucket answered 500"
+    assert error(mine.format("purge_attempts = 2")) == "the bucket answered 500"
+    assert error(mine.format("purge_error = 'AccessDenied'")) == "AccessDenied"
+    one = " AND id = (SELECT min(id) FROM attachments WHERE purged_at IS NULL AND purge_job_id = :job)"
+    assert error(mine.format("purged_at = now(), purge_error = NULL") + one) == "AccessDenied"
+    assert error("DELETE FROM attachments WHERE purge_job_id = :job" + one) == "AccessDenied"
+    assert error(mine.format("purged_at = now(), purge_error = NULL")) is None
+    assert sql("SELECT error FROM attachment_counts WHERE job_id = :id", id=other) == [{"error": None}]
+
+
+def test_a_lease_of_what_has_failed_before_does_not_touch_the_jobs_counts(make, sql) -> None:
+    """Else all workers would wait for each other at that one row."""
+    business_id = make.business()
+    sql("""INSERT INTO attachments (receipt_id, business_id, object_key, content_type, purge_requested_at, purge_after,
+                                    purge_job_id) VALUES (:r, :b, 'x', '', now(), now(), 1)""",
+        r=make.receipts(business_id, 1)[0], b=business_id)  # fmt: skip
+    sql("UPDATE attachments SET purge_error = 'AccessDenied'")
+    before = sql("SELECT xmin::text FROM attachment_counts")
+    sql("UPDATE attachments SET purge_attempts = 1, purge_after = now()")
+    sql("UPDATE attachments SET purge_error = 'AccessDenied'")
+    assert sql("SELECT xmin::text FROM attachment_counts") == before
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "a\x01b", "a\nb", "/a", "a//b", "../a", "a/../b"])

@@ -101,9 +101,10 @@ def test_a_worker_that_waits_for_a_lock_beats_and_says_what_it_waits_for(owner, 
     with closing(psycopg2.connect(environment["DATABASE_URL"])) as somebody, somebody.cursor() as cursor:
         cursor.execute("LOCK TABLE receipts IN SHARE MODE")
         job_id = user.start()
-        wait_until(lambda: user.job(job_id)["last_error"], 30, "the lock timeout")
+        wait_until(lambda: user.job(job_id)["waiting_for"], 30, "the lock timeout")
         job = user.job(job_id)
         assert (job["status"], job["processed"], job["is_stale"]) == ("running", 0, False)
-        assert "lock timeout" in job["last_error"]
+        assert "lock timeout" in job["waiting_for"]
+        assert f"blocked by the session with the pid {somebody.info.backend_pid}, whose" in job["waiting_for"]
         assert job["seconds_since_heartbeat"] <= 12
     assert user.wait_for(job_id, "completed")["succeeded"] == 500

@@ -14,8 +14,7 @@ from service.processes import wait_until
     [
         ({"DATABASE_URL": "mysql://u:hunter2@h/d"}, "DATABASE_URL: its value is not usable: expected postgres://"),
         ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d"}, "DATABASE_URL: Postgres cannot be used"),
-        ({"S3_BUCKET": "no-such-bucket"}, "does not exist; see S3_BUCKET"),
-        ({"AWS_SECRET_ACCESS_KEY": "hunter2"}, "refuses our credentials"),
+        ({"WORKER_QUEUES": "high,low"}, "found high, low, in which no kind of job is; expected at least one of maint"),
         ({"WORKER_QUEUES": "maintenance,maintenence"}, "unknown queue 'maintenence'"),
         ({"BATCH_SIZE": "many"}, "BATCH_SIZE: 'many'"),
     ],
@@ -62,14 +61,47 @@ def test_a_worker_on_an_older_schema_says_what_to_do(start, sql) -> None:
     assert "found the database at version 0001, expected " in worker.log.read_text()
 
 
-def test_a_worker_that_does_not_listen_to_the_queue_leaves_the_job_alone(owner, start, sql) -> None:
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"S3_BUCKET": "no-such-bucket"}, "does not exist; see S3_BUCKET"),
+        ({"AWS_SECRET_ACCESS_KEY": "hunter2"}, "refuses our credentials"),
+    ],
+)
+def test_a_bucket_that_refuses_us_does_not_keep_a_worker_from_starting(
+    changes, says, owner, start, make, sql, bucket, tmp_path
+) -> None:
     user = owner(5)
-    worker = start("worker", WORKER_QUEUES="low,high")
+    make.attachments(user.ids, tmp_path)
+    worker = start("worker", **changes)
+    job_id = user.start()
+    assert user.wait_for(job_id, "completed", seconds=20)["succeeded"] == 5
+    (warning,) = worker.lines("bucket.refused")
+    assert says in warning["error"]
+    wait_until(lambda: "attachments_error" in user.job(job_id)["stats"], 20, "the bucket to be tried")
+    stats = user.job(job_id)["stats"]
+    assert (stats["attachments_failed"], stats["attachments_deleted"]) == (5, 0)
+    assert "http" not in stats["attachments_error"]
+    assert "hunter2" not in worker.log.read_text()
+    worker.stop()
+
+    sql("UPDATE attachments SET purge_after = now() + interval '1 hour'")
+    sql("SELECT retry_purge()")
+    start("worker")
+    wait_until(lambda: user.job(job_id)["stats"]["attachments_deleted"] == 5, 20, "the objects to go")
+    assert "attachments_error" not in user.job(job_id)["stats"]
+    assert bucket.keys() == []
+
+
+def test_a_worker_leaves_queues_alone_that_it_does_not_listen_to(owner, start, sql) -> None:
+    """A job in another queue waits, though its message is there and a worker is idle."""
+    user = owner(5)
+    worker = start("worker", WORKER_QUEUES="maintenance,high")
     wait_until(lambda: worker.lines("worker.start"), 20, "the worker")
-    assert user.client.post("/api/receipts/delete_all", {"confirm": "DELETE"}).body["workers_listening"] == 0
-    start("worker", WORKER_QUEUES="maintenance")
-    wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'completed'"), 20, "the other worker to do it")
-    assert worker.lines("job.picked") == []
+    waiting = sql("SELECT id FROM start_job(:b, 'delete_receipts', 'low', '{}', 0, 7, 'x')", b=user.business_id)
+    other = owner(5)
+    other.wait_for(other.start(), "completed", seconds=20)
+    assert user.job(waiting[0]["id"])["status"] == "queued"
 
 
 @pytest.mark.parametrize("processes", [1, 2])

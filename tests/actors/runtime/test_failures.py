@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from actors.runtime.failures import is_data, is_transient, reason, sentence
+from actors.runtime.failures import is_data, is_lost, is_transient, reason, sentence
 from sql.engine import make_engine
 
 TRANSIENT = [
@@ -18,6 +18,9 @@ TRANSIENT = [
     "DO $$ BEGIN RAISE too_many_connections; END $$",
     "DO $$ BEGIN RAISE admin_shutdown; END $$",
     "DO $$ BEGIN RAISE read_only_sql_transaction; END $$",
+    "DO $$ BEGIN RAISE insufficient_privilege; END $$",
+    "DO $$ BEGIN RAISE disk_full; END $$",
+    "DO $$ BEGIN RAISE out_of_memory; END $$",
 ]
 DATA = [
     "DO $$ BEGIN RAISE 'a trigger says no'; END $$",
@@ -32,7 +35,6 @@ BUGS = [
     "SELEC 1",
     "SELECT no_such_column",
     "SELECT * FROM no_such_table",
-    "DO $$ BEGIN RAISE insufficient_privilege; END $$",
     "DO $$ BEGIN RAISE feature_not_supported; END $$",
 ]
 
@@ -67,10 +69,18 @@ def test_to_go_on_with_a_session_that_was_thrown_away_is_transient(engine) -> No
     assert is_transient(error.value)
 
 
-def test_a_server_that_is_away_is_transient() -> None:
+@pytest.mark.parametrize("statement", TRANSIENT)
+def test_a_lost_connection_is_told_from_a_refusal(statement: str, engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.execute(text(statement))
+    assert is_lost(error.value) is ("terminate" in statement or "admin_shutdown" in statement)
+
+
+def test_a_server_that_is_away_is_transient_and_lost() -> None:
     with pytest.raises(DBAPIError) as error:
         make_engine("postgresql://127.0.0.1:1/db", application_name="test").connect()
     assert is_transient(error.value)
+    assert is_lost(error.value)
 
 
 def test_a_value_that_the_driver_cannot_send_is_a_bug(engine) -> None:

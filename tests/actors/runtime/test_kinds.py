@@ -1,5 +1,8 @@
 """Kinds are found in actors/ by themselves, and a broken one stops everything, named."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +74,17 @@ def test_an_unknown_queue_or_setting_of_a_kind_is_refused() -> None:
         job_kind(queue="maintenence")(no_work)
     with pytest.raises(KindError, match="found the setting 'batchsize'"):
         job_kind(queue="low", batchsize=3)(no_work)
+
+
+@pytest.mark.parametrize("name", ["broken_kind", "delete_receipts"])
+def test_a_broken_kind_stops_the_web_process_with_a_sentence(name: str, tmp_path, environment) -> None:
+    """In a process of its own: gunicorn imports service.app, and then calls create_app()."""
+    (tmp_path / f"{name}.py").write_text("def")
+    program = f"import actors; actors.__path__.insert(0, {str(tmp_path)!r}); "
+    program += "from service.app import create_app; create_app()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"actors/{name}.py cannot be imported: SyntaxError")
+    assert "Traceback" not in done.stderr

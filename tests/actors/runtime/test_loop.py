@@ -1,7 +1,7 @@
 """The loop, in the test's own process, with tiny kinds."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
@@ -10,48 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from actors.runtime.claim import Claim
 from actors.runtime.kinds import Kind, job_kind
 from actors.runtime.run import Batch, Run
-from actors.runtime.work import work_on
 from service.processes import wait_until
-
-
-def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids: None) -> Iterator[Batch]:
-    """Counts from the cursor up to `last` and writes each number into the table `done`."""
-    at = run.cursor["last_id"] if run.cursor else 0
-    while at < last:
-        ids = list(range(at + 1, min(at + run.limit, last) + 1))
-        at = ids[-1]
-        batch = run.take(ids, {"last_id": at})
-        run.connection.execute(text("INSERT INTO done SELECT unnest(CAST(:ids AS int[]))"), {"ids": ids})
-        each(ids)
-        batch.succeeded = len(ids)
-        yield batch
-
-
-@pytest.fixture(autouse=True)
-def done(sql) -> Callable[[], list[int]]:
-    """The numbers that were committed, in order; each can be there only once."""
-    sql("CREATE TABLE done (n int PRIMARY KEY)")
-    return lambda: [row["n"] for row in sql("SELECT n FROM done ORDER BY n")]
-
-
-def kind(work: Any, **defaults: int) -> Kind:
-    return job_kind(queue="maintenance", **defaults)(work)
-
-
-@pytest.fixture
-def run(make, place, job_row):
-    """run(kind): works on a new job of it until the message is done; returns the job."""
-
-    def run_once(a_kind: Kind, job_id: int | None = None, **changes: Any) -> dict[str, Any]:
-        job_id = job_id or make.job()
-        work_on(job_id, a_kind, replace(place, **changes))
-        return job_row(job_id)
-
-    return run_once
+from tests.actors.runtime.tiny import kind, numbers
 
 
 def test_a_job_is_done_batch_by_batch_and_its_counters_are_exact(run, done, events) -> None:
@@ -217,7 +182,7 @@ def test_rows_that_fail_on_their_data_are_found_passed_over_and_named(bad, run, 
 
 def test_at_most_a_hundred_failed_rows_are_named_and_all_are_counted(run, events, sql) -> None:
     sql("ALTER TABLE done ADD CHECK (n > 150)")
-    job = run(kind(lambda run: numbers(run, 200)))
+    job = run(kind(lambda run: numbers(run, 200), max_refusals_in_a_row=0))
     assert (job["status"], job["processed"]) == ("completed", 200)
     assert job["failed_count"] == 150
     assert len([event for event in events(job["id"]) if event["event"] == "row_failed"]) == 100
@@ -339,6 +304,55 @@ def test_a_stopping_worker_that_meets_a_transient_failure_still_puts_the_job_bac
     assert events(job["id"])[-1]["reason"] == "the worker is stopping"
 
 
+class RefusesAfter:
+    """An engine that can begin only so many transactions; then Postgres is away."""
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._engine = engine
+        self._left = number
+
+    def begin(self) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise OperationalError("BEGIN", None, ConnectionRefusedError("nobody listens"))
+        return self._engine.begin()
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+
+def test_where_two_errors_meet_the_first_is_told_as_the_cause_of_the_second(run, engine) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    with capture_logs() as lines:
+        job = run(locked, stopping=stopping, engine=RefusesAfter(engine, 1))
+    assert job["status"] == "running"  # for the sweep
+    (line,) = [line for line in lines if line["event"] == "job.abandoned"]
+    assert line["cause"] == "canceling statement due to statement timeout"
+    assert line["error"] == "nobody listens"
+
+
+def test_the_error_that_a_stop_cuts_short_is_in_the_log(run) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    with capture_logs() as lines:
+        assert run(locked, stopping=stopping)["status"] == "queued"
+    (line,) = [line for line in lines if line["event"] == "batch.interrupted"]
+    assert line["error"] == "canceling statement due to statement timeout"
+
+
 def test_a_count_that_takes_too_long_leaves_the_total_unknown_and_the_job_goes_on(run, done) -> None:
     def slow(connection: Connection, _business_id: int, _params: Any) -> int:
         connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
@@ -376,13 +390,14 @@ def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job
 
     worker = threading.Thread(target=run, args=(locked, job_id))
     worker.start()
-    wait_until(lambda: job_row(job_id)["last_error"], 10, "the first beat")
+    wait_until(lambda: job_row(job_id)["waiting_for"], 10, "the first beat")
     first = job_row(job_id)
-    assert (first["status"], first["last_error"]) == ("running", "canceling statement due to statement timeout")
+    assert (first["status"], first["waiting_for"]) == ("running", "canceling statement due to statement timeout")
     wait_until(lambda: job_row(job_id)["heartbeat_at"] > first["heartbeat_at"], 10, "the next beat")
     sql("SELECT cancel_job(:id, 'dana')", id=job_id)
     worker.join(30)
-    assert job_row(job_id)["status"] == "cancelled"
+    job = job_row(job_id)
+    assert (job["status"], job["waiting_for"], job["last_error"]) == ("cancelled", None, None)
 
 
 def test_an_unexpected_error_fails_the_job_and_names_it(run, done) -> None:

@@ -123,3 +123,25 @@ def test_more_than_one_call_of_the_bucket_can_take_are_purged_in_rounds(asked, e
            FROM attachments, generate_series(1, 2300) n""")
     purge_all_due(engine, bucket)
     assert states() == {"purged": 2301, "failed": 0, "pending": 0}
+
+
+def test_retry_purge_makes_all_that_waits_due_at_once_and_waits_for_nobody(asked, engine, bucket, sql) -> None:
+    asked(5)
+    sql("UPDATE attachments SET purge_after = now() + interval '1 hour', purge_attempts = 12, purge_error = '403'")
+    sql("UPDATE attachments SET purge_after = now() WHERE id = (SELECT min(id) FROM attachments)")
+    with engine.begin() as other:
+        other.execute(text("SELECT FROM attachments ORDER BY id DESC LIMIT 1 FOR UPDATE"))
+        assert sql("SELECT retry_purge() AS n") == [{"n": 3}]
+    assert sql("SELECT retry_purge() AS n") == [{"n": 1}]
+    assert purge(engine, bucket) == Purged(deleted=5, failed=0)
+    assert sql("SELECT retry_purge() AS n") == [{"n": 0}]
+    assert sql("SELECT error, failed, deleted FROM attachment_counts") == [{"error": None, "failed": 0, "deleted": 5}]
+
+
+def test_settings_that_cannot_be_used_at_all_are_told_like_a_refusal(asked, engine, settings, sql) -> None:
+    asked(2)
+    unusable = Bucket(settings.model_copy(update={"S3_ENDPOINT_URL": "http://a b"}))
+    assert purge(engine, unusable) == Purged(deleted=0, failed=2)
+    (counts,) = sql("SELECT failed, error FROM attachment_counts")
+    assert counts["failed"] == 2
+    assert "see S3_ENDPOINT_URL" in counts["error"]

@@ -1,0 +1,80 @@
+"""Who keeps a batch waiting for a lock? Asked while it waits: once that has timed out, Postgres can't say it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Engine, text
+
+LONG_SECONDS = 1  # a batch that is in its transaction for longer is looked at
+LOOK_SECONDS = 1
+
+PID = text("SELECT pg_backend_pid()")
+
+# Of several, the one whose transaction is the oldest. A prepared transaction has no session, and the process number 0.
+BLOCKERS = text("""
+    SELECT DISTINCT ON (waiting) waiting, b.pid,
+           extract(epoch FROM clock_timestamp() - session.xact_start)::integer AS seconds,
+           session.application_name AS application, left(session.query, 200) AS query
+    FROM unnest(CAST(:waiting AS integer[])) AS waiting
+    CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting)) AS b (pid)
+    LEFT JOIN pg_stat_activity session ON session.pid = b.pid
+    ORDER BY waiting, session.xact_start NULLS LAST
+""")
+
+
+@dataclass(frozen=True)
+class Blocker:
+    pid: int
+    seconds: int | None  # the age of its transaction; None when we may not know it
+    application: str | None
+    query: str | None
+
+    def __str__(self) -> str:
+        """For everybody: what else is known of it may be another tenant's, and goes to the log only."""
+        if not self.pid:
+            return "blocked by a prepared transaction (see pg_prepared_xacts)"
+        age = "" if self.seconds is None else f", whose transaction is {self.seconds} s old"
+        return f"blocked by the session with the pid {self.pid}{age}"
+
+
+@dataclass(eq=False)
+class Wait:
+    """A batch in its transaction, and who blocked it when that was looked at last."""
+
+    pid: int
+    began: float
+    blocker: Blocker | None = None
+
+
+@dataclass
+class Waits:
+    """Those of a worker process; each thread adds and removes its own."""
+
+    _open: dict[int, Wait] = field(default_factory=dict)
+
+    @contextmanager
+    def noted(self, wait: Wait) -> Iterator[None]:
+        self._open[id(wait)] = wait
+        try:
+            yield
+        finally:
+            del self._open[id(wait)]
+
+    def look(self, engine: Engine) -> None:
+        """Asks once for all that take long. They do not wait for the answer."""
+        since = time.monotonic() - LONG_SECONDS
+        waits = [wait for wait in self._open.copy().values() if wait.began < since]
+        if not waits:
+            return
+        with engine.begin() as connection:
+            found = _blockers(connection, [wait.pid for wait in waits])
+        for wait in waits:
+            wait.blocker = found.get(wait.pid)
+
+
+def _blockers(connection: Connection, pids: list[int]) -> dict[int, Blocker]:
+    connection.execute(text("SET LOCAL statement_timeout = '1s'"))
+    rows = connection.execute(BLOCKERS, {"waiting": pids})
+    return {row.waiting: Blocker(row.pid, row.seconds, row.application, row.query) for row in rows}

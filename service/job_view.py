@@ -1,0 +1,154 @@
+"""A job as the API shows it: brought to where it truly is, or as it was known last, with a notice why."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import structlog
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, Engine, text
+
+from actors.runtime.config import Settings
+from actors.runtime.failures import is_lost, sentence
+from actors.runtime.kinds import Kind, load_kinds
+from actors.runtime.progress import percent
+from actors.runtime.sweep import Swept, settle
+from service.auth import Caller
+from service.errors import not_found, outdated
+from sql.states import COMPLETED, RUNNING
+
+log = structlog.get_logger("longhaul.http")
+
+Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
+KINDS = load_kinds()
+
+# The newest first; all of them, or those that these filters leave.
+SELECT = text("""
+    SELECT j.*, coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
+           coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
+           a.error AS attachments_error,
+           extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
+           extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
+    FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
+    WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
+      AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
+      AND (CAST(:status AS text) IS NULL OR j.status = :status)
+      AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
+      AND (CAST(:after AS bigint) IS NULL OR j.id < :after)
+    ORDER BY j.id DESC LIMIT :limit + 1
+""")
+EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit": 1}
+
+# Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
+LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
+
+# Which call starts another job of a type: it meets again what the one before could not do.
+RETRY = {"delete_receipts": "/api/receipts/delete_all"}
+
+
+class Job(BaseModel):
+    job_id: int
+    job_type: str
+    status: Status
+    requested: Literal["pause", "cancel"] | None
+    total: int | None
+    processed: int
+    succeeded: int
+    failed_count: int
+    with_failures: bool = Field(description="completed, but failed_count items were not done")
+    links: dict[str, str] = Field(description="where to go on: retry is the call that starts a new job for the rest")
+    percent: float
+    last_error: str | None = Field(description="of a row that was passed over, or why the job failed")
+    waiting_for: str | None = Field(description="what keeps a running job now; it tries again by itself")
+    created_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    seconds_since_heartbeat: int | None
+    is_stale: bool
+    attempt: int
+    stats: dict[str, Any]
+    notice: str | None = Field(description="why this may be outdated")
+    requested_by_user_id: int | None
+
+
+class Jobs:
+    """Jobs as the API shows them. Every look at a running job first brings it to where it truly is."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+
+    def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], str | None]:
+        """The job's row as it truly is; or as it was known last, and a notice why. 404 for another business's."""
+        with self.engine.begin() as connection:
+            row = self.find(connection, caller, job_id)
+        if row["status"] != RUNNING:
+            return row, None
+        _, notice = self.settle(row["business_id"])
+        with self.engine.begin() as connection:
+            return self.find(connection, caller, job_id), notice
+
+    def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
+        """The job's row as it stands; 404 for another business's."""
+        values = {**EVERY, "job_id": job_id, "business_id": caller.business_id}
+        row = connection.execute(SELECT, values).mappings().one_or_none()
+        if row is None:
+            raise not_found(f"Job {job_id}")
+        return dict(row)
+
+    def settle(
+        self, business_id: int, kinds: Iterable[Kind] = tuple(KINDS.values()), *, alone: bool = False
+    ) -> tuple[Swept, str | None]:
+        """Brings the business's running jobs to where they truly are, in a transaction of its own.
+
+        That may be impossible in a database that can be read all the same: then a notice says why what is stored may
+        be outdated. `alone`: waits for another start of the business, which may be at it.
+        """
+        try:
+            with self.engine.begin() as connection:
+                if alone:
+                    connection.execute(LOCK_BUSINESS, {"business_id": business_id})
+                return settle(connection, kinds, self.settings, business_id), None
+        except Exception as error:
+            if is_lost(error):
+                raise
+            log.warning("jobs.not_settled", business_id=business_id, error=sentence(error))
+            return Swept(), outdated(error)
+
+    def list(
+        self, connection: Connection, business_id: int, query: BaseModel, notice: str | None
+    ) -> list[dict[str, Any]]:
+        rows = connection.execute(SELECT, {**EVERY, "business_id": business_id, **query.model_dump()})
+        return [self.view(row, notice) for row in rows.mappings()]
+
+    def view(self, row: Mapping[Any, Any], notice: str | None = None) -> dict[str, Any]:
+        job = {name: row[name] for name in Job.model_fields if name in row}
+        counted = {name: row[name] for name in row if name.startswith("attachments_")}
+        if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
+            del counted["attachments_with_versions_kept"]
+        if counted["attachments_error"] is None:
+            del counted["attachments_error"]
+        else:  # every member of the business reads it: no word of where our bucket is
+            counted["attachments_error"] = re.sub(r"^bucket '.*?' at \S+", "the bucket", counted["attachments_error"])
+        with_failures = row["status"] == COMPLETED and row["failed_count"] > 0
+        return job | {
+            "job_id": row["id"],
+            "with_failures": with_failures,
+            "links": {"retry": RETRY[row["job_type"]]} if with_failures and row["job_type"] in RETRY else {},
+            "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
+            "is_stale": self._is_stale(row),
+            "stats": row["stats"] | counted,
+            "notice": notice if row["status"] == RUNNING else None,
+        }
+
+    def _is_stale(self, row: Mapping[Any, Any]) -> bool:
+        """Would the stale rule fail it now? True is seen only while another transaction holds the row."""
+        kind: Kind | None = KINDS.get(row["job_type"])
+        if row["status"] != RUNNING or kind is None:
+            return False
+        return (row["seconds_since_heartbeat"] or 0) > kind.setting(self.settings, "STALE_HEARTBEAT_SECONDS") or row[
+            "seconds_since_update"
+        ] > kind.setting(self.settings, "STALE_UPDATE_SECONDS")

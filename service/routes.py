@@ -1,0 +1,36 @@
+"""Every address of the service, on one screen."""
+
+from typing import Any
+
+import falcon
+from sqlalchemy import Engine
+
+from actors.runtime.config import Settings
+from service.admin import ResetProgress
+from service.delete_jobs import DeleteAllReceipts, DeleteJob
+from service.job_view import Jobs
+from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
+from service.openapi import Docs, Document
+from service.operations import Health, Readiness, Root
+from service.receipts import ReceiptCollection
+
+
+def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
+    jobs = Jobs(engine, settings)
+
+    app.add_route("/", Root())
+    app.add_route("/healthz", Health())
+    app.add_route("/readyz", Readiness(engine))
+    app.add_route("/api/openapi.json", Document())
+    app.add_route("/api/docs", Docs())
+    app.add_route("/api/receipts", ReceiptCollection(engine))
+    app.add_route("/api/receipts/delete_all", DeleteAllReceipts(jobs))
+    app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
+    app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine, settings))
+    app.add_route("/api/jobs", JobCollection(jobs))
+    for prefix in ("/api/jobs", "/api/receipts/jobs"):
+        app.add_route(f"{prefix}/{{job_id}}", JobItem(jobs))
+        app.add_route(f"{prefix}/{{job_id}}/events", JobEvents(jobs))
+        app.add_route(f"{prefix}/{{job_id}}/pause", JobVerb(jobs, "pause"))
+        app.add_route(f"{prefix}/{{job_id}}/cancel", JobVerb(jobs, "cancel"))
+        app.add_route(f"{prefix}/{{job_id}}/resume", JobVerb(jobs, "resume"))

@@ -1,0 +1,13 @@
+-- Makes everything that is still to be deleted from the bucket due at once, instead of up to an hour later: call it when what
+-- kept us from it (keys, rights, the region) is mended. Returns how many that were. What somebody marks at this moment is
+-- left out, so this waits for nobody.
+CREATE OR REPLACE FUNCTION public.retry_purge() RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    WITH waiting AS MATERIALIZED (
+        SELECT a.id FROM public.attachments a
+        WHERE a.purge_requested_at IS NOT NULL AND a.purged_at IS NULL AND a.purge_after > now()
+        FOR UPDATE SKIP LOCKED
+    ), due AS (
+        UPDATE public.attachments a SET purge_after = now() FROM waiting w WHERE a.id = w.id RETURNING 1
+    )
+    SELECT count(*) FROM due
+$$;

@@ -1,0 +1,26 @@
+"""Tiny kinds, for work in the test's own process."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import text
+
+from actors.runtime.kinds import Kind, job_kind
+from actors.runtime.run import Batch, Run
+
+
+def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids: None) -> Iterator[Batch]:
+    """Counts from the cursor up to `last` and writes each number into the table `done`."""
+    at = run.cursor["last_id"] if run.cursor else 0
+    while at < last:
+        ids = list(range(at + 1, min(at + run.limit, last) + 1))
+        at = ids[-1]
+        batch = run.take(ids, {"last_id": at})
+        run.connection.execute(text("INSERT INTO done SELECT unnest(CAST(:ids AS int[]))"), {"ids": ids})
+        each(ids)
+        batch.succeeded = len(ids)
+        yield batch
+
+
+def kind(work: Any, **defaults: int) -> Kind:
+    return job_kind(queue="maintenance", **defaults)(work)
