@@ -6,6 +6,8 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.presence import Presence
 from service.processes import wait_until
+from sql.engine import make_engine
+from sql.url import database_name
 
 
 @pytest.fixture
@@ -55,3 +57,32 @@ def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(presence
     presence.leave()
     wait_until(lambda: alive(sql) == [], 5, "the server to notice")
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
+
+
+WRITE = "INSERT INTO businesses (name) VALUES ('x')"
+
+
+def test_a_server_that_becomes_read_only_under_a_worker_does_not_cost_it_its_identity(presence, sql) -> None:
+    session = presence.session()
+    first = presence.worker_id()
+    with pytest.raises(DBAPIError, match="read-only"), session.begin():
+        session.exec_driver_sql(f"SET TRANSACTION READ ONLY; {WRITE}")
+    with session.begin():
+        session.exec_driver_sql(WRITE)
+    assert presence.session() is session
+    assert presence.worker_id() == first
+    assert alive(sql) == [first]
+
+
+def test_nobody_registers_on_a_session_that_began_read_only_once_the_database_takes_writes(settings, sql) -> None:
+    name = database_name(settings.DATABASE_URL)
+    engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=1, max_overflow=0)
+    presence = Presence(engine, settings)
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(DBAPIError, match="read-only"):
+        presence.session()
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    presence.session()
+    assert alive(sql) == [presence.worker_id()]
+    presence.lose()
+    engine.dispose()
