@@ -108,10 +108,12 @@ class Jobs:
         be outdated. `alone`: waits for another start of the business, which may be at it.
         """
         try:
-            with self.engine.begin() as connection:
-                if alone:
+            with self.engine.connect() as connection:
+                if not alone:
+                    return settle(connection, kinds, self.settings, business_id), None
+                with connection.begin():
                     connection.execute(LOCK_BUSINESS, {"business_id": business_id})
-                return settle(connection, kinds, self.settings, business_id), None
+                    return settle(connection, kinds, self.settings, business_id), None
         except Exception as error:
             if is_lost(error):
                 raise

@@ -4,43 +4,55 @@ The batch that deletes a receipt marks its attachments, in its own transaction; 
 to be done. So whatever a crash or an outage of the bucket leaves behind is found here, by any worker.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
+from actors.runtime.apart import write_apart
 from actors.runtime.errors import StorageError
 from actors.runtime.storage import MAX_KEYS, NOT_TRIED, Bucket
 
 log = structlog.get_logger("longhaul.storage")
+
+DUE = text("""
+    SELECT id FROM attachments
+    WHERE purge_requested_at IS NOT NULL AND purged_at IS NULL AND purge_after <= now()
+    ORDER BY purge_after LIMIT :limit
+""")
 
 # Longer than any call to the bucket takes (30 s): nobody else tries the same objects meanwhile.
 LEASE = text("""
     UPDATE attachments SET purge_after = now() + interval '45 seconds', purge_attempts = purge_attempts + 1
     WHERE id IN (
         SELECT id FROM attachments
-        WHERE purge_requested_at IS NOT NULL AND purged_at IS NULL AND purge_after <= now()
-        ORDER BY purge_after LIMIT :limit FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY (:ids) AND purge_requested_at IS NOT NULL AND purged_at IS NULL AND purge_after <= now()
+        FOR UPDATE SKIP LOCKED)
     RETURNING id, object_key
 """)
 
 # With an error all the same when the store keeps earlier versions that we can't delete.
 PURGED = text("""
-    UPDATE attachments SET purged_at = now(), purge_error = :kept WHERE id = ANY(:ids) AND purged_at IS NULL
+    UPDATE attachments a SET purged_at = now(), purge_error = found.error
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
+    WHERE a.id = found.id AND a.purged_at IS NULL
 """)
 
 GIVE_BACK = text("""
-    UPDATE attachments SET purge_after = now(), purge_attempts = purge_attempts - 1
-    WHERE id = ANY(:ids) AND purged_at IS NULL AND purge_attempts > 0
+    UPDATE attachments a SET purge_after = now(), purge_attempts = purge_attempts - 1
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
+    WHERE a.id = found.id AND a.purged_at IS NULL AND a.purge_attempts > 0
 """)
 
 # 2, 4, 8 … seconds, an hour at most.
 FAILED = text("""
     UPDATE attachments a
-    SET purge_error = failed.error,
-        purge_after = now() + least(interval '1 hour', interval '1 second' * power(2, least(a.purge_attempts, 12)))
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS failed (id, error)
-    WHERE a.id = failed.id AND a.purged_at IS NULL
+    SET purge_error = found.error, purge_after = now() + least(
+        interval '1 hour', interval '1 second' * pg_catalog.power(2::float8, least(a.purge_attempts, 12)::float8))
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
+    WHERE a.id = found.id AND a.purged_at IS NULL
 """)
 
 
@@ -53,7 +65,11 @@ class Purged:
 def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
     """One round: up to `limit` objects that are due. No transaction is open while the bucket is asked."""
     with engine.begin() as connection:
-        due = {row.object_key: row.id for row in connection.execute(LEASE, {"limit": limit})}
+        ids = connection.scalars(DUE, {"limit": limit}).all()
+    leased = write_apart(
+        engine, ids, lambda session, some: session.execute(LEASE, {"ids": list(some)}).all(), what="lease"
+    )
+    due = {row.object_key: row.id for rows in leased for row in rows}
     if not due:
         return Purged(0, 0)
     try:
@@ -62,18 +78,25 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
         found, kept = dict.fromkeys(due, str(error)), None
     errors = {key: error for key, error in found.items() if error != NOT_TRIED}
     gone = [attachment_id for key, attachment_id in due.items() if key not in found]
-    with engine.begin() as connection:
-        connection.execute(PURGED, {"ids": gone, "kept": kept})
-        if errors:
-            failed = {
-                "ids": [due[key] for key in errors],
-                "errors": [error[:500] for error in errors.values()],
-            }
-            connection.execute(FAILED, failed)
-        if len(found) > len(errors):
-            connection.execute(GIVE_BACK, {"ids": [due[key] for key, error in found.items() if error == NOT_TRIED]})
+    _note(engine, PURGED, [{"id": attachment_id, "error": kept} for attachment_id in gone])
+    _note(engine, FAILED, [{"id": due[key], "error": error[:500]} for key, error in errors.items()])
+    _note(engine, GIVE_BACK, [{"id": due[key], "error": None} for key, error in found.items() if error == NOT_TRIED])
     log.info("storage.purged", deleted=len(gone), failed=len(errors), error=next(iter(errors.values()), None))
     return Purged(len(gone), len(errors))
+
+
+def _lease(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
+    return connection.execute(LEASE, {"ids": list(ids)}).all()
+
+
+def _note(engine: Engine, statement: TextClause, outcomes: list[dict[str, Any]]) -> None:
+    """What became of these objects; a row that cannot be written is left, and tried again when its lease is over."""
+
+    def write(connection: Connection, some: Sequence[dict[str, Any]]) -> None:
+        connection.execute(statement, {"ids": [one["id"] for one in some], "errors": [one["error"] for one in some]})
+
+    for _ in write_apart(engine, outcomes, write, what="purge"):
+        pass
 
 
 def purge_all_due(engine: Engine, bucket: Bucket) -> None:
