@@ -61,6 +61,7 @@ class Loop:
         self.max_refusals = kind.setting(place.settings, "MAX_REFUSALS_IN_A_ROW")
         self.ends_at = time.monotonic() + self.cap
         self.failures = 0  # transient ones, in a row
+        self.said = ""  # of the last of them
         self.bad_row: tuple[Batch, str] | None = None  # and why; passed over in the next step
         self.connection: Connection | None = None
         self.pid = 0  # of its session
@@ -209,7 +210,7 @@ class Loop:
             self._leave_at_once(error)
             return False
         self.failures += 1
-        said = reason(error) + self._blocked(error)
+        said = self.said = reason(error) + self._blocked(error)
         if self.failures >= self.max_failures:
             why = f"{self.failures} failures in a row, the last: {said}"
             if not self._cannot_fail(why):
@@ -227,8 +228,10 @@ class Loop:
 
     def fail(self, error: BaseException) -> None:
         """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""
-        tries = 0
-        while cannot := self._cannot_fail(reason(error)):
+        why, tries = reason(error), 0
+        if self.failures:  # what it met while it waited to try again
+            why += f", after {self.failures} failures in a row, the last: {self.said}"
+        while cannot := self._cannot_fail(why):
             if self.place.stopping.is_set():
                 self._abandoned(error, cannot)
                 return
@@ -246,7 +249,8 @@ class Loop:
         return None
 
     def _wait(self, failures: int, said: str) -> None:
-        """Longer after each failure; beats, and says for what. ClaimLost ends it, and so does a request or a stop."""
+        """Longer after each failure; beats, and says for what. A lost claim ends it, a new request, or a stop."""
+        known = self.claim.requested  # if any, it could not be obeyed: that is what is waited for
         seconds = backoff_seconds(failures)
         log.warning("backoff", job_id=self.claim.job_id, seconds=seconds, failures=failures, error=said)
         ends_at = time.monotonic() + seconds
@@ -257,7 +261,7 @@ class Loop:
             except Exception as beat_error:
                 if not is_transient(beat_error):
                     raise
-            if self.claim.requested:
+            if self.claim.requested != known:
                 break
             self.place.stopping.wait(min(left, BEAT_SECONDS))
 
@@ -274,6 +278,7 @@ class Loop:
 
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""
+        self.wait = None  # for the row's own turn is another transaction
         log.warning("batch.failed", job_id=self.claim.job_id, ids=len(failed.ids), error=error)
         if len(failed.ids) > 1:
             self.limit = len(failed.ids) // 2

@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -163,6 +164,63 @@ def test_what_can_never_be_written_ends_with_the_claim_or_with_the_worker(
         assert job_row(job_id)["status"] == "running"  # for the sweep, once the process is gone
     else:
         assert job_row(job_id)["last_error"] == "Reset by ops"
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_cancel_that_cannot_be_written_is_waited_for_too_and_not_tried_without_a_pause(
+    crashes, make, sql, job_row, tenant, at_work, short_waits
+) -> None:
+    job_id = make.job()
+
+    @kind
+    def crashing(run: Run) -> Iterator[Batch]:
+        lose_then([])
+        raise LookupError("no such thing")
+        yield
+
+    def lose_then(_ids: list[int]) -> None:
+        sql("SELECT cancel_job(:id, 'dana')", id=job_id)
+        tenant.sql(f"REVOKE INSERT ON job_events FROM {tenant.name}")
+
+    a_kind = crashing if crashes else kind(lambda run: numbers(run, 1000, lose_then))
+    with capture_logs() as lines:
+        worker = at_work(a_kind, job_id)
+        wait_until(lambda: len([line for line in lines if line["event"] == "backoff"]) >= 2, 10, "the waits")
+        began = time.monotonic()
+        wait_until(lambda: len([line for line in lines if line["event"] == "backoff"]) >= 5, 10, "more of them")
+        assert time.monotonic() - began > 1
+        tenant.regain()
+        worker.join(10)
+    assert job_row(job_id)["status"] == "cancelled"
+
+
+def test_a_time_limit_that_ends_a_long_wait_names_what_was_waited_for(
+    make, job_row, tenant, at_work, monkeypatch
+) -> None:
+    """Dramatiq's, which strikes anywhere in the thread."""
+
+    class TimeLimitExceeded(BaseException):
+        pass
+
+    def strikes(failures: int) -> int:
+        raise TimeLimitExceeded
+
+    monkeypatch.setattr(loop, "backoff_seconds", strikes)
+    job_id = make.job()
+
+    def lose(_ids: list[int]) -> None:
+        tenant.sql(f"REVOKE UPDATE ON receipts FROM {tenant.name}")
+
+    @kind
+    def deleting(run: Run) -> Iterator[Batch]:
+        lose([])
+        yield from delete_receipts.work(run)
+
+    make.receipts(job_row(job_id)["business_id"], 5)
+    at_work(deleting, job_id).join(10)
+    assert job_row(job_id)["last_error"] == (
+        "TimeLimitExceeded: , after 1 failures in a row, the last: permission denied for table receipts"
+    )
 
 
 def test_a_job_that_cannot_even_be_claimed_stays_queued_until_it_can(
