@@ -10,7 +10,7 @@ from actors.delete_receipts import bounds, count, delete_receipts
 from actors.runtime.failures import is_timeout
 from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError
-from service.job_view import LOCK_BUSINESS, Job, Jobs
+from service.job_view import LOCK_BUSINESS, Job, Jobs, Notices
 from service.jobs import show
 from service.openapi import Input, Nothing, Success, answers, api
 from service.rates import spend_change
@@ -69,10 +69,10 @@ class DeleteAllReceipts:
         caller.require(WRITERS)
         business_id = caller.own_business()
         scope = {"business_id": business_id, "type": delete_receipts.name, "queue": delete_receipts.queue}
-        _, notice = self._jobs.settle(business_id, alone=True)
+        _, notices = self._jobs.settle(business_id, alone=True)
         for _ in range(TRIES):
             try:
-                answer = self._try(caller, scope, notice)
+                answer = self._try(caller, scope, notices)
             except IntegrityError as error:
                 if not _is_second(error):
                     raise
@@ -87,14 +87,14 @@ class DeleteAllReceipts:
             headers={"Retry-After": "5"},
         )
 
-    def _try(self, caller: Caller, scope: dict[str, Any], notice: str | None) -> dict[str, Any]:
+    def _try(self, caller: Caller, scope: dict[str, Any], notices: Notices) -> dict[str, Any]:
         """IntegrityError when a job that was resumed, or started past us in psql, took the one place meanwhile.
 
         In the next try it is refused as the second; unless that other job has ended since.
         """
         with self._jobs.engine.begin() as connection:
             connection.execute(LOCK_BUSINESS, scope)
-            self._refuse_second(connection, caller, scope, notice)
+            self._refuse_second(connection, caller, scope, notices)
             self._refuse_too_soon(connection, scope)
             name_token(connection, caller)
             job_id, total = self._start(connection, caller, scope)
@@ -102,10 +102,10 @@ class DeleteAllReceipts:
             listening = connection.execute(LISTENING, scope).scalar_one()
         return {"job_id": job_id, "status": QUEUED, "total": total, "workers_listening": listening}
 
-    def _refuse_second(self, connection: Connection, caller: Caller, scope: dict[str, Any], notice: str | None) -> None:
+    def _refuse_second(self, connection: Connection, caller: Caller, scope: dict[str, Any], notices: Notices) -> None:
         active = connection.execute(ACTIVE, scope).scalar()
         if active is not None:
-            job = self._jobs.view(self._jobs.find(connection, caller, active), notice)
+            job = self._jobs.view(self._jobs.find(connection, caller, active), notices)
             raise ApiError(
                 409,
                 "job_active",
@@ -162,10 +162,10 @@ class DeleteJob:
         """The active delete job, or the one that just turned out to be stale"""
         caller: Caller = request.context.caller
         business_id = caller.own_business()
-        swept, notice = self._jobs.settle(business_id, [delete_receipts])
+        swept, notices = self._jobs.settle(business_id, [delete_receipts])
         stale = swept.stale
         with self._jobs.engine.begin() as connection:
             active = connection.execute(ACTIVE, {"business_id": business_id, "type": delete_receipts.name}).scalar()
             shown = stale[0] if stale else active
-            job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown), notice)
+            job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown), notices)
         show(response, has_active_job=active is not None, was_stale=bool(stale), job=job)

@@ -6,7 +6,7 @@ import falcon
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.failures import is_transient, sentence, sqlstate
+from actors.runtime.failures import is_transient, is_transient_state, sentence, sqlstate
 
 log = structlog.get_logger("longhaul.http")
 
@@ -82,14 +82,14 @@ CAUSES = {
 }
 
 
-def cause(error: BaseException) -> str:
-    """Why the database cannot do something, in a sentence without our hosts."""
-    return CAUSES.get(sqlstate(error) or "", "The database cannot be used at the moment")
+def cause(state: str | None) -> str:
+    """Why the database cannot do something, by its SQLSTATE, in a sentence without our hosts."""
+    return CAUSES.get(state or "", "The database cannot be used at the moment")
 
 
-def outdated(error: BaseException) -> str:
+def outdated(state: str | None) -> str:
     """Why a job that is shown may have moved on."""
-    why = cause(error) if is_transient(error) else "The job could not be brought up to date"
+    why = cause(state) if is_transient_state(state) else "The job could not be brought up to date"
     return f"{why}; this is the last state known"
 
 
@@ -103,7 +103,7 @@ def _unexpected(request: falcon.Request, response: falcon.Response, error: Excep
         _answer(response, status, {"success": False, "error": said[0].upper() + said[1:], "code": code, **more})
     elif is_transient(error):
         log.warning("http.unavailable", path=request.path, error=sentence(error))
-        _answer(response, 503, {"success": False, "error": cause(error), "code": "unavailable"})
+        _answer(response, 503, {"success": False, "error": cause(state), "code": "unavailable"})
         response.set_header("Retry-After", "5")
     else:
         log.exception("http.error", method=request.method, path=request.path, exc_info=error)

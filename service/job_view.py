@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.config import Settings
-from actors.runtime.failures import is_lost, sentence
+from actors.runtime.failures import is_lost, sentence, sqlstate
 from actors.runtime.kinds import Kind, load_kinds
 from actors.runtime.progress import percent
 from actors.runtime.sweep import Swept, settle
@@ -25,7 +25,12 @@ KINDS = load_kinds()
 
 # The newest first; all of them, or those that these filters leave.
 SELECT = text("""
-    SELECT j.*, coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
+    WITH known AS MATERIALIZED (
+        SELECT w.kinds FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
+    )
+    SELECT j.*, j.status = 'queued' AND j.resends > 1 AND EXISTS (SELECT FROM known) AND NOT EXISTS (
+               SELECT FROM known WHERE known.kinds IS NULL OR j.job_type = ANY (known.kinds)) AS is_unknown,
+           coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
            coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
            a.error AS attachments_error,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
@@ -70,8 +75,18 @@ class Job(BaseModel):
     is_stale: bool
     attempt: int
     stats: dict[str, Any]
-    notice: str | None = Field(description="why this may be outdated")
+    notice: str | None = Field(description="what else to know of it: why it may be outdated, or that nobody can run it")
     requested_by_user_id: int | None
+
+
+# Why what is stored may be outdated, by job; None: for all that run.
+Notices = dict[int | None, str]
+
+
+def notice_of(row: Mapping[Any, Any], notices: Notices) -> str | None:
+    if row["is_unknown"]:
+        return "No live worker knows this kind of job"
+    return notices.get(row["id"], notices.get(None)) if row["status"] == RUNNING else None
 
 
 class Jobs:
@@ -81,15 +96,15 @@ class Jobs:
         self.engine = engine
         self.settings = settings
 
-    def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], str | None]:
+    def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
         """The job's row as it truly is; or as it was known last, and a notice why. 404 for another business's."""
         with self.engine.begin() as connection:
             row = self.find(connection, caller, job_id)
         if row["status"] != RUNNING:
-            return row, None
-        _, notice = self.settle(row["business_id"])
+            return row, {}
+        _, notices = self.settle(row["business_id"])
         with self.engine.begin() as connection:
-            return self.find(connection, caller, job_id), notice
+            return self.find(connection, caller, job_id), notices
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job's row as it stands; 404 for another business's."""
@@ -101,32 +116,34 @@ class Jobs:
 
     def settle(
         self, business_id: int, kinds: Iterable[Kind] = tuple(KINDS.values()), *, alone: bool = False
-    ) -> tuple[Swept, str | None]:
-        """Brings the business's running jobs to where they truly are, in a transaction of its own.
+    ) -> tuple[Swept, Notices]:
+        """Brings the business's running jobs to where they truly are, apart from what the caller does.
 
         That may be impossible in a database that can be read all the same: then a notice says why what is stored may
         be outdated. `alone`: waits for another start of the business, which may be at it.
         """
         try:
             with self.engine.connect() as connection:
-                if not alone:
-                    return settle(connection, kinds, self.settings, business_id), None
-                with connection.begin():
-                    connection.execute(LOCK_BUSINESS, {"business_id": business_id})
-                    return settle(connection, kinds, self.settings, business_id), None
+                if alone:
+                    with connection.begin():
+                        connection.execute(LOCK_BUSINESS, {"business_id": business_id})
+                        swept = settle(connection, kinds, self.settings, business_id)
+                else:
+                    swept = settle(connection, kinds, self.settings, business_id)
         except Exception as error:
             if is_lost(error):
                 raise
             log.warning("jobs.not_settled", business_id=business_id, error=sentence(error))
-            return Swept(), outdated(error)
+            return Swept(), {None: outdated(sqlstate(error))}
+        return swept, {job_id: outdated(state) for job_id, state in swept.left.items()}
 
     def list(
-        self, connection: Connection, business_id: int, query: BaseModel, notice: str | None
+        self, connection: Connection, business_id: int, query: BaseModel, notices: Notices
     ) -> list[dict[str, Any]]:
         rows = connection.execute(SELECT, {**EVERY, "business_id": business_id, **query.model_dump()})
-        return [self.view(row, notice) for row in rows.mappings()]
+        return [self.view(row, notices) for row in rows.mappings()]
 
-    def view(self, row: Mapping[Any, Any], notice: str | None = None) -> dict[str, Any]:
+    def view(self, row: Mapping[Any, Any], notices: Notices | None = None) -> dict[str, Any]:
         job = {name: row[name] for name in Job.model_fields if name in row}
         counted = {name: row[name] for name in row if name.startswith("attachments_")}
         if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
@@ -143,7 +160,7 @@ class Jobs:
             "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
             "is_stale": self._is_stale(row),
             "stats": row["stats"] | counted,
-            "notice": notice if row["status"] == RUNNING else None,
+            "notice": notice_of(row, notices or {}),
         }
 
     def _is_stale(self, row: Mapping[Any, Any]) -> bool:

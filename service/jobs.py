@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from sqlalchemy import text
 
 from service.auth import WRITERS, Caller, name_token
-from service.job_view import KINDS, Job, Jobs, Status
+from service.job_view import KINDS, Job, Jobs, Status, notice_of
 from service.openapi import MAX_ID, Input, Nothing, Success, answers, api, parse_id
 from service.rates import spend_change
 
@@ -94,9 +94,9 @@ class JobCollection:
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
         business_id = caller.own_business()
-        _, notice = self._jobs.settle(business_id)
+        _, notices = self._jobs.settle(business_id)
         with self._jobs.engine.begin() as connection:
-            jobs, next_after = page(self._jobs.list(connection, business_id, query, notice), query.limit, "job_id")
+            jobs, next_after = page(self._jobs.list(connection, business_id, query, notices), query.limit, "job_id")
         show(response, jobs=jobs, next_after=next_after)
 
 
@@ -108,8 +108,8 @@ class JobItem:
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
         number = parse_id(job_id)
-        row, notice = self._jobs.look(request.context.caller, number)
-        show(response, **self._jobs.view(row, notice))
+        row, notices = self._jobs.look(request.context.caller, number)
+        show(response, **self._jobs.view(row, notices))
 
 
 class JobEvents:
@@ -121,11 +121,11 @@ class JobEvents:
         """The job's timeline, oldest first"""
         query: Page = request.context.query
         number = parse_id(job_id)
-        _, notice = self._jobs.look(request.context.caller, number)
+        row, notices = self._jobs.look(request.context.caller, number)
         with self._jobs.engine.begin() as connection:
             rows = connection.execute(EVENTS, {"job_id": number, **query.model_dump()}).mappings()
             events, next_after = page((dict(row) for row in rows), query.limit, "id")
-        show(response, events=events, next_after=next_after, notice=notice)
+        show(response, events=events, next_after=next_after, notice=notice_of(row, notices))
 
 
 VERBS = {
@@ -149,7 +149,7 @@ class JobVerb:
         request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
         caller: Caller = request.context.caller
         caller.require(WRITERS)
-        _, notice = self._jobs.look(caller, number)
+        _, notices = self._jobs.look(caller, number)
         with self._jobs.engine.begin() as connection:
             before = self._jobs.find(connection, caller, number)
             name_token(connection, caller)
@@ -157,4 +157,4 @@ class JobVerb:
             row = self._jobs.find(connection, caller, number)
             if any(row[name] != before[name] for name in ("status", "requested")):
                 spend_change(connection, caller, self._jobs.settings)
-        show(response, **self._jobs.view(row, notice))
+        show(response, **self._jobs.view(row, notices))

@@ -34,10 +34,14 @@ def is_transient(error: BaseException) -> bool:
         return False
     state = sqlstate(error)
     if is_outlived(state):  # then we have thrown the session away, which says nothing about the next try
-        return (state or "").startswith(TRANSIENT)
+        return is_transient_state(state)
     if getattr(error, "connection_invalidated", False):
         return True
-    return isinstance(error, LOST) if state is None else state.startswith(TRANSIENT)
+    return isinstance(error, LOST) if state is None else is_transient_state(state)
+
+
+def is_transient_state(state: str | None) -> bool:
+    return (state or "").startswith(TRANSIENT)
 
 
 def is_lost(error: BaseException) -> bool:

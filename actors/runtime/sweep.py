@@ -1,5 +1,6 @@
 """The sweep: what dead workers held goes back to the queue. Each worker runs it about every second."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.config import Settings
-from actors.runtime.failures import is_timeout, is_transient, sentence
+from actors.runtime.failures import is_timeout, is_transient, sentence, sqlstate
 from actors.runtime.kinds import Kind
 from sql.locks import SWEEP
 from sql.states import FAILED
@@ -21,6 +22,7 @@ TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
 UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 
 Found = TypeVar("Found")
+LEFT = re.compile(r"job (?P<id>\d+) .*\((?P<state>\w{5})\)")  # as functions/recover_jobs.sql warns of one
 
 WATCH_CLOCK = text("SELECT public.watch_clock()")
 RUNNING = text("""
@@ -52,6 +54,7 @@ class Swept:
     messages: int = 0  # that a dead worker held, back in their queues
     released: int = 0  # delayed ones whose time has come
     dropped: int = 0  # that could not start their job any more
+    left: dict[int | None, str | None] = field(default_factory=dict)  # jobs that nothing could move, and the SQLSTATE
 
     @property
     def goes_on(self) -> bool:
@@ -86,10 +89,11 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
 def _sweep(connection: Connection, kinds: list[Kind], settings: Settings) -> Swept:
     swept = settle(connection, kinds, settings)
     names = {"queues": list({kind.queue for kind in kinds}), "actors": [kind.name for kind in kinds]}
-    swept.dropped = _step(connection, "stale messages", _scalar(DROP_STALE, names)) or 0
-    swept.messages = _step(connection, "messages", _scalar(RECOVER_MESSAGES)) or 0
-    swept.released = _step(connection, "due", _scalar(RELEASE_DUE)) or 0
-    swept.woken = _step(connection, "wake", lambda session: list(session.scalars(WAKE))) or []
+    steps = _Steps(connection, swept)
+    swept.dropped = steps.take("stale messages", _scalar(DROP_STALE, names)) or 0
+    swept.messages = steps.take("messages", _scalar(RECOVER_MESSAGES)) or 0
+    swept.released = steps.take("due", _scalar(RELEASE_DUE)) or 0
+    swept.woken = steps.take("wake", lambda session: list(session.scalars(WAKE))) or []
     return swept
 
 
@@ -100,7 +104,8 @@ def settle(connection: Connection, kinds: Iterable[Kind], settings: Settings, bu
     others.
     """
     swept = Swept()
-    swept.recovered = [row.id for row in _each_job(connection, "recover", RECOVER, {"business_id": business_id})]
+    steps = _Steps(connection, swept)
+    swept.recovered = [row.id for row in steps.take_each_job("recover", RECOVER, {"business_id": business_id})]
     for kind in kinds:
         limits = {
             "type": kind.name,
@@ -108,65 +113,74 @@ def settle(connection: Connection, kinds: Iterable[Kind], settings: Settings, bu
             "update_seconds": kind.setting(settings, "STALE_UPDATE_SECONDS"),
             "business_id": business_id,
         }
-        swept.stale += [row.id for row in _each_job(connection, "stale", FAIL_STALE, limits) if row.status == FAILED]
-    _step(connection, "clock", _scalar(WATCH_CLOCK))
+        swept.stale += [row.id for row in steps.take_each_job("stale", FAIL_STALE, limits) if row.status == FAILED]
+    steps.take("clock", _scalar(WATCH_CLOCK))
     return swept
 
 
-def _each_job(connection: Connection, step: str, statement: Any, values: dict[str, Any]) -> list[Any]:
-    """All at once; or, when that takes too long, one by one, so that the one that takes so long is alone."""
+class _Steps:
+    """Of one round. What fails is logged and noted in `swept.left`."""
 
-    def all_at_once(session: Connection) -> list[Any]:
-        return list(session.execute(statement, {**values, "only_job": None}))
+    def __init__(self, connection: Connection, swept: Swept) -> None:
+        self._connection = connection
+        self._swept = swept
 
-    def only(job_id: int) -> Callable[[Connection], list[Any]]:
-        return lambda session: list(session.execute(statement, {**values, "only_job": job_id}))
-
-    try:
-        return _in_transaction(connection, all_at_once)
-    except DBAPIError as error:
-        if error.connection_invalidated or not is_timeout(error):
-            _log_failure(step, error)
-            return []
-    moved = []
-    for job_id in _step(connection, step, lambda session: list(session.scalars(RUNNING, values))) or []:
-        moved += _step(connection, step, only(job_id), job_id=job_id) or []
-    return moved
-
-
-def _step(connection: Connection, step: str, work: Callable[[Connection], Found], **facts: int) -> Found | None:
-    """None when it fails, which the log says."""
-    try:
-        return _in_transaction(connection, work)
-    except DBAPIError as error:
-        _log_failure(step, error, **facts)
-        return None
-
-
-def _in_transaction(connection: Connection, work: Callable[[Connection], Found]) -> Found:
-    """In a transaction of its own, with limits on its time; what the server warns of is logged."""
-    with connection.begin_nested() if connection.in_transaction() else connection.begin():
-        connection.exec_driver_sql(LIMITS)
-        session: Any = connection.connection.driver_connection
-        session.notices = _Warnings()
+    def take(self, step: str, work: Callable[[Connection], Found], job_id: int | None = None) -> Found | None:
+        """None when it fails."""
         try:
-            return work(connection)
-        finally:
-            session.notices = []
+            return self._in_transaction(work)
+        except DBAPIError as error:
+            self._failed(step, error, job_id)
+            return None
+
+    def take_each_job(self, step: str, statement: Any, values: dict[str, Any]) -> list[Any]:
+        """All at once; or, when that takes too long, one by one, so that the one that takes so long is alone."""
+
+        def of(job_id: int | None) -> Callable[[Connection], list[Any]]:
+            return lambda session: list(session.execute(statement, {**values, "only_job": job_id}))
+
+        try:
+            return self._in_transaction(of(None))
+        except DBAPIError as error:
+            if error.connection_invalidated or not is_timeout(error):
+                self._failed(step, error)
+                return []
+        moved = []
+        for job_id in self.take(step, lambda session: list(session.scalars(RUNNING, values))) or []:
+            moved += self.take(step, of(job_id), job_id) or []
+        return moved
+
+    def _in_transaction(self, work: Callable[[Connection], Found]) -> Found:
+        """In a transaction of its own, with limits on its time; what the server warns of is logged."""
+        connection = self._connection
+        with connection.begin_nested() if connection.in_transaction() else connection.begin():
+            connection.exec_driver_sql(LIMITS)
+            session: Any = connection.connection.driver_connection
+            session.notices = _Warnings(self._swept)
+            try:
+                return work(connection)
+            finally:
+                session.notices = []
+
+    def _failed(self, step: str, error: DBAPIError, job_id: int | None = None) -> None:
+        if error.connection_invalidated:
+            raise error  # there is nothing to go on with
+        self._swept.left[job_id] = sqlstate(error)
+        write = log.warning if is_transient(error) else log.error
+        write("sweep.failed", step=step, job_id=job_id, error=sentence(error))
 
 
 class _Warnings:
     """Logs what the server warns of, as psycopg2 hands it over. No list: SQLAlchemy would empty that."""
 
+    def __init__(self, swept: Swept) -> None:
+        self._swept = swept
+
     def append(self, notice: str) -> None:
-        log.error("sweep.left", error=notice.strip().partition("\n")[0].removeprefix("WARNING:  "))
-
-
-def _log_failure(step: str, error: DBAPIError, **facts: int) -> None:
-    if error.connection_invalidated:
-        raise error  # there is nothing to go on with
-    level = 30 if is_transient(error) else 40
-    log.log(level, "sweep.failed", step=step, error=sentence(error), **facts)
+        line = notice.strip().partition("\n")[0].removeprefix("WARNING:  ")
+        if job := LEFT.fullmatch(line):
+            self._swept.left[int(job["id"])] = job["state"]
+        log.error("sweep.left", error=line)
 
 
 def _scalar(statement: Any, values: dict[str, Any] | None = None) -> Callable[[Connection], Any]:

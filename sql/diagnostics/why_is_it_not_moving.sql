@@ -15,8 +15,11 @@ SELECT j.id, j.status, j.processed, j.total,
            WHEN j.status = 'running' THEN 'It is moving'
            WHEN j.status = 'queued' AND listening = 0 THEN
                'No live worker listens to the queue ' || j.queue || '; see WORKER_QUEUES and workers.sql'
+           WHEN j.status = 'queued' AND knowing = 0 THEN
+               'No live worker knows the kind ' || j.job_type || '; start one of the release that does, or cancel the job'
            WHEN j.status = 'queued' AND message.state IS NULL THEN
-               'No message would wake it; any live worker sends one within a second or two'
+               'No message would wake it; any live worker sends one within a second or two, later after ' || j.resends
+               || ' of them got lost'
            WHEN j.status = 'queued' AND message.state = 'consumed' THEN
                'A worker has its message and is about to begin'
            WHEN j.status = 'queued' THEN
@@ -31,7 +34,8 @@ FROM background_jobs j
 LEFT JOIN dramatiq.queue message ON message.message_id = j.message_id AND message.state IN ('queued', 'consumed')
 CROSS JOIN LATERAL (SELECT coalesce(j.worker_id IN (SELECT live_workers()), true) AS alive) worker
 CROSS JOIN LATERAL (
-    SELECT count(*) AS listening FROM workers w JOIN live_workers() AS live (id) ON live.id = w.id
+    SELECT count(*) AS listening, count(*) FILTER (WHERE w.kinds IS NULL OR j.job_type = ANY (w.kinds)) AS knowing
+    FROM workers w JOIN live_workers() AS live (id) ON live.id = w.id
     WHERE j.queue = ANY (w.queues)) listeners
 CROSS JOIN LATERAL (
     SELECT count(*) AS ahead FROM dramatiq.queue q

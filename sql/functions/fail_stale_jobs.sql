@@ -28,7 +28,7 @@ BEGIN
                     ELSE format('no update for %s s', extract(epoch FROM unchanged)::integer)
                 END);
         EXCEPTION WHEN OTHERS THEN
-            RAISE WARNING 'job %, which is stale, cannot be failed: %', job.id, SQLERRM;
+            RAISE WARNING 'job %, which is stale, cannot be failed: % (%)', job.id, SQLERRM, SQLSTATE;
         END;
     END LOOP;
 END $$;

@@ -47,7 +47,8 @@ BEGIN
                                                          format('worker %s died', job.worker_id));
             END IF;
         EXCEPTION WHEN OTHERS THEN
-            RAISE WARNING 'job % of worker %, which is dead, cannot be put back: %', job.id, job.worker_id, SQLERRM;
+            RAISE WARNING 'job % of worker %, which is dead, cannot be put back: % (%)',
+                job.id, job.worker_id, SQLERRM, SQLSTATE;
         END;
     END LOOP;
 END $$;

@@ -128,3 +128,17 @@ def test_a_token_whose_use_cannot_be_noted_may_look_all_the_same(api, make, sql)
     sql("""CREATE FUNCTION full_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$;
            CREATE TRIGGER full_up BEFORE UPDATE ON api_tokens FOR EACH ROW EXECUTE FUNCTION full_up()""")
     assert caller.get("/api/jobs").status_code == 200
+
+
+def test_a_job_of_a_kind_that_no_live_worker_knows_says_so(api, make, sql, worker_id) -> None:
+    """After a rollback: its messages are rejected, and sent again ever more rarely."""
+    business_id = make.business()
+    job_id = make.job(business_id, job_type="sync_receipts", resends=2)
+    notice = "No live worker knows this kind of job"
+    sql("UPDATE workers SET kinds = '{delete_receipts}'")
+    assert api(business_id).get(f"/api/jobs/{job_id}").json["notice"] == notice
+    assert api(business_id).get("/api/jobs").json["jobs"][0]["notice"] == notice
+    sql("UPDATE workers SET kinds = '{delete_receipts, sync_receipts}'")
+    assert api(business_id).get(f"/api/jobs/{job_id}").json["notice"] is None
+    sql("UPDATE workers SET kinds = NULL")  # of the release before, which does not say
+    assert api(business_id).get(f"/api/jobs/{job_id}").json["notice"] is None

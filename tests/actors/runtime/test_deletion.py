@@ -153,7 +153,7 @@ def test_a_store_that_does_not_list_versions_is_named_and_stops_nothing(
     store.refuse = lambda name, *_: answer if name == "GET versions" else None
     assert purge(engine, fake()) == Purged(deleted=3, failed=0)
     assert sql("SELECT * FROM attachment_counts") == [
-        {"job_id": job_id, "deleted": 0, "kept": 3, "failed": 0, "pending": 0}
+        {"job_id": job_id, "deleted": 0, "kept": 3, "failed": 0, "pending": 0, "error": None}
     ]
     assert all("s3:ListBucketVersions" in row["purge_error"] for row in sql("SELECT purge_error FROM attachments"))
 

@@ -17,8 +17,8 @@ from actors.runtime import loop
 from actors.runtime.run import Batch, Run
 from service.app import create_app
 from service.processes import wait_until
-from sql.engine import make_engine, sqlalchemy_url
-from tests.actors.runtime.tiny import kind, numbers
+from sql.engine import make_engine
+from tests.actors.runtime.tiny import as_role, kind, numbers
 
 
 @dataclass
@@ -46,7 +46,7 @@ def tenant(sql, settings, done) -> Iterator[Tenant]:
         sql(f"GRANT USAGE ON SCHEMA {schema} TO {name}")
         sql(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}")
         sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO {name}")
-    url = sqlalchemy_url(settings.DATABASE_URL).set(username=name, drivername="postgresql").render_as_string(False)
+    url = as_role(settings.DATABASE_URL, name)
     engine = make_engine(url, application_name="tenant")
     yield Tenant(name, url, engine, sql)
     engine.dispose()

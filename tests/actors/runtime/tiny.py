@@ -1,5 +1,6 @@
 """Tiny kinds, for work in the test's own process."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,3 +25,8 @@ def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids
 
 def kind(work: Any, **defaults: int) -> Kind:
     return job_kind(queue="maintenance", **defaults)(work)
+
+
+def as_role(url: str, role: str) -> str:
+    """The same database, as somebody else."""
+    return re.sub(r"//([^@/]*@)?", f"//{role}@", url, count=1)
