@@ -48,8 +48,8 @@ class Presence:
     def worker_id(self) -> int:
         """The present identity; waits up to 10 s while the process has none."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while self._registered.wait(max(0.0, deadline - time.monotonic())):
-            if current := self.current:  # else it was lost between the two lines
+        while (left := deadline - time.monotonic()) > 0:
+            if self._registered.wait(left) and (current := self.current):  # 0: it was lost between the two
                 return current
         raise TimeoutError("this worker is not registered: Postgres cannot be reached")
 

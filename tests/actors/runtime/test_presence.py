@@ -1,9 +1,14 @@
 """A worker's identity: alive while its session lives, and a new one after that."""
 
+import threading
+import time
+
+import dramatiq
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.delivery import Delivery, Outcome
 from actors.runtime.presence import Presence
 from service.processes import wait_until
 from sql.engine import make_engine
@@ -86,3 +91,46 @@ def test_nobody_registers_on_a_session_that_began_read_only_once_the_database_ta
     assert alive(sql) == [presence.worker_id()]
     presence.lose()
     engine.dispose()
+
+
+def test_after_a_silence_nothing_makes_a_process_fresh_again_but_a_new_identity(presence) -> None:
+    """SIGSTOP or a suspended laptop: by now others may have done what it holds."""
+    presence.session()
+    assert presence.is_fresh()
+    presence._seen_at -= 60
+    presence.seen()
+    presence.session().execute(text("SELECT 1"))
+    assert not presence.is_fresh()
+    presence.lose()
+    presence.session()
+    assert presence.is_fresh()
+
+
+def test_time_in_which_the_machine_was_suspended_counts_as_silence(presence, monkeypatch) -> None:
+    presence.session()
+    real = time.clock_gettime
+    suspended = {time.CLOCK_BOOTTIME: 3600}
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + suspended.get(clock, 0))
+    assert not presence.is_fresh()
+
+
+def test_an_identity_that_is_lost_while_somebody_asks_for_it_is_never_0(presence) -> None:
+    presence.session()
+    presence.current = 0  # as between the two lines of lose()
+    threading.Timer(0.2, lambda: setattr(presence, "current", 7)).start()
+    assert presence.worker_id() == 7
+
+
+def test_what_was_claimed_by_a_process_that_stood_still_is_not_begun(process, sql) -> None:
+    one = process()
+    one.presence.session()
+    message = dramatiq.Message("low", "note", (), {}, {})
+    delivery = Delivery(message, 1, 1, one.presence.current, was_lost=False)
+    assert one._decide(delivery) is Outcome.RUN
+    one.presence._seen_at -= 60
+    assert one._decide(delivery) is Outcome.REQUEUE
+    one.presence.lose()
+    one.presence.session()
+    assert one._decide(delivery) is Outcome.DROP
+    one.stopping.set()
+    assert one._decide(Delivery(message, 1, 1, one.presence.current, was_lost=False)) is Outcome.REQUEUE
