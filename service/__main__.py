@@ -36,9 +36,11 @@ Command = Callable[[argparse.Namespace], int]
 def release_command(_arguments: argparse.Namespace) -> int:
     """bring the database to this release's schema"""
     try:
-        release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
+        warning = release(make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul release"))
     except UnusableDatabaseError as error:
         raise LonghaulError(f"DATABASE_URL: {error}") from None
+    if warning:
+        say(f"warning: {warning}", sys.stderr)
     print(f"released: schema version {expected_version()}")
     return 0
 

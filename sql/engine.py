@@ -99,7 +99,10 @@ def take_time(connection: Connection) -> None:
     names = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if (connection.dialect.server_version_info or (0,)) >= (17,):
         names.append("transaction_timeout")
-    connection.execute(text("SELECT set_config(name, '0', true) FROM unnest(:names) AS name"), {"names": names})
+    connection.execute(
+        text("SELECT set_config(name, '0', true) FROM pg_catalog.unnest(CAST(:names AS text[])) AS name"),
+        {"names": names},
+    )
 
 
 @contextmanager

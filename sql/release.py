@@ -30,8 +30,8 @@ def check_database(connection: Connection) -> None:
         )
 
 
-def release(engine: Engine) -> None:
-    """Migrates; run again it changes nothing.
+def release(engine: Engine) -> str | None:
+    """Migrates; run again it changes nothing. Returns a warning, where there is one.
 
     Two at once: the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
     that running jobs hold, so that a release never queues them up behind itself; it fails, and can be repeated.
@@ -60,17 +60,26 @@ def release(engine: Engine) -> None:
         create_functions(connection)
         # A process with a role of its own asks for it at its start.
         connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
-        close_doors(connection)
+        return close_doors(connection)
 
 
-def close_doors(connection: Connection) -> None:
-    """Nobody else may make a function in our schema that is called in the place of one of ours; where we may say so."""
+def close_doors(connection: Connection) -> str | None:
+    """Nobody else may make a function in our schema that is called in the place of one of ours; where we may say so.
+
+    Where we may not, the owner of the schema has to: returns the sentence that says how.
+    """
     savepoint = connection.begin_nested()
     try:
         connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
         savepoint.commit()
-    except ProgrammingError:  # the schema is not ours: its owner has to do that
+    except ProgrammingError:  # the schema is not ours
         savepoint.rollback()
+    # If it isn't, we may also have been told so by a mere warning.
+    if not connection.execute(text("SELECT has_schema_privilege('public', 'public', 'CREATE')")).scalar():
+        return None
+    return (
+        "anybody may make functions in the schema public: its owner should REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    )
 
 
 def create_functions(connection: Connection) -> None:
