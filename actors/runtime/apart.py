@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.failures import is_timeout, is_transient, sentence, sqlstate
@@ -19,9 +19,9 @@ LOCK_TIMEOUT = "55P03"
 
 
 def write_apart(
-    engine: Engine, items: Sequence[Item], write: Callable[[Connection, Sequence[Item]], Found], *, what: str
+    session: Connection, items: Sequence[Item], write: Callable[[Connection, Sequence[Item]], Found], *, what: str
 ) -> Iterator[Found]:
-    """`write(connection, items)` in a transaction of its own; where it fails, in halves, down to the one that does.
+    """`write(session, items)` in a transaction of its own; where it fails, in halves, down to the one that does.
 
     That one is named in the log as `what` and left. What says more about the server than about a row is raised.
     """
@@ -29,9 +29,9 @@ def write_apart(
     while groups:
         group = groups.pop()
         try:
-            with engine.begin() as connection:
-                connection.execute(LIMITS)
-                found = write(connection, group)
+            with session.begin():
+                session.execute(LIMITS)
+                found = write(session, group)
             yield found
         except DBAPIError as error:
             if is_transient(error) and not is_timeout(error) and sqlstate(error) != LOCK_TIMEOUT:

@@ -146,7 +146,8 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         try:
             self.acks.add(self._ack(delivery, state))
         except Exception as error:  # it is kept, and written with the next one or within a second
-            log.warning("ack.delayed", message_id=delivery.message_id, error=sentence(error))
+            bug = None if is_transient(error) else error
+            log.warning("ack.delayed", message_id=delivery.message_id, error=sentence(error), exc_info=bug)
 
     def _ack(self, delivery: Delivery, state: str) -> Ack:
         if delivery.outcome is Outcome.REQUEUE or state == QUEUED:

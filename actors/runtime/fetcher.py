@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from actors.runtime.acks import QUEUED, REJECTED, Ack, Acks, plain
 from actors.runtime.delivery import Delivery
 from actors.runtime.errors import MessageError
-from actors.runtime.failures import sentence
+from actors.runtime.failures import is_transient, sentence
 from actors.runtime.message_json import decode
 from actors.runtime.prefetch import Prefetch
 from actors.runtime.presence import Presence
@@ -213,7 +213,8 @@ class Fetcher(Thread):
         try:
             self._acks.add(ack)
         except Exception as error:  # it is kept, and written with the next one or within a second
-            log.warning("ack.delayed", message_id=ack.message_id, error=sentence(error))
+            bug = None if is_transient(error) else error
+            log.warning("ack.delayed", message_id=ack.message_id, error=sentence(error), exc_info=bug)
 
     def _wait(self, session: Connection | None) -> None:
         """Until a message is sent, room is made, or the tick is due."""

@@ -64,12 +64,10 @@ class Purged:
 
 def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
     """One round: up to `limit` objects that are due. No transaction is open while the bucket is asked."""
-    with engine.begin() as connection:
-        ids = connection.scalars(DUE, {"limit": limit}).all()
-    leased = write_apart(
-        engine, ids, lambda session, some: session.execute(LEASE, {"ids": list(some)}).all(), what="lease"
-    )
-    due = {row.object_key: row.id for rows in leased for row in rows}
+    with engine.connect() as session:
+        with session.begin():
+            ids = session.scalars(DUE, {"limit": limit}).all()
+        due = {row.object_key: row.id for rows in write_apart(session, ids, _lease, what="lease") for row in rows}
     if not due:
         return Purged(0, 0)
     try:
@@ -77,10 +75,12 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
     except StorageError as error:  # the settings themselves can't be used
         found, kept = dict.fromkeys(due, str(error)), None
     errors = {key: error for key, error in found.items() if error != NOT_TRIED}
+    not_tried = [due[key] for key, error in found.items() if error == NOT_TRIED]
     gone = [attachment_id for key, attachment_id in due.items() if key not in found]
-    _note(engine, PURGED, [{"id": attachment_id, "error": kept} for attachment_id in gone])
-    _note(engine, FAILED, [{"id": due[key], "error": error[:500]} for key, error in errors.items()])
-    _note(engine, GIVE_BACK, [{"id": due[key], "error": None} for key, error in found.items() if error == NOT_TRIED])
+    with engine.connect() as session:
+        _note(session, PURGED, [{"id": attachment_id, "error": kept} for attachment_id in gone])
+        _note(session, FAILED, [{"id": due[key], "error": error[:500]} for key, error in errors.items()])
+        _note(session, GIVE_BACK, [{"id": attachment_id, "error": None} for attachment_id in not_tried])
     log.info("storage.purged", deleted=len(gone), failed=len(errors), error=next(iter(errors.values()), None))
     return Purged(len(gone), len(errors))
 
@@ -89,13 +89,13 @@ def _lease(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
     return connection.execute(LEASE, {"ids": list(ids)}).all()
 
 
-def _note(engine: Engine, statement: TextClause, outcomes: list[dict[str, Any]]) -> None:
+def _note(session: Connection, statement: TextClause, outcomes: list[dict[str, Any]]) -> None:
     """What became of these objects; a row that cannot be written is left, and tried again when its lease is over."""
 
     def write(connection: Connection, some: Sequence[dict[str, Any]]) -> None:
         connection.execute(statement, {"ids": [one["id"] for one in some], "errors": [one["error"] for one in some]})
 
-    for _ in write_apart(engine, outcomes, write, what="purge"):
+    for _ in write_apart(session, outcomes, write, what="purge"):
         pass
 
 

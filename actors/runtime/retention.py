@@ -1,7 +1,11 @@
 """Clears away what is old: finished messages, finished jobs with their events, workers that are gone."""
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.apart import write_apart
 from actors.runtime.config import Settings
@@ -57,7 +61,7 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
                 return deleted
         try:
             for table in OLD:
-                deleted[table] = _clear(engine, table, values)
+                deleted[table] = _clear(session, table, values)
         finally:
             if not session.invalidated:
                 with session.begin():
@@ -68,20 +72,21 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
     return deleted
 
 
-def _clear(engine: Engine, table: str, values: dict[str, int]) -> int:
+def _clear(session: Connection, table: str, values: dict[str, int]) -> int:
     """Rows deleted; a row that cannot be deleted is left, and holds up no others."""
     deleted, left, more = 0, list[str](), True
     while more:
-        with engine.begin() as connection:
-            old = [str(found) for found in connection.scalars(text(OLD[table]), {**values, "left": left})]
+        with session.begin():
+            old = [str(found) for found in session.scalars(text(OLD[table]), {**values, "left": left})]
         ids = old if table == "messages" else [int(found) for found in old]
         gone: set[str] = set()
-        for done in write_apart(
-            engine, ids, lambda connection, some: connection.scalars(text(DELETE[table]), {"ids": list(some)}).all(),
-            what=f"retention of {table}",
-        ):  # fmt: skip
+        for done in write_apart(session, ids, partial(_delete, table=table), what=f"retention of {table}"):
             gone.update(str(found) for found in done)
         left += [found for found in old if found not in gone]
         deleted += len(gone)
         more = len(old) == CHUNK
     return deleted
+
+
+def _delete(session: Connection, ids: Sequence[Any], table: str) -> Sequence[Any]:
+    return session.scalars(text(DELETE[table]), {"ids": list(ids)}).all()

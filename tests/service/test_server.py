@@ -264,12 +264,12 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
-def test_no_head_costs_the_loop_more_than_its_length_does(hostile: str, web, connect) -> None:
-    client = connect()
-    client.sendall(HOSTILE[hostile] + b"Connection: close\r\n\r\n")
-    assert longest_wait(web(), 0.3) < 0.5
-    assert ask(client, b"")[0] in (200, 400, 404, 405, 415, 431)
+def test_no_head_costs_the_loop_more_than_its_length_does(web, connect) -> None:
+    for hostile, head in HOSTILE.items():
+        client = connect()
+        client.sendall(head + b"Connection: close\r\n\r\n")
+        assert longest_wait(web(), 0.2) < 0.5, hostile
+        assert ask(client, b"")[0] in (200, 400, 404, 405, 415, 431), hostile
 
 
 def test_bodies_that_are_sent_in_part_cost_no_more_files_than_there_are_places(web, connect) -> None:

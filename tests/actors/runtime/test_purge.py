@@ -145,3 +145,18 @@ def test_settings_that_cannot_be_used_at_all_are_told_like_a_refusal(asked, engi
     (counts,) = sql("SELECT failed, error FROM attachment_counts")
     assert counts["failed"] == 2
     assert "see S3_ENDPOINT_URL" in counts["error"]
+
+
+def test_an_attachment_that_cannot_be_written_costs_itself(make, sql, engine, bucket, tmp_path) -> None:
+    business_id = make.business()
+    make.attachments(make.receipts(business_id, 5), tmp_path)
+    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now()")
+    bad, *others = [row["id"] for row in sql("SELECT id FROM attachments ORDER BY id")]
+    sql(f"""CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+            CREATE TRIGGER bad BEFORE UPDATE ON attachments FOR EACH ROW WHEN (old.id = {bad})
+            EXECUTE FUNCTION bad()""")
+    assert purge(engine, bucket) == Purged(deleted=4, failed=0)
+    assert [row["id"] for row in sql("SELECT id FROM attachments WHERE purged_at IS NOT NULL ORDER BY id")] == others
+    sql("DROP TRIGGER bad ON attachments")
+    assert purge(engine, bucket) == Purged(deleted=1, failed=0)
+    assert bucket.keys() == []
