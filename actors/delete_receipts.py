@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from actors.runtime.kinds import job_kind
-from actors.runtime.run import Batch, Run
+from actors.runtime.jobs.kinds import job_kind
+from actors.runtime.jobs.run import Batch, Run
 
 COUNT = text("""
     SELECT count(*) FROM receipts WHERE business_id = :business_id AND id <= :max_id AND NOT is_deleted
@@ -44,7 +44,7 @@ def count(connection: Connection, business_id: int, params: dict[str, Any]) -> i
     return total
 
 
-@job_kind(queue="maintenance", count=count, verb="deleted")
+@job_kind(queue="maintenance", count=count, done_label="deleted")
 def delete_receipts(run: Run) -> Iterator[Batch]:
     last_id = run.cursor["last_id"] if run.cursor else 0
     scope = {"business_id": run.business_id, "job_id": run.job_id, "max_id": run.params["max_id"]}

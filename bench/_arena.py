@@ -18,10 +18,10 @@ from unittest.mock import patch
 import psutil
 
 from bench import _contenders
-from service.embedded import free_port
-from service.processes import signal_group, stop_process, wait_until
-from service.runs import LOCAL
-from service.sandbox import database, sandbox
+from service.local.embedded import free_port
+from service.local.processes import signal_group, stop_process, wait_until
+from service.local.runs import LOCAL
+from service.local.sandbox import database, sandbox
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ import dramatiq
 from dramatiq_pg import PostgresBroker
 from psycopg2.extensions import parse_dsn
 
-from actors.runtime.config import load_settings
-from actors.runtime.log import set_up_logging
-from actors.runtime.worker import Process
+from actors.runtime.base.config import load_settings
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.worker.process import Process
 
 
 def hold(number: int) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, text
 
 from service.auth import create_token
-from service.client import Client
-from service.embedded import free_port
-from service.processes import start_process, stop_process, wait_until
-from service.sandbox import sandbox
+from service.local.client import Client
+from service.local.embedded import free_port
+from service.local.processes import start_process, stop_process, wait_until
+from service.local.sandbox import sandbox
 from sql.engine import make_engine
 from sql.release import release
 

@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from bench._arena import table
 from bench._site import Site, percentiles, site
-from service.client import Client
-from service.processes import wait_until
+from service.local.client import Client
+from service.local.processes import wait_until
 
 BUSINESSES, RECEIPTS, LARGE = 1_000, 200, 200_000
 POLLS_PER_SECOND = 40

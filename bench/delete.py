@@ -12,11 +12,11 @@ import psycopg2
 from sqlalchemy import Engine, text
 
 from actors.delete_receipts import delete_receipts
-from actors.runtime.config import load_settings
-from actors.runtime.log import set_up_logging
-from actors.runtime.loop import Workplace
-from actors.runtime.work import work_on
-from service.sandbox import sandbox
+from actors.runtime.base.config import load_settings
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.jobs.loop import JobContext
+from actors.runtime.jobs.perform import perform
+from service.local.sandbox import sandbox
 from sql.engine import make_engine
 from sql.release import release
 
@@ -63,10 +63,10 @@ def _new_job(engine: Engine) -> dict[str, Any]:
 
 def _ours(engine: Engine, settings: Any) -> float:
     job = _new_job(engine)
-    place = Workplace(engine, settings, lambda: 1, Event(), lambda: None)
+    place = JobContext(engine, settings, lambda: 1, Event(), lambda: None)
     began = time.perf_counter()
     with _log_to_nowhere():
-        work_on(job["id"], delete_receipts, place)
+        perform(job["id"], delete_receipts, place)
     return time.perf_counter() - began
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bench._arena import Arena, arena, table
 from bench._effect import total
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 RUNS = 3
 

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from bench._arena import table
 from bench._site import Site, percentiles, site
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 TRIES = 100
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy import Engine, text
 
-from actors.runtime.config import Settings, load_settings
-from actors.runtime.storage import Bucket
+from actors.runtime.base.config import Settings, load_settings
+from actors.runtime.base.storage import Bucket
 from service.imports.importer import Options, import_file
-from service.sandbox import sandbox
+from service.local.sandbox import sandbox
 from sql.engine import make_engine
 from sql.release import release
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench._arena import Arena, arena, table
 from bench._effect import latencies, total
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 NUMBER = 200
 PAUSE_SECONDS = 0.03

@@ -6,7 +6,7 @@ import time
 from sqlalchemy import Engine, text
 
 from bench._site import percentiles, site
-from service.client import Client
+from service.local.client import Client
 
 ATTACHMENTS = 1_000_000
 POLLS = 300

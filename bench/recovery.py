@@ -17,8 +17,8 @@ from sqlalchemy import Engine, text
 from bench._arena import ROOT, table
 from bench._site import Site, percentiles, site
 from bench.backlog import FILL
-from service.processes import signal_group, stop_process, wait_until
-from service.sandbox import sandbox
+from service.local.processes import signal_group, stop_process, wait_until
+from service.local.sandbox import sandbox
 from sql.engine import make_engine
 from sql.release import release
 

@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.receipts.currencies import read_currency
 from actors.receipts.dates import Order
-from actors.runtime.config import DatabaseSettings, load, load_settings
-from actors.runtime.errors import LonghaulError
-from actors.runtime.failures import sentence
-from actors.runtime.storage import Bucket
-from actors.runtime.streams import open_standard_streams
+from actors.runtime.base.config import DatabaseSettings, load, load_settings
+from actors.runtime.base.errors import LonghaulError
+from actors.runtime.base.failures import describe
+from actors.runtime.base.storage import Bucket
+from actors.runtime.base.streams import open_standard_streams
 from service.console import say
 from service.imports.columns import NAMES, read_choice
 from service.imports.importer import Options, Outcome, import_file
@@ -167,21 +167,21 @@ def _encoding(name: str) -> str:
 
 def demo_command(arguments: argparse.Namespace) -> int:
     """delete some thousand receipts on servers of its own, and prove it"""
-    from service.demo import demo  # needs requirements-dev.txt
+    from service.local.demo import demo  # needs requirements-dev.txt
 
     return demo(arguments.receipts)
 
 
 def dev_command(_arguments: argparse.Namespace) -> int:
     """start everything on servers of its own, and stay"""
-    from service.demo import dev
+    from service.local.demo import dev
 
     return dev()
 
 
 def psql_command(_arguments: argparse.Namespace) -> int:
     """open psql on DATABASE_URL, or on the database of `dev`"""
-    from service.demo import dev_url, psql_binary
+    from service.local.demo import dev_url, psql_binary
 
     url = os.environ.get("DATABASE_URL") or dev_url()
     parts = parse_dsn(load(DatabaseSettings, {"DATABASE_URL": url}).DATABASE_URL)
@@ -265,7 +265,7 @@ def main() -> int:
         say(str(error), sys.stderr)
         return 1
     except DBAPIError as error:
-        say(f"Postgres refused or cannot be reached (see DATABASE_URL): {sentence(error)}", sys.stderr)
+        say(f"Postgres refused or cannot be reached (see DATABASE_URL): {describe(error)}", sys.stderr)
         return 1
     return code
 

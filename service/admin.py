@@ -5,12 +5,12 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.config import Settings
-from actors.runtime.failures import is_data, sentence
+from actors.runtime.base.config import Settings
+from actors.runtime.base.failures import describe, is_data
 from service.auth import Caller, name_token
 from service.errors import not_found
-from service.jobs import show
-from service.openapi import Nothing, Success, answers, api, parse_id
+from service.jobs import reply
+from service.openapi import NoQuery, Success, parse_id, responses, spec
 from service.rates import spend_change
 
 log = structlog.get_logger("longhaul.http")
@@ -33,7 +33,7 @@ class ResetProgress:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
 
-    @api.validate(query=Nothing, resp=answers(Reset, 404))
+    @spec.validate(query=NoQuery, resp=responses(Reset, 404))
     def on_post(self, request: falcon.Request, response: falcon.Response, business_id: str) -> None:
         """Takes all running jobs of a business from their workers; they fail, or become what was asked of them"""
         number = parse_id(business_id, "business id")
@@ -52,7 +52,7 @@ class ResetProgress:
         message = f"Successfully reset {count} stuck run{'' if count == 1 else 's'}"
         if count < len(jobs):
             message += f"; {len(jobs) - count} could not be moved"
-        show(response, message=message, reset_count=count)
+        reply(response, message=message, reset_count=count)
 
 
 def _reset(connection: Connection, job_id: int, who: str) -> bool:
@@ -63,6 +63,6 @@ def _reset(connection: Connection, job_id: int, who: str) -> bool:
     except DBAPIError as error:
         if not is_data(error):
             raise
-        log.warning("job.not_reset", job_id=job_id, error=sentence(error))
+        log.warning("job.not_reset", job_id=job_id, error=describe(error))
         return False
     return True

@@ -6,17 +6,17 @@ from typing import Any
 import falcon
 import falcon.media
 
-from actors.runtime.config import Settings, load_settings
-from actors.runtime.errors import LonghaulError
-from actors.runtime.kinds import load_kinds
-from actors.runtime.log import set_up_logging
-from actors.runtime.streams import open_standard_streams, print_without_waiting
+from actors.runtime.base.config import Settings, load_settings
+from actors.runtime.base.errors import LonghaulError
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.base.streams import open_standard_streams, print_without_waiting
+from actors.runtime.jobs.kinds import load_kinds
 from service.access_log import AccessLog
 from service.auth import Authentication
 from service.errors import add_error_handlers
-from service.json import JSON_HANDLER
+from service.json_handler import JSON_HANDLER
 from service.limits import BodyLimits, Limits
-from service.openapi import api
+from service.openapi import spec
 from service.rates import Rates
 from sql.engine import make_engine
 
@@ -44,5 +44,5 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     from service.routes import add_routes
 
     add_routes(app, engine, settings)
-    api.register(app)
+    spec.register(app)
     return app

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.failures import sentence
+from actors.runtime.base.failures import describe
 from service.errors import ApiError
 
 log = structlog.get_logger("longhaul.auth")
@@ -157,7 +157,7 @@ class Authentication:
             with self._engine.begin() as connection:
                 connection.execute(TOUCH, {"hash": hashed})
         except DBAPIError as error:
-            log.warning("token.not_touched", error=sentence(error))
+            log.warning("token.not_touched", error=describe(error))
 
     @staticmethod
     def _refused(error: str) -> ApiError:

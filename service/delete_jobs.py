@@ -7,12 +7,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from actors.delete_receipts import bounds, count, delete_receipts
-from actors.runtime.failures import is_timeout
+from actors.runtime.base.failures import is_timeout
 from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError
 from service.job_view import LOCK_BUSINESS, Job, Jobs, Notices
-from service.jobs import show
-from service.openapi import Input, Nothing, Success, answers, api
+from service.jobs import reply
+from service.openapi import Input, NoQuery, Success, responses, spec
 from service.rates import spend_change
 from sql.states import QUEUED
 
@@ -62,14 +62,14 @@ class DeleteAllReceipts:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(query=Nothing, json=DeleteAll, resp=answers({202: Started}, 409, 429))
+    @spec.validate(query=NoQuery, json=DeleteAll, resp=responses({202: Started}, 409, 429))
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Starts a job that deletes all receipts that the business has now"""
         caller: Caller = request.context.caller
         caller.require(WRITERS)
         business_id = caller.own_business()
         scope = {"business_id": business_id, "type": delete_receipts.name, "queue": delete_receipts.queue}
-        _, notices = self._jobs.settle(business_id, alone=True)
+        _, notices = self._jobs.reconcile(business_id, alone=True)
         for _ in range(TRIES):
             try:
                 answer = self._try(caller, scope, notices)
@@ -78,7 +78,7 @@ class DeleteAllReceipts:
                     raise
                 continue
             response.status = 202
-            show(response, **answer)
+            reply(response, **answer)
             return
         raise ApiError(
             503,
@@ -157,15 +157,15 @@ class DeleteJob:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(query=Nothing, resp=answers(DeleteJobStatus))
+    @spec.validate(query=NoQuery, resp=responses(DeleteJobStatus))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The active delete job, or the one that just turned out to be stale"""
         caller: Caller = request.context.caller
         business_id = caller.own_business()
-        swept, notices = self._jobs.settle(business_id, [delete_receipts])
+        swept, notices = self._jobs.reconcile(business_id, [delete_receipts])
         stale = swept.stale
         with self._jobs.engine.begin() as connection:
             active = connection.execute(ACTIVE, {"business_id": business_id, "type": delete_receipts.name}).scalar()
             shown = stale[0] if stale else active
             job = None if shown is None else self._jobs.view(self._jobs.find(connection, caller, shown), notices)
-        show(response, has_active_job=active is not None, was_stale=bool(stale), job=job)
+        reply(response, has_active_job=active is not None, was_stale=bool(stale), job=job)

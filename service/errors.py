@@ -6,7 +6,7 @@ import falcon
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.failures import is_transient, is_transient_state, sentence, sqlstate
+from actors.runtime.base.failures import describe, is_transient, is_transient_state, sqlstate
 
 log = structlog.get_logger("longhaul.http")
 
@@ -69,7 +69,7 @@ def _http(_request: falcon.Request, response: falcon.Response, error: falcon.HTT
     response.set_headers(error.headers or {})
 
 
-# What the verbs of functions/person_verbs.sql refuse.
+# What the verbs of functions/jobs/person_verbs.sql refuse.
 REFUSALS = {"LH404": (404, "not_found"), "LH409": (409, "wrong_status"), "LH423": (409, "job_active")}
 
 
@@ -99,10 +99,10 @@ def _unexpected(request: falcon.Request, response: falcon.Response, error: Excep
         status, code = REFUSALS[state]
         detail = error.orig.diag.message_detail if isinstance(error, DBAPIError) else None  # type: ignore[union-attr]
         more = {"status": detail} if code == "wrong_status" else {"job_id": int(detail)} if detail else {}
-        said = sentence(error)
+        said = describe(error)
         _answer(response, status, {"success": False, "error": said[0].upper() + said[1:], "code": code, **more})
     elif is_transient(error):
-        log.warning("http.unavailable", path=request.path, error=sentence(error))
+        log.warning("http.unavailable", path=request.path, error=describe(error))
         _answer(response, 503, {"success": False, "error": cause(state), "code": "unavailable"})
         response.set_header("Retry-After", "5")
     else:

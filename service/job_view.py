@@ -9,11 +9,11 @@ import structlog
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Engine, text
 
-from actors.runtime.config import Settings
-from actors.runtime.failures import is_lost, sentence, sqlstate
-from actors.runtime.kinds import Kind, load_kinds
-from actors.runtime.progress import percent
-from actors.runtime.sweep import Swept, settle
+from actors.runtime.base.config import Settings
+from actors.runtime.base.failures import describe, is_lost, sqlstate
+from actors.runtime.jobs.kinds import Kind, load_kinds
+from actors.runtime.jobs.progress import percent
+from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import Caller
 from service.errors import not_found, outdated
 from sql.states import COMPLETED, RUNNING
@@ -102,7 +102,7 @@ class Jobs:
             row = self.find(connection, caller, job_id)
         if row["status"] != RUNNING:
             return row, {}
-        _, notices = self.settle(row["business_id"])
+        _, notices = self.reconcile(row["business_id"])
         with self.engine.begin() as connection:
             return self.find(connection, caller, job_id), notices
 
@@ -114,7 +114,7 @@ class Jobs:
             raise not_found(f"Job {job_id}")
         return dict(row)
 
-    def settle(
+    def reconcile(
         self, business_id: int, kinds: Iterable[Kind] = tuple(KINDS.values()), *, alone: bool = False
     ) -> tuple[Swept, Notices]:
         """Brings the business's running jobs to where they truly are, apart from what the caller does.
@@ -127,13 +127,13 @@ class Jobs:
                 if alone:
                     with connection.begin():
                         connection.execute(LOCK_BUSINESS, {"business_id": business_id})
-                        swept = settle(connection, kinds, self.settings, business_id)
+                        swept = reconcile(connection, kinds, self.settings, business_id)
                 else:
-                    swept = settle(connection, kinds, self.settings, business_id)
+                    swept = reconcile(connection, kinds, self.settings, business_id)
         except Exception as error:
             if is_lost(error):
                 raise
-            log.warning("jobs.not_settled", business_id=business_id, error=sentence(error))
+            log.warning("jobs.not_settled", business_id=business_id, error=describe(error))
             return Swept(), {None: outdated(sqlstate(error))}
         return swept, {job_id: outdated(state) for job_id, state in swept.left.items()}
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from service.auth import WRITERS, Caller, name_token
 from service.job_view import KINDS, Job, Jobs, Status, notice_of
-from service.openapi import MAX_ID, Input, Nothing, Success, answers, api, parse_id
+from service.openapi import MAX_ID, Input, NoQuery, Success, parse_id, responses, spec
 from service.rates import spend_change
 
 EVENTS = text("""
@@ -74,13 +74,13 @@ class EventList(Success):
     next_after: int | None
 
 
-def page(rows: Iterable[dict[str, Any]], limit: int, key: str) -> tuple[list[dict[str, Any]], int | None]:
+def paginate(rows: Iterable[dict[str, Any]], limit: int, key: str) -> tuple[list[dict[str, Any]], int | None]:
     """The rows to show out of limit + 1, and `next_after`."""
     rows = list(rows)
     return rows[:limit], rows[limit - 1][key] if len(rows) > limit else None
 
 
-def show(response: falcon.Response, **body: Any) -> None:
+def reply(response: falcon.Response, **body: Any) -> None:
     response.media = {"success": True, **body}
 
 
@@ -88,35 +88,35 @@ class JobCollection:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(query=JobQuery, resp=answers(JobList))
+    @spec.validate(query=JobQuery, resp=responses(JobList))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The business's jobs, newest first"""
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
         business_id = caller.own_business()
-        _, notices = self._jobs.settle(business_id)
+        _, notices = self._jobs.reconcile(business_id)
         with self._jobs.engine.begin() as connection:
-            jobs, next_after = page(self._jobs.list(connection, business_id, query, notices), query.limit, "job_id")
-        show(response, jobs=jobs, next_after=next_after)
+            jobs, next_after = paginate(self._jobs.list(connection, business_id, query, notices), query.limit, "job_id")
+        reply(response, jobs=jobs, next_after=next_after)
 
 
 class JobItem:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(query=Nothing, resp=answers(JobAnswer, 404))
+    @spec.validate(query=NoQuery, resp=responses(JobAnswer, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
         number = parse_id(job_id)
         row, notices = self._jobs.look(request.context.caller, number)
-        show(response, **self._jobs.view(row, notices))
+        reply(response, **self._jobs.view(row, notices))
 
 
 class JobEvents:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @api.validate(query=Page, resp=answers(EventList, 404))
+    @spec.validate(query=Page, resp=responses(EventList, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """The job's timeline, oldest first"""
         query: Page = request.context.query
@@ -124,8 +124,8 @@ class JobEvents:
         row, notices = self._jobs.look(request.context.caller, number)
         with self._jobs.engine.begin() as connection:
             rows = connection.execute(EVENTS, {"job_id": number, **query.model_dump()}).mappings()
-            events, next_after = page((dict(row) for row in rows), query.limit, "id")
-        show(response, events=events, next_after=next_after, notice=notice_of(row, notices))
+            events, next_after = paginate((dict(row) for row in rows), query.limit, "id")
+        reply(response, events=events, next_after=next_after, notice=notice_of(row, notices))
 
 
 VERBS = {
@@ -142,7 +142,7 @@ class JobVerb:
         self._jobs = jobs
         self._call = VERBS[verb]
 
-    @api.validate(query=Nothing, resp=answers(JobAnswer, 404, 409))
+    @spec.validate(query=NoQuery, resp=responses(JobAnswer, 404, 409))
     def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """Pauses, cancels or resumes a job, as the address says; asking again changes nothing"""
         number = parse_id(job_id)
@@ -157,4 +157,4 @@ class JobVerb:
             row = self._jobs.find(connection, caller, number)
             if any(row[name] != before[name] for name in ("status", "requested")):
                 spend_change(connection, caller, self._jobs.settings)
-        show(response, **self._jobs.view(row, notices))
+        reply(response, **self._jobs.view(row, notices))

@@ -23,7 +23,7 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Nothing(Input):
+class NoQuery(Input):
     """The query of a call that takes none."""
 
 
@@ -75,7 +75,7 @@ def _refuse_invalid(_request: Any, _response: Any, error: Any, _resource: Any, _
     raise bad_input(f"Found {where} = {str(first['input'])[:80]!r}: {first['msg']}")
 
 
-api = SpecTree(
+spec = SpecTree(
     backend=Plugin,
     mode="strict",
     annotations=False,
@@ -92,7 +92,7 @@ api = SpecTree(
 )
 
 
-def answers(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: int) -> Response:
+def responses(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: int) -> Response:
     """The answers of a call: what it says on success, and which failures it knows beside those of every call."""
     good = success if isinstance(success, dict) else {200: success}
     codes = {*failures, 400, 401, 403, 413, 415, 429, 503}
@@ -107,7 +107,7 @@ class Document:
 
     @cached_property
     def _document(self) -> bytes:
-        return json.dumps(api.spec, ensure_ascii=False).encode()
+        return json.dumps(spec.spec, ensure_ascii=False).encode()
 
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         response.content_type = falcon.MEDIA_JSON
@@ -121,7 +121,7 @@ class Docs:
 
     @cached_property
     def _page(self) -> str:
-        return render(api.spec)
+        return render(spec.spec)
 
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         response.content_type = falcon.MEDIA_HTML

@@ -8,7 +8,7 @@ from typing import Any
 import falcon
 from sqlalchemy import Connection, text
 
-from actors.runtime.config import Settings
+from actors.runtime.base.config import Settings
 from service.auth import Caller
 from service.channel import IS_TOO_MANY
 from service.errors import ApiError

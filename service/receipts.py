@@ -10,8 +10,8 @@ from sqlalchemy import Engine, text
 
 from service.auth import Caller
 from service.errors import bad_input
-from service.jobs import Page, page, show
-from service.openapi import Success, answers, api
+from service.jobs import Page, paginate, reply
+from service.openapi import Success, responses, spec
 
 # Days are days of received_at in UTC, both inclusive; `after` is the id of the last receipt seen.
 LIST = text("""
@@ -72,7 +72,7 @@ class ReceiptCollection:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    @api.validate(query=ReceiptQuery, resp=answers(ReceiptList))
+    @spec.validate(query=ReceiptQuery, resp=responses(ReceiptList))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The business's receipts, newest first"""
         query: ReceiptQuery = request.context.query
@@ -91,5 +91,5 @@ class ReceiptCollection:
                 if values["after_received_at"] is None:
                     raise bad_input(f"Found after = {query.after}, expected the next_after of a page before")
             rows = connection.execute(LIST, values).mappings()
-            receipts, next_after = page((dict(row) for row in rows), query.limit, "id")
-        show(response, receipts=receipts, next_after=next_after)
+            receipts, next_after = paginate((dict(row) for row in rows), query.limit, "id")
+        reply(response, receipts=receipts, next_after=next_after)

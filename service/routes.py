@@ -5,13 +5,13 @@ from typing import Any
 import falcon
 from sqlalchemy import Engine
 
-from actors.runtime.config import Settings
+from actors.runtime.base.config import Settings
 from service.admin import ResetProgress
 from service.delete_jobs import DeleteAllReceipts, DeleteJob
+from service.health import Health, Readiness, Root
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
 from service.openapi import Docs, Document
-from service.operations import Health, Readiness, Root
 from service.receipts import ReceiptCollection
 
 

@@ -19,7 +19,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
-from actors.runtime.config import load_settings
+from actors.runtime.base.config import load_settings
 from service.channel import MAX_BODY_BYTES, MAX_HEAD_BYTES, Channel
 from service.turns import Turns
 

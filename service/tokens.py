@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from actors.runtime.errors import LonghaulError
+from actors.runtime.base.errors import LonghaulError
 from service.auth import create_token
 
 DAYS = 365  # that a new token holds, unless --expires says otherwise

@@ -15,12 +15,12 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     those without a token that is known here. What asks nobody waits for none of these: one thread more is its own.
     """
 
-    def __init__(self, threads: int, most_in_hand: int) -> None:
+    def __init__(self, threads: int, most_in_flight: int) -> None:
         super().__init__()
         self._threads = threads
         self._share = max(1, threads // 2)
-        self._most_in_hand = most_in_hand  # of a token, from the time they are read whole; 0: no limit
-        self._in_hand: Counter[str] = Counter()
+        self._most_in_flight = most_in_flight  # of a token, from the time they are read whole; 0: no limit
+        self._in_flight: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self.set_thread_count(threads + 1)
 
@@ -28,7 +28,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         request = channel.requests[0]
         with self.lock:
             name = self._name(request)
-            self._in_hand[name] += 1
+            self._in_flight[name] += 1
             self.queue.append((name, channel))
             self.queue_cv.notify()
 
@@ -39,7 +39,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         token = bearer_token(request.headers.get("AUTHORIZATION"))
         if token and not known_tokens.has(token):
             token = None  # made up, or new here: it has no share of its own
-        if token and self._most_in_hand and self._in_hand[token] >= self._most_in_hand:
+        if token and self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
             return ""
         return token or ("/readyz" if request.path == "/readyz" else "")
@@ -52,7 +52,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             except BaseException:
                 self.logger.exception("Exception when serving %r", channel)
             with self.lock:
-                _subtract(self._in_hand, name)
+                _subtract(self._in_flight, name)
                 _subtract(self._running, name)
                 self.queue_cv.notify()
 

@@ -94,7 +94,7 @@ def _throw_away(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def take_time(connection: Connection) -> None:
+def lift_time_limits(connection: Connection) -> None:
     """Lifts the limits on time, for the transaction that is open."""
     names = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if (connection.dialect.server_version_info or (0,)) >= (17,):

@@ -1,6 +1,6 @@
 """Our advisory locks: two number spaces of their own, so that no other program's locks can meet them."""
 
-WORKERS = 1819242087  # 'long' in ASCII. The lock of a worker's id; functions/live_workers.sql looks for these
+WORKERS = 1819242087  # 'long' in ASCII. The lock of a worker's id; functions/workers/live_workers.sql looks for these
 CHORES = WORKERS + 1  # things that one process does at a time
 
 RELEASE = {"space": CHORES, "id": 1}

@@ -178,7 +178,7 @@ class Attachment(Base):
 
 class AttachmentCounts(Base):
     """How many attachments a job has asked to be purged, by what became of them. Triggers keep it; see
-    functions/count_attachments.sql. No foreign key: a job that is cleared away leaves what it asked for.
+    functions/jobs/count_attachments.sql. No foreign key: a job that is cleared away leaves what it asked for.
     """
 
     __tablename__ = "attachment_counts"
@@ -193,7 +193,7 @@ class AttachmentCounts(Base):
 
 
 class Worker(Base):
-    """One boot of one worker process. Alive: see functions/live_workers.sql."""
+    """One boot of one worker process. Alive: see functions/workers/live_workers.sql."""
 
     __tablename__ = "workers"
 
@@ -276,7 +276,7 @@ class BackgroundJob(Base):
 
 
 class WatchedClock(Base):
-    """When somebody looked at the server's clock last, and the last gap between looks: see functions/silence.sql."""
+    """When somebody looked at the server's clock last, and the last gap: see functions/workers/silence.sql."""
 
     __tablename__ = "watched_clock"
     __table_args__ = (

@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from sql.engine import take_time
+from sql.engine import lift_time_limits
 from sql.locks import RELEASE
 from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
 
@@ -41,7 +41,7 @@ def release(engine: Engine) -> str | None:
 
     with engine.begin() as connection:
         check_database(connection)
-        take_time(connection)
+        lift_time_limits(connection)
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
@@ -83,5 +83,5 @@ def close_doors(connection: Connection) -> str | None:
 
 
 def create_functions(connection: Connection) -> None:
-    for file in sorted((HERE / "functions").glob("*.sql")):
+    for file in sorted((HERE / "functions").rglob("*.sql")):
         connection.exec_driver_sql(file.read_text().replace("%", "%%"))

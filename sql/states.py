@@ -16,7 +16,7 @@ FINISHED = (COMPLETED, CANCELLED, FAILED)  # these, and only these, have a finis
 
 REQUESTS = ("pause", "cancel")  # what somebody may have asked of a running job
 
-ARROWS = {
+TRANSITIONS = {
     QUEUED: {RUNNING, PAUSED, CANCELLED},
     RUNNING: {QUEUED, PAUSED, CANCELLED, COMPLETED, FAILED},
     PAUSED: {QUEUED, CANCELLED},

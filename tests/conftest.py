@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from actors.runtime.config import Settings, load_settings
-from actors.runtime.loop import Workplace
-from actors.runtime.storage import Bucket
-from service import runs, sandbox
+from actors.runtime.base.config import Settings, load_settings
+from actors.runtime.base.storage import Bucket
+from actors.runtime.jobs.loop import JobContext
 from service.auth import create_token
-from service.client import Client
-from service.embedded import free_port
-from service.processes import signal_group, start_process, stop_process, wait_until
+from service.local import runs, sandbox
+from service.local.client import Client
+from service.local.embedded import free_port
+from service.local.processes import signal_group, start_process, stop_process, wait_until
 from sql.engine import make_engine
 from sql.release import release
 from sql.states import FINISHED
@@ -218,9 +218,9 @@ def worker_id(engine: Engine) -> Iterator[int]:
 
 
 @pytest.fixture
-def place(engine: Engine, settings: Settings, worker_id: int) -> Workplace:
+def place(engine: Engine, settings: Settings, worker_id: int) -> JobContext:
     """A worker's surroundings, in the test's own process."""
-    return Workplace(engine, settings, lambda: worker_id, Event(), lambda: None)
+    return JobContext(engine, settings, lambda: worker_id, Event(), lambda: None)
 
 
 @dataclass

@@ -7,14 +7,14 @@ import structlog
 from dramatiq import cli
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.config import Settings, load_settings
-from actors.runtime.errors import ConfigError, LonghaulError, StorageError, StorageUnreachableError
-from actors.runtime.failures import sentence
-from actors.runtime.kinds import Kind, load_kinds
-from actors.runtime.log import set_up_logging
-from actors.runtime.storage import Bucket
-from actors.runtime.streams import open_standard_streams, print_without_waiting
-from actors.runtime.worker import set_up
+from actors.runtime.base.config import Settings, load_settings
+from actors.runtime.base.errors import ConfigError, LonghaulError, StorageError, StorageUnreachableError
+from actors.runtime.base.failures import describe
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.base.storage import Bucket
+from actors.runtime.base.streams import open_standard_streams, print_without_waiting
+from actors.runtime.jobs.kinds import Kind, load_kinds
+from actors.runtime.worker.process import set_up
 from sql.engine import make_engine
 from sql.pooling import sessions_are_shared
 from sql.release import UnusableDatabaseError, check_database
@@ -79,7 +79,7 @@ def check_postgres(settings: Settings) -> None:
     except UnusableDatabaseError as error:
         raise ConfigError(f"DATABASE_URL: {error}") from None
     except DBAPIError as error:
-        raise ConfigError(f"DATABASE_URL: Postgres cannot be used: {sentence(error)}") from None
+        raise ConfigError(f"DATABASE_URL: Postgres cannot be used: {describe(error)}") from None
     finally:
         engine.dispose()
     if found is None:

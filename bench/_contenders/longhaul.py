@@ -3,11 +3,11 @@ from collections.abc import Sequence
 
 import dramatiq
 
-from actors.runtime.acks import Acks
-from actors.runtime.broker import Broker
-from actors.runtime.config import load_settings
-from actors.runtime.log import set_up_logging
-from actors.runtime.worker import Process
+from actors.runtime.base.config import load_settings
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.messages.acks import Acks
+from actors.runtime.messages.broker import Broker
+from actors.runtime.worker.process import Process
 from bench._contenders import DRAMATIQ, sender
 from bench._effect import effect
 from sql.engine import make_engine

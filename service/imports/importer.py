@@ -22,8 +22,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from actors.receipts.dates import Evidence, Order, Rule
-from actors.runtime.failures import sqlstate
-from actors.runtime.storage import Bucket
+from actors.runtime.base.failures import sqlstate
+from actors.runtime.base.storage import Bucket
 from service.imports.files import find_file
 from service.imports.lines import Reader, keys_of
 from service.imports.progress import Progress

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from actors.runtime.errors import LonghaulError
+from actors.runtime.base.errors import LonghaulError
 
 
 class UnreadableFileError(LonghaulError):

@@ -10,11 +10,11 @@ from threading import Event
 
 from sqlalchemy import Engine, text
 
-from actors.runtime.errors import StorageError
-from actors.runtime.storage import Bucket
+from actors.runtime.base.errors import StorageError
+from actors.runtime.base.storage import Bucket
 from service.imports.files import unchanged
 from service.imports.store import Item
-from sql.engine import take_time
+from sql.engine import lift_time_limits
 
 THREADS = 8
 GROUP = 16  # files in one transaction, which costs more than a small file does …
@@ -67,7 +67,7 @@ class Uploader:
         sizes: dict[int, int] = {}
         found, refusal = Uploaded(), None
         with self._engine.begin() as connection:
-            take_time(connection)  # a large file on a slow line
+            lift_time_limits(connection)  # a large file on a slow line
             held = {row.id: row for row in connection.execute(HOLD, {"ids": [number for number, _ in group]})}
             for number, item in group:
                 if number not in held or item.file is None or self._refused.is_set():

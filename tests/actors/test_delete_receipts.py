@@ -3,8 +3,8 @@
 import pytest
 
 from actors.delete_receipts import bounds, delete_receipts
-from actors.runtime.purge import purge_all_due
-from actors.runtime.work import work_on
+from actors.runtime.jobs.perform import perform
+from actors.runtime.outbox import purge_all_due
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def delete(make, engine, place, job_row):
         with engine.begin() as connection:
             params = bounds(connection, business_id)
         job_id = make.job(business_id, params=params)
-        work_on(job_id, delete_receipts, place)
+        perform(job_id, delete_receipts, place)
         return job_row(job_id)
 
     return run
@@ -49,7 +49,7 @@ def test_receipts_that_arrive_after_the_start_stay(make, engine, place, sql, job
     with engine.begin() as connection:
         job_id = make.job(business_id, params=bounds(connection, business_id))
     late = make.receipts(business_id, 3)
-    work_on(job_id, delete_receipts, place)
+    perform(job_id, delete_receipts, place)
     assert job_row(job_id)["processed"] == 10
     assert [row["id"] for row in sql("SELECT id FROM receipts WHERE NOT is_deleted ORDER BY id")] == late
 

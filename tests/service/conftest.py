@@ -6,7 +6,7 @@ from typing import Any
 import falcon.testing
 import pytest
 
-from actors.runtime.config import Settings
+from actors.runtime.base.config import Settings
 from service.app import create_app
 
 

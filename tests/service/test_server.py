@@ -11,8 +11,8 @@ from http.client import HTTPConnection
 import psutil
 import pytest
 
-from service.client import Client
-from service.processes import wait_until
+from service.local.client import Client
+from service.local.processes import wait_until
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 PARTS: dict[str, tuple[bytes, bytes]] = {  # what a client sends at once, and then byte by byte

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from service.auth import KnownTokens, _hash
-from service.client import Client
-from service.processes import wait_until
+from service.local.client import Client
+from service.local.processes import wait_until
 from service.turns import Turns
 
 
@@ -42,7 +42,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("service.turns.known_tokens", known)
     with ExitStack() as defer:
         made: list[Held] = []
-        turns = Turns(4, most_in_hand=3)
+        turns = Turns(4, most_in_flight=3)
 
         def add(held: Held) -> Held:
             made.append(held)
@@ -97,7 +97,7 @@ def test_what_was_served_is_not_in_hand_any_more(turns) -> None:
 
 
 def test_what_still_waits_at_the_end_is_cancelled() -> None:
-    turns = Turns(1, most_in_hand=0)
+    turns = Turns(1, most_in_flight=0)
     first, second = Held("a"), Held("a")
     turns.add_task(first)
     turns.add_task(second)

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.kinds import load_kinds
-from actors.runtime.sweep import sweep
+from actors.runtime.jobs.kinds import load_kinds
+from actors.runtime.worker.sweep import sweep
 
 
 def test_every_function_of_ours_looks_for_names_in_the_catalogue_only(sql) -> None:

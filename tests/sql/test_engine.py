@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sql.engine import SESSION_SETTINGS, autocommitting, keep_session, make_engine, take_time
+from sql.engine import SESSION_SETTINGS, autocommitting, keep_session, lift_time_limits, make_engine
 from sql.url import database_name
 
 
@@ -34,7 +34,7 @@ def test_what_must_take_its_time_may_and_only_in_its_own_transaction(engine) -> 
 
     with engine.connect() as connection:
         with connection.begin():
-            take_time(connection)
+            lift_time_limits(connection)
             assert limits(connection) == ["0", "0", "0"]
         assert limits(connection) == ["30s", "15s", "1min"]
 

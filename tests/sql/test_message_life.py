@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Connection, Engine, text
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 QUEUES = ("low", "high")
 LONG_AGO, FAR_AHEAD = 1000, 10**15  # ms

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 
 def minutes_ago(minutes: float) -> datetime:

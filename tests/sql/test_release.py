@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, text
 
-from service.sandbox import database
+from service.local.sandbox import database
 from sql.engine import make_engine
 from sql.release import UnusableDatabaseError, release
 from sql.url import at_database

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from service.embedded import postgres
-from service.runs import LOCAL
-from service.sandbox import database
+from service.local.embedded import postgres
+from service.local.runs import LOCAL
+from service.local.sandbox import database
 from sql.engine import make_engine
 from sql.models import Base
 from sql.release import UnusableDatabaseError, create_functions, release

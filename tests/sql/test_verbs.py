@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sql.states import ACTIVE, ARROWS, FINISHED, RUNNING, STATUSES, VERBS
+from sql.states import ACTIVE, FINISHED, RUNNING, STATUSES, TRANSITIONS, VERBS
 
 SITUATIONS = [(status, None) for status in STATUSES] + [(RUNNING, "pause"), (RUNNING, "cancel")]
 
@@ -45,7 +45,7 @@ def test_each_verb_does_to_each_status_what_the_table_says(verb, situation, make
 def test_every_verb_keeps_to_the_arrows() -> None:
     for verb in VERBS.values():
         for (before, _), (after, _) in verb.items():
-            assert before == after or after in ARROWS[before]
+            assert before == after or after in TRANSITIONS[before]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -171,5 +171,5 @@ def test_the_events_of_a_job_form_an_unbroken_chain_of_statuses(make, sql, event
         assert before["to_status"] == after["from_status"]
         assert before["at"] <= after["at"]
     for event in told:
-        assert event["from_status"] == event["to_status"] or event["to_status"] in ARROWS[event["from_status"]]
+        assert event["from_status"] == event["to_status"] or event["to_status"] in TRANSITIONS[event["from_status"]]
     assert told[-1]["to_status"] == "cancelled"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from service.client import Client
-from service.processes import stop_process, wait_until
+from service.local.client import Client
+from service.local.processes import stop_process, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 THREADS = 4

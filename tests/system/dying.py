@@ -12,10 +12,10 @@ from typing import Any
 import falcon.testing
 from sqlalchemy import Engine, event, text
 
-from actors.runtime.config import load_settings
-from actors.runtime.kinds import load_kinds
-from actors.runtime.loop import Workplace
-from actors.runtime.work import work_on
+from actors.runtime.base.config import load_settings
+from actors.runtime.jobs.kinds import load_kinds
+from actors.runtime.jobs.loop import JobContext
+from actors.runtime.jobs.perform import perform
 from service.app import create_app
 from service.auth import create_token
 from sql.engine import make_engine
@@ -41,7 +41,7 @@ def requeue(job_id: int) -> None:
     stopping = Event()
     stopping.set()
     engine = make_engine(settings.DATABASE_URL, application_name="dying")
-    work_on(job_id, load_kinds()["delete_receipts"], Workplace(engine, settings, lambda: 1, stopping, lambda: None))
+    perform(job_id, load_kinds()["delete_receipts"], JobContext(engine, settings, lambda: 1, stopping, lambda: None))
 
 
 def die_at(number: int, operation: Any) -> bool:

@@ -7,9 +7,9 @@ from threading import local
 import dramatiq
 import psycopg2
 
-from actors.runtime.config import load_settings
-from actors.runtime.log import set_up_logging
-from actors.runtime.worker import Process
+from actors.runtime.base.config import load_settings
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.worker.process import Process
 
 _thread = local()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from service.processes import ROOT, wait_until
+from service.local.processes import ROOT, wait_until
 
 HEADER = "vendor,amount,date\n"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 
 def alive(sql, business_id: int) -> int:

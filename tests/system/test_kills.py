@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 KILLS = 20
 RECEIPTS = 6000

@@ -6,8 +6,8 @@ from threading import Event
 
 import pytest
 
-from actors.runtime.prefetch import MOST
-from service.processes import signal_group, wait_until
+from actors.runtime.messages.prefetch import MOST
+from service.local.processes import signal_group, wait_until
 from tests.system.conftest import Inserting
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 
 def deleted(sql) -> int:

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.client import Client
-from service.embedded import free_port
-from service.processes import ROOT, procfile, signal_group, start_process, stop_process, wait_until
+from service.local.client import Client
+from service.local.embedded import free_port
+from service.local.processes import ROOT, procfile, signal_group, start_process, stop_process, wait_until
 from tests.conftest import answers
 
 

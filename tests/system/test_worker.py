@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from service.processes import wait_until
+from service.local.processes import wait_until
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_web_process_that_is_configured_wrongly_says_so_and_exits(changes, sta
 
 
 def test_a_worker_on_a_database_that_was_never_released_says_what_to_do(start, servers) -> None:
-    from service.sandbox import database
+    from service.local.sandbox import database
 
     with database(servers["DATABASE_URL"], f"longhaul_test_{secrets.token_hex(4)}") as url:
         worker = start("worker", DATABASE_URL=url)

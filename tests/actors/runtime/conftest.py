@@ -8,10 +8,10 @@ from typing import Any
 import dramatiq
 import pytest
 
-from actors.runtime.broker import Broker
-from actors.runtime.kinds import Kind
-from actors.runtime.work import work_on
-from actors.runtime.worker import Process
+from actors.runtime.jobs.kinds import Kind
+from actors.runtime.jobs.perform import perform
+from actors.runtime.messages.broker import Broker
+from actors.runtime.worker.process import Process
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def process(settings) -> Iterator[Callable[..., Process]]:
 
     yield make
     for one in made:
-        one.presence.lose()
+        one.identity.drop()
         one.engine.dispose()
 
 
@@ -67,7 +67,7 @@ def run(make, place, job_row, done):
 
     def run_once(a_kind: Kind, job_id: int | None = None, **changes: Any) -> dict[str, Any]:
         job_id = job_id or make.job()
-        work_on(job_id, a_kind, replace(place, **changes))
+        perform(job_id, a_kind, replace(place, **changes))
         return job_row(job_id)
 
     return run_once

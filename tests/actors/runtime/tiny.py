@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from actors.runtime.kinds import Kind, job_kind
-from actors.runtime.run import Batch, Run
+from actors.runtime.jobs.kinds import Kind, job_kind
+from actors.runtime.jobs.run import Batch, Run
 
 
 def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids: None) -> Iterator[Batch]:

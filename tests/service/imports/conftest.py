@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from actors.runtime.storage import Bucket
+from actors.runtime.base.storage import Bucket
 from service.imports.importer import Options, Outcome, import_file
 
 # As small as they can be, and what their first bytes say.

@@ -8,9 +8,9 @@ from threading import Barrier, Event, Thread
 import pytest
 
 from actors.receipts.dates import Order
-from actors.runtime.errors import StorageError
-from actors.runtime.purge import purge_all_due
-from actors.runtime.storage import Bucket
+from actors.runtime.base.errors import StorageError
+from actors.runtime.base.storage import Bucket
+from actors.runtime.outbox import purge_all_due
 from service.imports.importer import Options, import_file
 from service.imports.rows import UnreadableFileError
 from service.imports.store import store

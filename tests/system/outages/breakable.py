@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from service import embedded
-from service.processes import wait_until
+from service.local import embedded
+from service.local.processes import wait_until
 
 Address = tuple[str, int] | str  # host and port, or the path of a Unix socket
 

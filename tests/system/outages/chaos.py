@@ -13,10 +13,10 @@ from typing import Any
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.storage import Bucket
-from service.client import Client
-from service.embedded import free_port
-from service.processes import wait_until
+from actors.runtime.base.storage import Bucket
+from service.local.client import Client
+from service.local.embedded import free_port
+from service.local.processes import wait_until
 from tests.system.outages import invariants
 from tests.system.outages.breakable import Postgres, Proxy, proxy
 from tests.system.outages.faults import FAULTS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import create_engine, text
 
-from service import embedded
+from service.local import embedded
 from sql.engine import make_engine
 from sql.release import release
 from sql.url import DRIVER, at_database, connector, database_name

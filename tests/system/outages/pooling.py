@@ -4,7 +4,7 @@ import asyncio
 import struct
 from threading import Thread
 
-from service.embedded import free_port
+from service.local.embedded import free_port
 
 
 async def message(reader: asyncio.StreamReader) -> bytes:

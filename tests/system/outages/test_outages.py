@@ -6,8 +6,8 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.prefetch import MOST
-from service.processes import wait_until
+from actors.runtime.messages.prefetch import MOST
+from service.local.processes import wait_until
 from sql.url import database_name
 from tests.system.outages.breakable import FORBIDDEN, SLOW_DOWN, Proxy
 from tests.system.outages.pooling import PoolingProxy

@@ -1,0 +1,104 @@
+"""The settings: the environment, read once into a frozen object."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from actors.runtime.base.errors import ConfigError
+from sql.url import checked_url
+
+QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "recordings", "broadcasts")
+
+SECRETS = {
+    "DATABASE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+}  # their values appear in no error
+
+
+def _queue_names(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown or not names:
+        raise ValueError(f"unknown queue {unknown[0]!r}; the queues are {', '.join(QUEUES)}" if unknown else "no queue")
+    return names
+
+
+def _http_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("expected http://… or https://…")
+    parts = urlsplit(url)
+    if "@" in url:
+        raise ValueError("expected an address without a user: the keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("expected http://host or https://host, with a port and a path at most")
+    return url.rstrip("/")
+
+
+class DatabaseSettings(BaseModel):
+    """What a command needs that only talks to Postgres."""
+
+    model_config = ConfigDict(frozen=True)
+
+    DATABASE_URL: Annotated[str, AfterValidator(checked_url)] = Field(repr=False)
+
+
+class Settings(DatabaseSettings):
+    """One field per variable; the README's table says what each is for."""
+
+    S3_ENDPOINT_URL: Annotated[str, AfterValidator(_http_url)] | None = None
+    S3_BUCKET: str = Field(min_length=3)
+    AWS_ACCESS_KEY_ID: str = Field(min_length=1, repr=False)
+    AWS_SECRET_ACCESS_KEY: str = Field(min_length=1, repr=False)
+    AWS_SESSION_TOKEN: str | None = Field(default=None, repr=False)
+    AWS_REGION: str = "us-east-1"
+    WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
+    WORKER_THREADS: int = Field(default=8, ge=1, le=64)
+    WORKER_QUEUES: Annotated[tuple[str, ...], BeforeValidator(_queue_names)] = QUEUES
+    BATCH_SIZE: int = Field(default=50, ge=1, le=10_000)
+    THROTTLE_MS: int = Field(default=200, ge=0, le=5_000)  # with a batch of 30 s less than any stale limit
+    MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
+    GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
+    MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)
+    MAX_REFUSALS_IN_A_ROW: int = Field(default=100, ge=0, le=1_000_000)
+    STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
+    STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
+    DELETE_RATE_LIMIT_SECONDS: int = Field(default=60, ge=0, le=86_400)
+    CHANGES_AT_ONCE: int = Field(default=60, ge=0, le=100_000)
+    CHANGES_PER_SECOND: float = Field(default=1, gt=0, le=100_000)
+    READS_PER_SECOND: int = Field(default=200, ge=0, le=100_000)
+    REQUESTS_AT_ONCE: int = Field(default=32, ge=0, le=100_000)
+    MESSAGE_RETENTION_DAYS: int = Field(default=7, ge=1, le=3650)
+    JOB_RETENTION_DAYS: int = Field(default=90, ge=1, le=3650)
+    LOG_FORMAT: Literal["console", "json"] = "console"
+    RELEASE: str = "unknown"
+
+
+AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises ConfigError naming every variable that is missing or wrong. An empty variable counts as not set."""
+    return load(Settings, environment)
+
+
+def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) -> AnySettings:
+    given = {name: environment[name] for name in model.model_fields if environment.get(name)}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(e["loc"][0], e["msg"], given) for e in error.errors())) from None
+
+
+def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
+    if name not in given:
+        return f"{name} is not set"
+    found = "its value" if name in SECRETS or re.search("[@?#]", given[name]) else repr(given[name])
+    return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

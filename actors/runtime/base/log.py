@@ -1,0 +1,61 @@
+"""Log lines: an event's name and its fields, on stdout, for people or as JSON."""
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+
+from actors.runtime.base.streams import STDOUT
+
+PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+
+class _Stdout(logging.Handler):
+    """Writes whole lines to the process's own stdout: Dramatiq points sys.stdout at its parent's stderr.
+
+    It never waits for a reader; what had to be dropped is said as soon as there is room for that.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        if lost := STDOUT.take_lost():
+            structlog.get_logger("longhaul.log").warning("log.lines_lost", lines=lost)
+        STDOUT.put(line)
+
+    def flush(self) -> None:
+        """Called by `logging` when the process ends."""
+        STDOUT.flush()
+
+
+def set_up_logging(log_format: Literal["console", "json"]) -> None:
+    """All loggers of the process, those of libraries too, end up in the same place and form."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.__stdout__ is not None and sys.__stdout__.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # no local variables: one may be a token
+        )
+    )
+    tail: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if log_format == "json":
+        tail.append(structlog.processors.format_exc_info)
+    handler = _Stdout()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=PROCESSORS, processors=[*tail, renderer])
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # a line per message, ours say more
+    structlog.configure(
+        processors=[*PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

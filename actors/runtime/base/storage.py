@@ -1,0 +1,110 @@
+"""The bucket, in our words. "Not there" is an answer, not an error."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from actors.runtime.base.config import Settings
+from actors.runtime.base.deletion import MAX_KEYS, NOT_TRIED, Deletion
+from actors.runtime.base.storage_errors import explain
+
+__all__ = ["MAX_KEYS", "NOT_TRIED", "Bucket"]
+
+FAULTS = (ClientError, BotoCoreError, RecursionError)  # the last when a store redirects: botocore follows for ever
+
+
+class Bucket:
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.S3_BUCKET
+        self._settings = settings
+        self._connecting = Lock()
+
+    @property
+    def _client(self) -> Any:
+        with self._connecting:  # boto3 makes clients in one thread at a time; all threads may use one
+            return self._only_client
+
+    @cached_property
+    def _only_client(self) -> Any:
+        return self._connect(read_timeout=10, attempts=2)  # 2 x 13 s: a call ends within 30 s
+
+    @cached_property
+    def _deletion(self) -> Deletion:
+        """What this process has learned of how the store deletes."""
+        return Deletion(self._client, self.name, lambda error: str(explain(error, self._settings)))
+
+    def _connect(self, *, read_timeout: float, attempts: int) -> Any:
+        settings = self._settings
+        with self._explained():
+            return boto3.client(
+                "s3",
+                endpoint_url=settings.S3_ENDPOINT_URL,
+                aws_access_key_id=settings.AWS_ACCESS_KEY_ID,
+                aws_secret_access_key=settings.AWS_SECRET_ACCESS_KEY,
+                aws_session_token=settings.AWS_SESSION_TOKEN,
+                region_name=settings.AWS_REGION,
+                config=Config(
+                    connect_timeout=3,
+                    read_timeout=read_timeout,
+                    retries={"mode": "standard", "total_max_attempts": attempts},
+                    max_pool_connections=max(settings.WORKER_THREADS, 8),
+                    request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
+                    response_checksum_validation="when_required",
+                ),
+            )
+
+    def check(self) -> None:
+        """StorageError when the bucket does not exist, refuses us or cannot be reached.
+
+        Asked while somebody waits (a worker boots, and jobs have nobody else): so it has 3 s and one try. By a listing,
+        for the answer to a HEAD has no body that would say what is wrong.
+        """
+        with self._explained():
+            self._connect(read_timeout=3, attempts=1).list_objects_v2(Bucket=self.name, MaxKeys=1)
+
+    def create(self) -> None:
+        self._client.create_bucket(Bucket=self.name)
+
+    def drop(self) -> None:
+        """Deletes the bucket with all that is in it."""
+        while keys := self.keys():
+            self.delete(keys)
+        self._client.delete_bucket(Bucket=self.name)
+
+    def put(self, key: str, file: Path | BinaryIO, content_type: str) -> int:
+        """Uploads a file; returns its size in bytes. StorageError when it did not arrive."""
+        with file.open("rb") if isinstance(file, Path) else nullcontext(file) as body:
+            with self._explained():
+                self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
+            return body.seek(0, os.SEEK_END)
+
+    def keys(self) -> list[str]:
+        """The first 1000 keys in the bucket."""
+        listing = self._client.list_objects_v2(Bucket=self.name, MaxKeys=MAX_KEYS)
+        return [entry["Key"] for entry in listing.get("Contents", [])]
+
+    def delete(self, keys: Sequence[str]) -> dict[str, str]:
+        """Deletes up to 1000 objects; returns key → error for those that are still there.
+
+        An object that was not there is deleted. NOT_TRIED is the error of those that there was no time for.
+        """
+        return self._deletion.delete(keys)
+
+    def kept_versions(self) -> str | None:
+        """Why earlier versions of what was deleted stay in the store; None when they don't."""
+        return self._deletion.kept_versions
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (*FAULTS, ValueError) as error:  # the last for an endpoint that boto3 can't read
+            raise explain(error, self._settings) from None

@@ -1,0 +1,76 @@
+"""What an error of the store means, in one sentence that names the variable to look at."""
+
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError, ParamValidationError, SSLError
+
+from actors.runtime.base.config import Settings
+from actors.runtime.base.errors import StorageError, StorageUnreachableError
+
+KEYS = "see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
+REDIRECT = "answers with a redirect; see S3_ENDPOINT_URL (https instead of http?) and AWS_REGION"
+
+# Code of the store → what is wrong, and where to look.
+SENTENCES = {
+    "404": "does not exist; see S3_BUCKET",
+    "NoSuchBucket": "does not exist; see S3_BUCKET",
+    "InvalidBucketName": "can't have that name; see S3_BUCKET",
+    "403": f"refuses our credentials (403); {KEYS}",
+    "AccessDenied": f"refuses our credentials (AccessDenied); {KEYS}, and what they may do",
+    "InvalidAccessKeyId": f"refuses our credentials (InvalidAccessKeyId); {KEYS}",
+    "SignatureDoesNotMatch": f"refuses our credentials (SignatureDoesNotMatch); {KEYS}",
+    "ExpiredToken": "says that the session's token has expired; see AWS_SESSION_TOKEN",
+    "TokenRefreshRequired": "says that the session's token has expired; see AWS_SESSION_TOKEN",
+    "InvalidToken": "does not know the session's token; see AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "finds the clock of this machine wrong (RequestTimeTooSkewed); set the clock",
+    "RequestExpired": "finds the clock of this machine wrong (RequestExpired); set the clock",
+    "AuthorizationHeaderMalformed": "belongs to another region; see AWS_REGION",
+    "IllegalLocationConstraintException": "belongs to another region; see AWS_REGION",
+    "PermanentRedirect": "belongs to another region or address; see AWS_REGION and S3_ENDPOINT_URL",
+    "InvalidRegion": "belongs to another region; see AWS_REGION",
+}
+
+
+def explain(error: Exception, settings: Settings) -> StorageError:
+    """The error in our words: a StorageUnreachableError when the store may answer later."""
+    where = f"bucket {settings.S3_BUCKET!r} at {_shown(settings.S3_ENDPOINT_URL)}"
+    if isinstance(error, RecursionError):
+        return StorageError(
+            f"{where} answers with a redirect; see S3_ENDPOINT_URL (https instead of http?) and AWS_REGION"
+        )
+    if isinstance(error, ParamValidationError) and "bucket name" in str(error):
+        return StorageError(f"{where} can't have that name; see S3_BUCKET")
+    if isinstance(error, ValueError):
+        return StorageError(f"{where} has an address that can't be used; see S3_ENDPOINT_URL and AWS_REGION")
+    if isinstance(error, SSLError):
+        return StorageUnreachableError(f"{where} can't be trusted or speaks no TLS; see S3_ENDPOINT_URL")
+    if not isinstance(error, ClientError):
+        return StorageUnreachableError(f"{where} cannot be reached ({type(error).__name__}); see S3_ENDPOINT_URL")
+    code = code_of(error)
+    status = status_of(error)
+    if code in SENTENCES:
+        return StorageError(f"{where} {SENTENCES[code]}")
+    if 300 <= status < 400:
+        return StorageError(
+            f"{where} answers with a redirect ({status}); see S3_ENDPOINT_URL (https instead of http?) and AWS_REGION"
+        )
+    if status >= 500 or code == "SlowDown":
+        return StorageUnreachableError(f"{where} answered {code}")
+    return StorageError(f"{where} answered {code}")
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+def status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _shown(url: str | None) -> str:
+    """The address without a user or a password."""
+    if url is None:
+        return "AWS"
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

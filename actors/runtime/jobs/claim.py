@@ -1,0 +1,167 @@
+"""A worker's hold on a job. Every write carries the number of the claim, so that a worker that lost it writes nothing.
+
+Each method works in the caller's transaction, and raises ClaimLost when the claim is not held any more.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from actors.runtime.base.errors import ClaimLost
+from actors.runtime.jobs.run import Batch, Cursor
+
+MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
+
+CLAIM = text("""
+    SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer))
+""")
+
+LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
+
+RELEASE = text("""
+    SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id,
+                                'the answer to the claim was lost')
+    FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
+""")
+
+# All four change what is still held: attempt is the number of the claim.
+READ = text("""
+    SELECT * FROM background_jobs WHERE id = :job_id AND attempt = :attempt AND status = 'running' FOR UPDATE
+""")
+
+CHECKPOINT = text("""
+    UPDATE background_jobs
+    SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
+        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL,
+        refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
+        last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
+        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING requested, processed, total, refusals, last_error
+""")
+
+BEAT = text("""
+    UPDATE background_jobs
+    SET heartbeat_at = clock_timestamp(), waiting_for = coalesce(CAST(:reason AS text), waiting_for),
+        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING requested
+""")
+
+SET_TOTAL = text("""
+    UPDATE background_jobs SET total = succeeded + :total
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING total
+""")
+
+ROW_FAILED = text("""
+    SELECT log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, :error, NULL,
+                         jsonb_build_object('id', CAST(:row_id AS bigint)))
+    FROM background_jobs job
+    WHERE id = :job_id
+      AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most
+""")
+
+LEAVE = text("""
+    SELECT * FROM public.leave_running(CAST(:job_id AS bigint), CAST(:attempt AS integer), CAST(:target AS text),
+                                       CAST(:event AS text), CAST(:who AS text), CAST(:why AS text))
+""")
+
+
+LAST_EVENT = text("SELECT to_status, actor, reason FROM job_events WHERE job_id = :job_id ORDER BY id DESC LIMIT 1")
+
+
+@dataclass(frozen=True)
+class Left:
+    """How a claim ended, as the timeline tells it."""
+
+    status: str
+    actor: str
+    reason: str | None
+
+
+@dataclass
+class Claim:
+    job_id: int
+    attempt: int
+    worker_id: int
+    business_id: int
+    params: dict[str, Any]
+    cursor: Cursor | None
+    processed: int
+    total: int | None
+    requested: str | None
+    refusals: int  # rows that failed since the last success, over all claims
+    last_error: str | None
+
+    @classmethod
+    def of(cls, job: Mapping[Any, Any]) -> "Claim":
+        """From a row of background_jobs."""
+        return cls(job["id"], *(job[name] for name in list(cls.__dataclass_fields__)[1:]))
+
+    @classmethod
+    def acquire(cls, connection: Connection, job_id: int, worker_id: int, batch_size: int) -> "Claim | None":
+        """None when the job is not queued: nothing to do for this message."""
+        values = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
+        job = connection.execute(CLAIM, values).mappings().one_or_none()
+        return None if job is None else cls.of(job)
+
+    @staticmethod
+    def release_unconfirmed(connection: Connection, job_id: int, worker_id: int) -> None:
+        """Puts the job back if it is this worker's: after a claim of which nobody knows whether it took place.
+
+        Waits for that claim first: its commit may still be on its way. Should another thread of this worker have the
+        job, that one is fenced off and the job goes on from its cursor.
+        """
+        connection.execute(LOCK, {"job_id": job_id})
+        connection.execute(RELEASE, {"job_id": job_id, "worker_id": worker_id})
+
+    def reload(self, connection: Connection) -> "Claim":
+        """The claim as the database has it: after a failure nobody knows whether the last commit took place.
+
+        Waits for a commit that is still on its way; so nothing else belongs into this transaction.
+        """
+        return self.of(self._held(connection, READ))
+
+    def checkpoint(self, connection: Connection, batch: Batch, error: str | None = None) -> None:
+        """The last statement of a batch's transaction: cursor, counters, heartbeat; reads what was requested."""
+        row = self._held(
+            connection,
+            CHECKPOINT,
+            cursor=json.dumps(batch.cursor),
+            succeeded=batch.succeeded,
+            failed=batch.failed,
+            error=error,
+        )
+        self.requested, self.processed, self.total = row["requested"], row["processed"], row["total"]
+        self.refusals, self.last_error = row["refusals"], row["last_error"]
+        self.cursor = batch.cursor
+
+    def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
+        """Passes over the one row in `batch`, which cannot be done."""
+        self.checkpoint(connection, batch, error)
+        details = {"job_id": self.job_id, "row_id": batch.ids[0], "error": error, "most": MAX_ROW_EVENTS}
+        connection.execute(ROW_FAILED, details)
+
+    def beat(self, connection: Connection, reason: str | None = None) -> None:
+        """Says "still here", and what keeps it. Without a reason it is no sign of progress: the stale rule goes on."""
+        self.requested = self._held(connection, BEAT, reason=reason)["requested"]
+
+    def set_total(self, connection: Connection, total: int) -> None:
+        """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
+        self.total = self._held(connection, SET_TOTAL, total=total)["total"]
+
+    def leave(self, connection: Connection, target: str, event: str, why: str | None) -> "Left":
+        """Ends the claim. What becomes of the job is what somebody asked for, if somebody did."""
+        self._held(connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why)
+        return Left(*connection.execute(LAST_EVENT, {"job_id": self.job_id}).one())
+
+    def _held(self, connection: Connection, statement: Any, **values: Any) -> Mapping[Any, Any]:
+        values |= {"job_id": self.job_id, "attempt": self.attempt}
+        row = connection.execute(statement, values).mappings().one_or_none()
+        if row is None:
+            raise ClaimLost(f"claim {self.attempt} of job {self.job_id}")
+        return row

@@ -1,0 +1,55 @@
+"""What one message asks for: claim its job, run it, and leave it in a state that says what to expect of it."""
+
+from contextlib import suppress
+
+import structlog
+
+from actors.runtime.base.errors import ClaimLost
+from actors.runtime.base.failures import backoff_seconds, describe, is_transient
+from actors.runtime.jobs.claim import Claim
+from actors.runtime.jobs.kinds import Kind
+from actors.runtime.jobs.loop import JobContext, Loop
+
+log = structlog.get_logger("longhaul.job")
+
+
+def perform(job_id: int, kind: Kind, place: JobContext) -> None:
+    """The body of every job's Dramatiq actor."""
+    claim = _claim(job_id, kind, place)
+    if claim is None:
+        log.info("job.skipped", job_id=job_id, kind=kind.name)
+        return
+    log.info("job.picked", queue=kind.queue, job_id=job_id, kind=kind.name, attempt=claim.attempt)
+    loop = Loop(claim, kind, place)
+    try:
+        loop.run()
+    except ClaimLost:
+        log.warning("job.claim_lost", job_id=job_id, attempt=claim.attempt)
+    except BaseException as error:
+        # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
+        log.exception("job.crashed", job_id=job_id)
+        with suppress(ClaimLost):
+            loop.fail(error)
+    finally:
+        loop.close()
+
+
+def _claim(job_id: int, kind: Kind, place: JobContext) -> Claim | None:
+    """Claims the job. None: it is not queued, so the message has no more to say.
+
+    While Postgres is away it tries again, for nobody else would notice a claim that took place after all.
+    """
+    failures = 0
+    while True:
+        try:
+            with place.engine.begin() as connection:
+                if failures:  # did the last try succeed, and only its answer get lost?
+                    Claim.release_unconfirmed(connection, job_id, place.worker_id())
+                return Claim.acquire(connection, job_id, place.worker_id(), kind.setting(place.settings, "BATCH_SIZE"))
+        except Exception as error:
+            if not is_transient(error) or place.stopping.is_set():
+                raise
+            failures += 1
+            seconds = backoff_seconds(failures)
+            log.warning("backoff", job_id=job_id, seconds=seconds, failures=failures, error=describe(error))
+            place.stopping.wait(seconds)

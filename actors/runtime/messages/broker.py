@@ -1,0 +1,192 @@
+"""Dramatiq's broker on dramatiq-pg's table, with our own way of claiming, ending and sending messages.
+
+The table and the messages are dramatiq-pg's: a stock process may send to our workers. Its consumers must not run
+beside ours: they would take messages that we hold.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+import dramatiq
+import structlog
+from dramatiq.common import current_millis, dq_name
+from dramatiq.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, SkipMessage, TimeLimit
+from dramatiq_pg import PostgresBroker
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.base.errors import MessageError
+from actors.runtime.base.failures import describe, is_transient, sqlstate
+from actors.runtime.messages.acks import DONE, QUEUED, REJECTED, Ack, Acks
+from actors.runtime.messages.consumer import Consumer
+from actors.runtime.messages.delivery import Delivery, Outcome
+from actors.runtime.messages.fetcher import Fetcher
+from actors.runtime.messages.format import encode
+from actors.runtime.messages.transaction import current_transaction
+from sql.engine import autocommitting
+
+log = structlog.get_logger("longhaul.queue")
+
+TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
+
+ENQUEUE = "SELECT public.enqueue_messages(%s::uuid[], %s::text[], %s::jsonb[])"
+BEING_PROCESSED = "LH409"  # what that function says of a copy of such a message
+
+# Dramatiq's default middleware, but for Prometheus, which would open a port; and which of it sends on.
+MIDDLEWARE = (AgeLimit, TimeLimit, ShutdownNotifications, Callbacks, Pipelines, Retries)
+SENDING_ON = (Callbacks, Pipelines, Retries)
+
+
+class Broker(PostgresBroker):  # type: ignore[misc]
+    def __init__(
+        self,
+        engine: Engine,
+        fetcher: Fetcher | None,
+        acks: Acks,
+        middleware: list[Any],
+        decide: Callable[[Delivery], Outcome] = lambda _delivery: Outcome.RUN,
+    ) -> None:
+        # dramatiq-pg wants a pool; it is never used, for all that would use it is ours.
+        super().__init__(pool=engine.pool, results=False, middleware=[*middleware, *(made() for made in MIDDLEWARE)])
+        self.engine = engine
+        self.acks = acks
+        self.long_queues: set[str] = set()
+        self._decide = decide
+        self.fetcher = fetcher  # None where messages are only sent
+        if fetcher is not None:
+            fetcher.actors = self.actors
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
+        if queue_name in self.delay_queues:  # delayed messages stay in the table until they are due
+            return Consumer(SimpleQueue(), self.end, timeout / 1000)
+        if self.fetcher is None:
+            raise RuntimeError("this broker only sends")
+        return Consumer(self.fetcher.serve(queue_name, long=queue_name in self.long_queues), self.end, timeout / 1000)
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Before any middleware hears of a message it is decided whether it is begun at all."""
+        delivery = args[0] if args else None
+        if isinstance(delivery, Delivery):
+            if signal == "process_message":
+                delivery.outcome = self._decide(delivery)
+                if delivery.outcome is not Outcome.RUN:
+                    raise SkipMessage
+                delivery.thread, delivery.begun_at = threading.current_thread(), time.monotonic()
+            elif delivery.outcome is not Outcome.RUN:
+                return
+        super().emit_before(signal, *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        delivery = args[0] if args else None
+        if not isinstance(delivery, Delivery) or (delivery.outcome is Outcome.RUN and signal != "process_message"):
+            super().emit_after(signal, *args, **kwargs)
+        elif delivery.outcome is Outcome.RUN:
+            self._after_process_message(delivery, **kwargs)
+        # Else it was never begun: to be given back is no skip, and no middleware has to hear of it.
+
+    def _after_process_message(self, delivery: Delivery, **outcome: Any) -> None:
+        """As Dramatiq does it, but a retry, callback or next step of a pipeline that can't be sent is not forgotten."""
+        for middleware in reversed(self.middleware):
+            try:
+                middleware.after_process_message(self, delivery, **outcome)
+            except Exception as error:
+                log.exception("middleware.failed", middleware=type(middleware).__name__, message_id=delivery.message_id)
+                if isinstance(middleware, SENDING_ON) and delivery.follow_up_error is None:
+                    delivery.follow_up_error = error
+
+    def end(self, delivery: Delivery, state: str) -> None:
+        """Called once for each delivery, with what Dramatiq makes of it."""
+        delivery.ended = True
+        if delivery.outcome is Outcome.DROP and self.fetcher:
+            self.fetcher.finish(delivery)
+            return
+        try:
+            self.acks.add(self._ack(delivery, state))
+        except Exception as error:  # it is kept, and written with the next one or within a second
+            bug = None if is_transient(error) else error
+            log.warning("ack.delayed", message_id=delivery.message_id, error=describe(error), exc_info=bug)
+
+    def _ack(self, delivery: Delivery, state: str) -> Ack:
+        if delivery.outcome is Outcome.REQUEUE or state == QUEUED:
+            return Ack.of(delivery, QUEUED)
+        error = delivery.follow_up_error
+        if error is not None and is_transient(error):
+            return Ack.of(delivery, QUEUED)  # it is processed once more: better twice than half
+        if error is None and delivery.next is not None:
+            queue, body = delivery.next
+            return Ack.of(delivery, QUEUED, body)._replace(queue_name=queue)
+        if error is None and state == DONE:
+            return Ack.of(delivery, DONE)
+        cause = error or delivery.failure
+        reason = None if cause is None else describe(cause)
+        try:
+            body = encode(delivery)  # what its middleware noted on it, the traceback above all
+        except MessageError as unwritable:
+            return Ack.of(delivery, REJECTED, None, reason or str(unwritable)[:500])
+        return Ack.of(delivery, REJECTED, body, reason)
+
+    def enqueue(self, message: "dramatiq.Message[Any]", *, delay: int | None = None) -> "dramatiq.Message[Any]":
+        """Sends once; an error of Postgres is the caller's. Inside in_transaction(): in the caller's transaction.
+
+        A message that this process works on, sent under its own id (a retry), becomes its next delivery when this one
+        ends. While another process works on it, that is an error. MessageError also for what can't be stored.
+        """
+        if delay:
+            message = message.copy(queue_name=dq_name(message.queue_name))
+            message.options["eta"] = current_millis() + delay
+        self.emit_before("enqueue", message, delay)
+        self._send([message])
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def enqueue_many(self, messages: "Sequence[dramatiq.Message[Any]]") -> None:
+        """Sends all of them or none, in one statement: `broker.enqueue_many([actor.message(n) for n in numbers])`.
+
+        Ten times faster than one by one; some ten thousands at a time stay far from the limit of 30 s.
+        """
+        for message in messages:
+            self.emit_before("enqueue", message, None)
+        self._send(list({message.message_id: message for message in messages}.values()))
+        for message in messages:
+            self.emit_after("enqueue", message, None)
+
+    def _send(self, messages: "Sequence[dramatiq.Message[Any]]") -> None:
+        bodies = [encode(message) for message in messages]
+        rest = []
+        for message, body in zip(messages, bodies, strict=True):
+            delivery = self.fetcher.held.get(message.message_id) if self.fetcher else None
+            if delivery is not None and not delivery.ended:
+                delivery.next = (message.queue_name, body)
+            else:
+                rest.append((message.message_id, message.queue_name, body))
+                if delivery is not None:
+                    self.acks.flush()  # its end may still wait to be written
+        if rest:
+            self._insert(*(list(column) for column in zip(*rest, strict=True)))
+
+    def _insert(self, *columns: list[str]) -> None:
+        try:
+            if connection := current_transaction():
+                connection.exec_driver_sql(ENQUEUE, columns)
+                return
+            with self.engine.connect() as connection, autocommitting(connection):
+                connection.exec_driver_sql(ENQUEUE, columns)
+        except DBAPIError as error:
+            if sqlstate(error) == BEING_PROCESSED:
+                raise MessageError(describe(error)) from error
+            raise
+
+    def declare_job(self, name: str, queue: str, cap_seconds: int, perform: Callable[[int], None]) -> None:
+        """Declares the actor of a kind of job: it takes a job's id, and never returns a failure to be retried."""
+        self.long_queues.add(queue)
+        dramatiq.actor(
+            perform,
+            actor_name=name,
+            queue_name=queue,
+            broker=self,
+            max_retries=0,
+            time_limit=(cap_seconds + TIME_LIMIT_SLACK_SECONDS) * 1000,
+        )

@@ -1,0 +1,105 @@
+"""The outbox of the bucket: objects whose receipts are gone, deleted in bulk, and tried again until they are.
+
+The batch that deletes a receipt marks its attachments, in its own transaction; nothing but those marks says what is
+to be done. So whatever a crash or an outage of the bucket leaves behind is found here, by any worker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, TextClause, text
+
+from actors.runtime.base.apart import write_apart
+from actors.runtime.base.errors import StorageError
+from actors.runtime.base.storage import MAX_KEYS, NOT_TRIED, Bucket
+
+log = structlog.get_logger("longhaul.storage")
+
+DUE = text("""
+    SELECT id FROM attachments
+    WHERE purge_requested_at IS NOT NULL AND purged_at IS NULL AND purge_after <= now()
+    ORDER BY purge_after LIMIT :limit
+""")
+
+# Longer than any call to the bucket takes (30 s): nobody else tries the same objects meanwhile.
+LEASE = text("""
+    UPDATE attachments SET purge_after = now() + interval '45 seconds', purge_attempts = purge_attempts + 1
+    WHERE id IN (
+        SELECT id FROM attachments
+        WHERE id = ANY (:ids) AND purge_requested_at IS NOT NULL AND purged_at IS NULL AND purge_after <= now()
+        FOR UPDATE SKIP LOCKED)
+    RETURNING id, object_key
+""")
+
+# With an error all the same when the store keeps earlier versions that we can't delete.
+PURGED = text("""
+    UPDATE attachments a SET purged_at = now(), purge_error = found.error
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
+    WHERE a.id = found.id AND a.purged_at IS NULL
+""")
+
+GIVE_BACK = text("""
+    UPDATE attachments a SET purge_after = now(), purge_attempts = purge_attempts - 1
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
+    WHERE a.id = found.id AND a.purged_at IS NULL AND a.purge_attempts > 0
+""")
+
+# 2, 4, 8 … seconds, an hour at most.
+FAILED = text("""
+    UPDATE attachments a
+    SET purge_error = found.error, purge_after = now() + least(
+        interval '1 hour', interval '1 second' * pg_catalog.power(2::float8, least(a.purge_attempts, 12)::float8))
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
+    WHERE a.id = found.id AND a.purged_at IS NULL
+""")
+
+
+@dataclass(frozen=True)
+class Purged:
+    deleted: int
+    failed: int
+
+
+def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
+    """One round: up to `limit` objects that are due. No transaction is open while the bucket is asked."""
+    with engine.connect() as session:
+        with session.begin():
+            ids = session.scalars(DUE, {"limit": limit}).all()
+        due = {row.object_key: row.id for rows in write_apart(session, ids, _lease, what="lease") for row in rows}
+    if not due:
+        return Purged(0, 0)
+    try:
+        found, kept = bucket.delete(list(due)), bucket.kept_versions()
+    except StorageError as error:  # the settings themselves can't be used
+        found, kept = dict.fromkeys(due, str(error)), None
+    errors = {key: error for key, error in found.items() if error != NOT_TRIED}
+    not_tried = [due[key] for key, error in found.items() if error == NOT_TRIED]
+    gone = [attachment_id for key, attachment_id in due.items() if key not in found]
+    with engine.connect() as session:
+        _note(session, PURGED, [{"id": attachment_id, "error": kept} for attachment_id in gone])
+        _note(session, FAILED, [{"id": due[key], "error": error[:500]} for key, error in errors.items()])
+        _note(session, GIVE_BACK, [{"id": attachment_id, "error": None} for attachment_id in not_tried])
+    log.info("storage.purged", deleted=len(gone), failed=len(errors), error=next(iter(errors.values()), None))
+    return Purged(len(gone), len(errors))
+
+
+def _lease(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
+    return connection.execute(LEASE, {"ids": list(ids)}).all()
+
+
+def _note(session: Connection, statement: TextClause, outcomes: list[dict[str, Any]]) -> None:
+    """What became of these objects; a row that cannot be written is left, and tried again when its lease is over."""
+
+    def write(connection: Connection, some: Sequence[dict[str, Any]]) -> None:
+        connection.execute(statement, {"ids": [one["id"] for one in some], "errors": [one["error"] for one in some]})
+
+    for _ in write_apart(session, outcomes, write, what="purge"):
+        pass
+
+
+def purge_all_due(engine: Engine, bucket: Bucket) -> None:
+    """Rounds until nothing is due, or until the bucket refuses a whole round."""
+    while purge(engine, bucket).deleted:
+        pass

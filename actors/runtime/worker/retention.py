@@ -1,0 +1,92 @@
+"""Clears away what is old: finished messages, finished jobs with their events, workers that are gone."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+
+from actors.runtime.base.apart import write_apart
+from actors.runtime.base.config import Settings
+from sql.locks import RETENTION
+
+log = structlog.get_logger("longhaul.retention")
+
+CHUNK = 1000  # rows per statement: no long lock, no long transaction
+
+OLD = {
+    "messages": """
+        SELECT message_id FROM dramatiq.queue
+        WHERE state IN ('done', 'rejected') AND mtime < now() - make_interval(days => :message_days)
+          AND message_id <> ALL (CAST(:left AS uuid[])) LIMIT :chunk
+    """,
+    "jobs": """
+        SELECT id FROM background_jobs
+        WHERE created_at < now() - make_interval(days => :job_days)
+          AND finished_at < now() - make_interval(days => :job_days)
+          AND id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
+    """,
+    "workers": """
+        SELECT id FROM workers w
+        WHERE started_at < now() - make_interval(days => :job_days)
+          AND NOT EXISTS (SELECT FROM public.live_workers() AS live (id) WHERE live.id = w.id)
+          AND id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
+    """,
+    "counts": """
+        SELECT job_id FROM attachment_counts c
+        WHERE NOT EXISTS (SELECT FROM background_jobs j WHERE j.id = c.job_id)
+          AND job_id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
+    """,
+}
+
+DELETE = {
+    "messages": "DELETE FROM dramatiq.queue WHERE message_id = ANY (CAST(:ids AS uuid[])) RETURNING message_id",
+    "jobs": "DELETE FROM background_jobs WHERE id = ANY (:ids) RETURNING id",
+    "workers": "DELETE FROM workers WHERE id = ANY (:ids) RETURNING id",
+    "counts": "DELETE FROM attachment_counts WHERE job_id = ANY (:ids) RETURNING job_id",
+}
+
+TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
+UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
+
+
+def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
+    """Rows deleted, by table. One worker at a time; the others find the lock taken and do nothing."""
+    values = {"message_days": settings.MESSAGE_RETENTION_DAYS, "job_days": settings.JOB_RETENTION_DAYS, "chunk": CHUNK}
+    deleted = dict.fromkeys(OLD, 0)
+    with engine.connect() as session:
+        with session.begin():
+            if not session.execute(TRY_LOCK, RETENTION).scalar():
+                return deleted
+        try:
+            for table in OLD:
+                deleted[table] = _clear(session, table, values)
+        finally:
+            if not session.invalidated:
+                with session.begin():
+                    session.execute(UNLOCK, RETENTION)
+    del deleted["counts"]
+    if any(deleted.values()):
+        log.info("retention.cleared", **deleted)
+    return deleted
+
+
+def _clear(session: Connection, table: str, values: dict[str, int]) -> int:
+    """Rows deleted; a row that cannot be deleted is left, and holds up no others."""
+    deleted, left, more = 0, list[str](), True
+    while more:
+        with session.begin():
+            old = [str(found) for found in session.scalars(text(OLD[table]), {**values, "left": left})]
+        ids = old if table == "messages" else [int(found) for found in old]
+        gone: set[str] = set()
+        for done in write_apart(session, ids, partial(_delete, table=table), what=f"retention of {table}"):
+            gone.update(str(found) for found in done)
+        left += [found for found in old if found not in gone]
+        deleted += len(gone)
+        more = len(old) == CHUNK
+    return deleted
+
+
+def _delete(session: Connection, ids: Sequence[Any], table: str) -> Sequence[Any]:
+    return session.scalars(text(DELETE[table]), {"ids": list(ids)}).all()

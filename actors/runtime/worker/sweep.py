@@ -1,0 +1,55 @@
+"""The sweep: what dead workers held goes back to the queue. Each worker runs it about every second."""
+
+from collections.abc import Iterable
+
+import structlog
+from sqlalchemy import Connection, text
+
+from actors.runtime.base.config import Settings
+from actors.runtime.jobs.kinds import Kind
+from actors.runtime.jobs.reconcile import Steps, Swept, reconcile, scalar
+from sql.locks import SWEEP
+
+log = structlog.get_logger("longhaul.sweep")
+
+TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
+UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
+RECOVER_MESSAGES = text("SELECT public.recover_messages()")
+DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), 1000)")
+RELEASE_DUE = text("SELECT public.release_due_messages()")
+WAKE = text("SELECT id FROM public.wake_queued_jobs()")
+
+
+def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
+    """One short round; None when another worker is at it. Each step is a transaction of its own, and costs itself."""
+    kinds = list(kinds)
+    with connection.begin():
+        if not connection.execute(TRY_LOCK, SWEEP).scalar():
+            return None
+    try:
+        swept = _sweep(connection, kinds, settings)
+    finally:
+        if not connection.invalidated:
+            with connection.begin():
+                connection.execute(UNLOCK, SWEEP)
+    for event, ids in (
+        ("sweep.recovered", swept.recovered),
+        ("sweep.stale", swept.stale),
+        ("sweep.woken", swept.woken),
+    ):
+        if ids:
+            log.warning(event, jobs=ids)
+    if swept.messages:
+        log.warning("sweep.messages", number=swept.messages)
+    return swept
+
+
+def _sweep(connection: Connection, kinds: list[Kind], settings: Settings) -> Swept:
+    swept = reconcile(connection, kinds, settings)
+    names = {"queues": list({kind.queue for kind in kinds}), "actors": [kind.name for kind in kinds]}
+    steps = Steps(connection, swept)
+    swept.dropped = steps.take("stale messages", scalar(DROP_STALE, names)) or 0
+    swept.messages = steps.take("messages", scalar(RECOVER_MESSAGES)) or 0
+    swept.released = steps.take("due", scalar(RELEASE_DUE)) or 0
+    swept.woken = steps.take("wake", lambda session: list(session.scalars(WAKE))) or []
+    return swept

@@ -1,0 +1,97 @@
+"""What a platform asks: does the process live, and can it serve?"""
+
+from typing import Any
+
+import falcon
+from pydantic import BaseModel
+from spectree import Response
+from sqlalchemy import Engine, text
+
+from service.errors import ApiError
+from service.jobs import reply
+from service.openapi import Failure, Success, spec
+from sql.version import expected_version, is_at_least, schema_version
+
+
+class Healthy(Success):
+    pass
+
+
+class Start(Success):
+    docs: str
+    openapi: str
+
+
+def _open_answers(success: type[BaseModel], *failures: int) -> Response:
+    return Response(HTTP_200=success, HTTP_400=Failure, **{f"HTTP_{code}": Failure for code in failures})
+
+
+class Root:
+    """Where a newcomer who opens the address finds more."""
+
+    open = True
+
+    @spec.validate(resp=_open_answers(Start), security=[])
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """Where the API is described"""
+        reply(response, docs="/api/docs", openapi="/api/openapi.json")
+
+
+class Ready(Success):
+    schema_version: str
+
+
+class Health:
+    open = True
+
+    @spec.validate(resp=_open_answers(Healthy), security=[])
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """This process answers"""
+        reply(response)
+
+
+# In the catalogue, which everybody may read: has_table_privilege() is not asked about what is not there.
+STATE = text("""
+    SELECT current_setting('server_encoding') AS encoding,
+           current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
+           (SELECT string_agg(may || ' ' || nspname || '.' || relname, ', ' ORDER BY relname, may)
+            FROM pg_class t JOIN pg_namespace n ON n.oid = relnamespace, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) may
+            WHERE (nspname, relname) IN (('public', 'background_jobs'), ('dramatiq', 'queue'))
+              AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(t.oid, may))) AS lacking
+""")
+
+
+class Readiness:
+    open = True
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @spec.validate(resp=_open_answers(Ready, 503), security=[])
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """Postgres can be read and written, and has this release's schema or a newer one"""
+        state, found = self._look()
+        if state.read_only:
+            # What sessions have learned at their beginning may not be true any more: a new one knows.
+            self._engine.dispose()
+            state, found = self._look()
+        if state.encoding != "UTF8":
+            raise ApiError(503, "wrong_encoding", f"Found a database whose encoding is {state.encoding}, expected UTF8")
+        if state.lacking:
+            raise ApiError(503, "rights_missing", f"The role of DATABASE_URL may not {state.lacking}: grant it that")
+        expected = expected_version()
+        if found is None or not is_at_least(found, expected):
+            raise ApiError(
+                503,
+                "schema_too_old",
+                f"Found the database at version {found}, expected {expected}: run the release command",
+            )
+        if state.read_only:
+            self._engine.dispose()
+            raise ApiError(503, "read_only", "The database takes no writes: it is read-only, or a standby")
+        reply(response, schema_version=found)
+
+    def _look(self) -> tuple[Any, str | None]:
+        with self._engine.connect() as connection:
+            state = connection.execute(STATE).one()
+            return state, None if state.lacking else schema_version(connection)

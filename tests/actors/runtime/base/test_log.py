@@ -1,0 +1,46 @@
+"""Log lines: one event each, on the process's own stdout, whoever writes them; and no secret in a trace."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent.parent.parent
+
+PROGRAM = """
+import logging, sys, structlog
+from actors.runtime.base.log import set_up_logging
+set_up_logging({form!r})
+sys.stdout = sys.stderr = open("/dev/null", "w")  # as Dramatiq does
+structlog.get_logger("longhaul.x").info("batch.done", deleted=50, percent=25.8)
+logging.getLogger("some.library").warning("from %s", "elsewhere")
+
+def authenticate(token):
+    raise LookupError("boom")
+
+try:
+    authenticate("hunter2")
+except LookupError:
+    structlog.get_logger("longhaul.x").exception("http.error")
+"""
+
+
+def printed(form: str) -> str:
+    command = [sys.executable, "-c", PROGRAM.format(form=form)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_as_json_every_line_is_an_object_with_its_event() -> None:
+    ours, theirs, trace = (json.loads(line) for line in printed("json").splitlines())
+    assert (ours["event"], ours["deleted"], ours["percent"], ours["level"]) == ("batch.done", 50, 25.8, "info")
+    assert (theirs["event"], theirs["level"]) == ("from elsewhere", "warning")
+    assert "LookupError: boom" in trace["exception"]
+    assert "hunter2" not in trace["exception"]
+
+
+def test_for_people_a_line_begins_with_its_time_and_a_trace_shows_no_values() -> None:
+    text = printed("console")
+    assert "batch.done" in text
+    assert "deleted=50" in text
+    assert "LookupError: boom" in text
+    assert "hunter2" not in text.replace('authenticate("hunter2")', "")

@@ -1,0 +1,34 @@
+"""The bucket: what is wrong with it is said in a sentence."""
+
+import pytest
+
+from actors.runtime.base.errors import StorageError, StorageUnreachableError
+from actors.runtime.base.storage import Bucket
+
+
+def test_a_file_goes_up_is_listed_and_goes_away(bucket, tmp_path) -> None:
+    file = tmp_path / "a.pdf"
+    file.write_bytes(b"12345")
+    assert bucket.put("businesses/1/a.pdf", file, "application/pdf") == 5
+    assert bucket.keys() == ["businesses/1/a.pdf"]
+    assert bucket.delete(["businesses/1/a.pdf", "businesses/1/never-there.pdf"]) == {}
+    assert bucket.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "error", "says"),
+    [
+        ("S3_BUCKET", "no-such-bucket", StorageError, "does not exist; see S3_BUCKET"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2", StorageError, "refuses our credentials"),
+        ("AWS_ACCESS_KEY_ID", "hunter2", StorageError, "refuses our credentials"),
+        ("S3_ENDPOINT_URL", "http://127.0.0.1:1", StorageUnreachableError, "cannot be reached"),
+    ],
+)
+def test_what_is_wrong_with_the_bucket_is_named_without_a_secret(variable, value, error, says, settings) -> None:
+    wrong = Bucket(settings.model_copy(update={variable: value}))
+    with pytest.raises(error) as refusal:
+        wrong.check()
+    assert says in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+    failed = wrong.delete(["a", "b"])
+    assert failed.keys() == {"a", "b"}

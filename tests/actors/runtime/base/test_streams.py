@@ -1,0 +1,161 @@
+"""Lines that nobody reads hold up nobody, and none that can be written is lost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent.parent.parent
+
+SET_UP = """
+import multiprocessing, os, sys, time, structlog
+from actors.runtime.base.log import set_up_logging
+from actors.runtime.base.streams import STDOUT, print_without_waiting
+set_up_logging("json")
+log = structlog.get_logger("longhaul.x")
+"""
+
+
+def run(program: str, **options) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-c", SET_UP + program], cwd=ROOT, **options)
+
+
+def full_pipe() -> tuple[int, int]:
+    """Both ends of a pipe that takes nothing more."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        while True:
+            os.write(write, b"." * 4095 + b"\n")
+    except BlockingIOError:
+        os.set_blocking(write, True)
+    return read, write
+
+
+def events(output: bytes) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]
+
+
+def test_a_stdout_that_nobody_reads_holds_up_neither_the_work_nor_the_end() -> None:
+    read, write = full_pipe()
+    began = time.monotonic()
+    process = run(
+        """
+for n in range(12_000): log.info("line", n=n)
+print("done", file=sys.stderr, flush=True)
+""",
+        stdout=write,
+        stderr=subprocess.PIPE,
+    )
+    assert process.communicate(timeout=20) == (None, b"done\n")
+    assert process.returncode == 0
+    assert time.monotonic() - began < 10
+    os.close(read)
+    os.close(write)
+
+
+def test_dropped_lines_are_counted_and_told_in_their_place_once_it_flows_again() -> None:
+    read, write = full_pipe()
+    process = run(
+        """
+for n in range(12_000): log.info("line", n=n)
+STDOUT.flush(0.01)
+log.info("lost too")
+print("logged", file=sys.stderr)
+STDOUT.flush(10)
+log.info("again")
+""",
+        stdout=write,
+        stderr=subprocess.PIPE,
+    )
+    os.close(write)
+    with process.stderr, os.fdopen(read, "rb") as output:
+        assert process.stderr.readline() == b"logged\n"
+        found = events(output.read())
+    assert process.wait(10) == 0
+    lines = [event["n"] for event in found if event["event"] == "line"]
+    lost = [event["lines"] for event in found if event["event"] == "log.lines_lost"]
+    assert lines == list(range(len(lines)))
+    assert len(lines) >= 10_000
+    assert lost == [12_001 - len(lines)]
+    assert [event["event"] for event in found[-2:]] == ["log.lines_lost", "again"]
+
+
+ENDS = {
+    "an exit": "sys.exit(3)",
+    "a crash": "raise LookupError('boom')",
+    "a crash whose prints do not wait": "print_without_waiting(); raise LookupError('boom')",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
+def test_the_last_lines_before_the_end_of_a_process_are_written(end: str) -> None:
+    process = run(f"for n in range(500): log.info('line', n=n)\n{end}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=20)
+    assert [event["n"] for event in events(output)] == list(range(500))
+    assert (b"boom" in errors) == ("boom" in end)
+    assert process.returncode != 0
+
+
+CHILD_ENDS = {"its end": "pass", "an exit": "sys.exit(3)", "a crash": "raise LookupError('boom')"}
+
+
+@pytest.mark.parametrize("end", CHILD_ENDS.values(), ids=list(CHILD_ENDS))
+def test_a_forked_process_writes_its_own_last_lines_and_none_of_its_parents(end: str) -> None:
+    """Dramatiq's worker processes: multiprocessing's, at whose end Python does not do all that it does elsewhere."""
+    process = run(
+        f"""
+def work():
+    print_without_waiting()
+    for n in range(500): log.info("child", n=n)
+    {end}
+for n in range(500): log.info("parent", n=n)
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+""",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, errors = process.communicate(timeout=20)
+    for who in ("parent", "child"):
+        assert [event["n"] for event in events(output) if event["event"] == who] == list(range(500))
+    assert (b"boom" in errors) == ("boom" in end)
+
+
+def test_a_line_from_a_signal_handler_that_interrupts_a_line_is_written() -> None:
+    process = run(
+        """
+import signal
+signal.signal(signal.SIGALRM, lambda *_: log.info("alarm"))
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for n in range(3000): log.info("line", n=n)
+signal.setitimer(signal.ITIMER_REAL, 0)
+""",
+        stdout=subprocess.PIPE,
+    )
+    found = events(process.communicate(timeout=20)[0])
+    assert [event["n"] for event in found if event["event"] == "line"] == list(range(3000))
+    assert [event for event in found if event["event"] == "alarm"]
+
+
+def test_a_stdout_that_somebody_made_non_blocking_loses_no_line() -> None:
+    read, write = full_pipe()
+    os.set_blocking(write, False)
+    process = run("for n in range(2000): log.info('line', n=n)\nSTDOUT.flush(10)", stdout=write)
+    os.close(write)
+    with os.fdopen(read, "rb") as output:
+        found = events(output.read())
+    assert process.wait(10) == 0
+    assert [event["n"] for event in found] == list(range(2000))
+
+
+def test_a_line_is_written_while_python_ends() -> None:
+    program = "import threading\nthreading._register_atexit(lambda: None)\nimport atexit\n"
+    program += "atexit.register(lambda: log.info('last'))"
+    process = run(program, stdout=subprocess.PIPE)
+    assert [event["event"] for event in events(process.communicate(timeout=20)[0])] == ["last"]

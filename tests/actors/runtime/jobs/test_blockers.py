@@ -1,0 +1,149 @@
+"""A lock timeout names who held the lock; what that session ran goes to the log only."""
+
+import re
+from collections.abc import Iterator
+from threading import Thread, Timer
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from actors.runtime.base.periodic import Periodic
+from actors.runtime.jobs import blockers
+from actors.runtime.jobs.blockers import Blocker, Wait, Waits
+from actors.runtime.jobs.run import Batch, Run
+from service.local.processes import wait_until
+from sql.engine import make_engine
+from tests.actors.runtime.tiny import kind, numbers
+
+SECRET = "SELECT 'another tenant' FROM done"
+
+
+@pytest.fixture
+def waits(engine, monkeypatch) -> Iterator[Waits]:
+    """Those of a worker, looked at often."""
+    monkeypatch.setattr(blockers, "LONG_SECONDS", 0.1)
+    watched = Waits()
+    watcher = Periodic(0.1, "watch", lambda: watched.look(engine))
+    watcher.start()
+    yield watched
+    watcher.stop(5)
+
+
+@pytest.fixture
+def holder(settings, done) -> Iterator[Any]:
+    """A session that holds a lock on the table `done`, and sits in its transaction."""
+    engine = make_engine(settings.DATABASE_URL, application_name="payroll of another tenant")
+    with engine.connect() as connection:
+        connection.execute(text("LOCK TABLE done IN SHARE MODE"))
+        connection.execute(text(SECRET))
+        yield connection
+        connection.rollback()
+    engine.dispose()
+
+
+def limited(how: str, statement: str = "SELECT 1") -> Any:
+    @kind
+    def work(run: Run) -> Iterator[Batch]:
+        run.connection.execute(text(f"SET LOCAL {how} = '800ms'; {statement}"))
+        yield from numbers(run, 10)
+
+    return work
+
+
+@pytest.fixture
+def fails_at_once(run, settings, waits):
+    """fails_at_once(kind): the job after its first failure, and what was logged."""
+
+    def go(a_kind: Any) -> tuple[dict[str, Any], list[Any]]:
+        with capture_logs() as lines:
+            job = run(a_kind, settings=settings.model_copy(update={"MAX_BATCH_FAILURES": 1}), waits=waits)
+        return job, lines
+
+    return go
+
+
+@pytest.mark.parametrize("how", ["lock_timeout", "statement_timeout"])
+def test_a_time_limit_that_ends_a_wait_for_a_lock_names_who_held_it(how, holder, fails_at_once) -> None:
+    pid = holder.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    holder.execute(text(SECRET))
+    job, lines = fails_at_once(limited(how))
+    assert job["status"] == "failed"
+    assert re.search(rf"; blocked by the session with the pid {pid}, whose transaction is \d s old$", job["last_error"])
+    assert "tenant" not in str(job)
+    (line,) = [line for line in lines if line["event"] == "batch.blocked"]
+    assert (line["pid"], line["application"], line["query"]) == (pid, "payroll of another tenant", SECRET)
+
+
+def test_the_wait_says_it_too_while_it_lasts(holder, run, make, waits, job_row) -> None:
+    job_id = make.job()
+    worker = Thread(target=run, args=(limited("lock_timeout"), job_id), kwargs={"waits": waits})
+    worker.start()
+    wait_until(lambda: job_row(job_id)["waiting_for"], 10, "the wait")
+    assert "; blocked by the session with the pid " in job_row(job_id)["waiting_for"]
+    holder.rollback()  # it lets go, and the job goes on
+    worker.join(10)
+    job = job_row(job_id)
+    assert (job["status"], job["waiting_for"], job["last_error"]) == ("completed", None, None)
+
+
+def test_a_statement_that_takes_long_by_itself_blames_nobody(fails_at_once) -> None:
+    job, lines = fails_at_once(limited("statement_timeout", "SELECT pg_sleep(5)"))
+    assert job["last_error"].endswith("canceling statement due to statement timeout")
+    assert [line for line in lines if line["event"] == "batch.blocked"] == []
+
+
+def test_who_held_an_earlier_lock_is_not_blamed_for_a_later_timeout(fails_at_once, sql, engine) -> None:
+    """The batch waits for a lock, gets it, and then takes too long by itself."""
+    sql("CREATE TABLE other ()")
+    first = engine.connect()
+    first.execute(text("LOCK TABLE other"))
+
+    @kind
+    def work(run: Run) -> Iterator[Batch]:
+        Timer(0.4, first.close).start()
+        run.connection.execute(text("LOCK TABLE other"))
+        run.connection.execute(text("SET LOCAL statement_timeout = '500ms'; SELECT pg_sleep(5)"))
+        yield from numbers(run, 10)
+
+    job, _ = fails_at_once(work)
+    assert job["last_error"].endswith("canceling statement due to statement timeout")
+
+
+def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> None:
+    """The batch's last statement is its checkpoint, which waits for whoever looks at the job with FOR UPDATE."""
+    job_id = make.job()
+    other = engine.connect()
+
+    @kind
+    def work(run: Run) -> Iterator[Batch]:
+        if run.cursor is None and not seen:
+            seen.append(other.execute(text("SELECT pg_backend_pid()")).scalar_one())
+            other.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+            run.connection.execute(text("SET LOCAL lock_timeout = '800ms'"))
+        yield from numbers(run, 10)
+
+    seen: list[int] = []
+    with capture_logs() as lines:
+        Timer(1.2, other.close).start()
+        job = run(work, job_id, waits=waits)
+    assert job["status"] == "completed"
+    assert [line["pid"] for line in lines if line["event"] == "batch.blocked"] == seen
+
+
+def test_without_a_long_wait_postgres_is_not_asked() -> None:
+    class Nobody:
+        def begin(self) -> Any:
+            raise AssertionError("nothing is to be asked")
+
+    waits = Waits()
+    waits.look(Nobody())  # type: ignore[arg-type]
+    with waits.noted(Wait(1, blockers.time.monotonic())):
+        waits.look(Nobody())  # type: ignore[arg-type]
+    waits.look(Nobody())  # type: ignore[arg-type]
+
+
+def test_a_session_that_may_not_be_looked_into_and_a_prepared_transaction_are_named_as_far_as_known() -> None:
+    assert str(Blocker(7, None, None, None)) == "blocked by the session with the pid 7"
+    assert str(Blocker(0, None, None, None)).startswith("blocked by a prepared transaction")

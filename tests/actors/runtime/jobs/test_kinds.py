@@ -1,0 +1,90 @@
+"""Kinds are found in actors/ by themselves, and a broken one stops everything, named."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import actors
+from actors.runtime.base.errors import KindError
+from actors.runtime.jobs.kinds import job_kind, load_kinds
+from actors.runtime.jobs.run import Batch, Run
+
+NEW_KIND = """
+from collections.abc import Iterator
+from actors.runtime.jobs.kinds import job_kind
+from actors.runtime.jobs.run import Batch, Run
+
+@job_kind(queue="low", batch_size=7)
+def brand_new(run: Run) -> Iterator[Batch]:
+    yield from ()
+"""
+
+
+def test_a_setting_of_a_kind_obeys_the_same_limits_as_the_environment() -> None:
+    with pytest.raises(KindError, match="throttle_ms: 60000 is not usable: Input should be less than"):
+        job_kind(queue="low", throttle_ms=60_000)
+
+
+def test_delete_receipts_goes_to_maintenance() -> None:
+    assert load_kinds()["delete_receipts"].queue == "maintenance"
+
+
+@pytest.fixture
+def a_file_in_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def write(name: str, content: str) -> None:
+        (tmp_path / f"{name}.py").write_text(content)
+        monkeypatch.setattr(actors, "__path__", [*actors.__path__, str(tmp_path)])
+
+    return write
+
+
+def test_a_new_file_in_actors_is_a_new_kind(a_file_in_actors, settings) -> None:
+    a_file_in_actors("brand_new", NEW_KIND)
+    found = load_kinds()["brand_new"]
+    assert (found.name, found.queue) == ("brand_new", "low")
+    assert found.setting(settings, "BATCH_SIZE") == 7
+    assert found.setting(settings, "MAX_BATCH_FAILURES") == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("import no_such_library", "actors/broken_kind.py cannot be imported: ModuleNotFoundError"),
+        ("def", "actors/broken_kind.py cannot be imported: SyntaxError"),
+        ("broken_kind = 3", "actors/broken_kind.py declares no job kind named broken_kind"),
+    ],
+)
+def test_a_file_that_is_no_kind_is_named(content: str, says: str, a_file_in_actors) -> None:
+    a_file_in_actors("broken_kind", content)
+    with pytest.raises(KindError) as refusal:
+        load_kinds()
+    assert says in str(refusal.value)
+
+
+def no_work(run: Run) -> Iterator[Batch]:
+    yield from ()
+
+
+def test_an_unknown_queue_or_setting_of_a_kind_is_refused() -> None:
+    with pytest.raises(KindError, match="found the queue 'maintenence', expected one of high"):
+        job_kind(queue="maintenence")(no_work)
+    with pytest.raises(KindError, match="found the setting 'batchsize'"):
+        job_kind(queue="low", batchsize=3)(no_work)
+
+
+@pytest.mark.parametrize("name", ["broken_kind", "delete_receipts"])
+def test_a_broken_kind_stops_the_web_process_with_a_sentence(name: str, tmp_path, environment) -> None:
+    """In a process of its own: gunicorn imports service.app, and then calls create_app()."""
+    (tmp_path / f"{name}.py").write_text("def")
+    program = f"import actors; actors.__path__.insert(0, {str(tmp_path)!r}); "
+    program += "from service.app import create_app; create_app()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"actors/{name}.py cannot be imported: SyntaxError")
+    assert "Traceback" not in done.stderr

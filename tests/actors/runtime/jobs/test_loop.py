@@ -1,0 +1,457 @@
+"""The loop, in the test's own process, with tiny kinds."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
+
+from actors.runtime.jobs.claim import Claim
+from actors.runtime.jobs.kinds import Kind, job_kind
+from actors.runtime.jobs.run import Batch, Run
+from service.local.processes import wait_until
+from tests.actors.runtime.tiny import kind, numbers
+
+
+def test_a_job_is_done_batch_by_batch_and_its_counters_are_exact(run, done, events) -> None:
+    @kind
+    def count_to_100(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100)
+
+    job = run(count_to_100)
+    assert done() == list(range(1, 101))
+    assert (job["status"], job["processed"], job["succeeded"], job["failed_count"]) == ("completed", 100, 100, 0)
+    assert job["cursor"] == {"last_id": 100}
+    assert [event["event"] for event in events(job["id"])] == ["claimed", "completed"]
+
+
+def test_a_job_with_nothing_to_do_is_completed(run) -> None:
+    assert run(kind(lambda run: numbers(run, 0)))["status"] == "completed"
+
+
+def test_the_total_is_counted_at_the_first_claim_when_the_start_did_not(run) -> None:
+    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _connection, _business, _params: 10)
+    assert run(a_kind)["total"] == 10
+
+
+def test_a_batch_and_its_checkpoint_commit_together_or_not_at_all(run, done, engine, job_row) -> None:
+    """Whatever another session sees between two batches, the rows and the cursor agree."""
+    seen = []
+
+    @kind
+    def watched(run: Run) -> Iterator[Batch]:
+        def look(_ids: list[int]) -> None:
+            job = job_row(run.job_id)
+            seen.append((len(done()), job["processed"], (job["cursor"] or {"last_id": 0})["last_id"]))
+
+        yield from numbers(run, 100, look)
+
+    run(watched)
+    assert seen == [(0, 0, 0), (50, 50, 50)]
+
+
+def test_a_message_for_a_job_that_is_not_queued_does_nothing(make, run, done) -> None:
+    for status in ("running", "paused", "completed", "cancelled", "failed"):
+        job_id = make.job(status=status)
+        assert run(kind(lambda run: numbers(run, 10)), job_id)["status"] == status
+    assert done() == []
+
+
+@pytest.mark.parametrize(("verb", "status"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_request_is_obeyed_after_the_batch_in_hand(verb, status, run, done, sql, job_row) -> None:
+    @kind
+    def asked(run: Run) -> Iterator[Batch]:
+        def ask(ids: list[int]) -> None:
+            if ids[0] == 51:
+                # From another session: it waits for nobody, for the batch holds no lock on the job yet.
+                sql(f"SELECT {verb}_job(:id, 'dana')", id=run.job_id)
+
+        yield from numbers(run, 1000, ask)
+
+    job = run(asked)
+    assert (job["status"], job["processed"], job["requested"]) == (status, 100, None)
+    assert done() == list(range(1, 101))
+
+
+def test_a_pause_that_comes_with_the_last_batch_is_ignored_but_a_cancel_is_not(run, sql) -> None:
+    def asked(verb: str) -> Kind:
+        def work(run: Run) -> Iterator[Batch]:
+            yield from numbers(run, 50)
+            sql("TRUNCATE done")
+            sql(f"SELECT {verb}_job(:id, 'dana')", id=run.job_id)
+
+        return kind(work)
+
+    assert run(asked("pause"))["status"] == "completed"
+    assert run(asked("cancel"))["status"] == "cancelled"
+
+
+def test_a_pause_that_is_withdrawn_during_the_throttle_does_not_pause(run, sql, events, settings) -> None:
+    @kind
+    def asked(run: Run) -> Iterator[Batch]:
+        def ask(_ids: list[int]) -> None:
+            sql("SELECT pause_job(:id, 'dana')", id=run.job_id)
+            resume = threading.Timer(0.3, sql, ("SELECT resume_job(:id, 'dana')",), {"id": run.job_id})
+            resume.start()
+
+        yield from numbers(run, 1000, ask)
+
+    job = run(asked, settings=settings.model_copy(update={"THROTTLE_MS": 1000}))
+    assert job["status"] == "queued"  # and on from there by itself
+    assert [event["event"] for event in events(job["id"])][-2:] == ["pause_withdrawn", "requeued"]
+
+
+def test_a_paused_job_goes_on_from_its_cursor_when_it_is_resumed(run, done, sql) -> None:
+    @kind
+    def paused_once(run: Run) -> Iterator[Batch]:
+        def ask(ids: list[int]) -> None:
+            if ids[0] == 51:
+                sql("SELECT pause_job(:id, 'dana')", id=run.job_id)
+
+        yield from numbers(run, 200, ask)
+
+    job = run(paused_once)
+    assert (job["status"], job["processed"]) == ("paused", 100)
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    job = run(paused_once, job["id"])
+    assert (job["status"], job["processed"], job["attempt"]) == ("completed", 200, 2)
+    assert done() == list(range(1, 201))
+
+
+def test_the_runtime_cap_puts_the_job_back_with_a_new_message(run, sql, done, events, settings) -> None:
+    @kind
+    def slow(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100, lambda _ids: Event().wait(1.1) and None)
+
+    job = run(slow, settings=settings.model_copy(update={"MAX_RUNTIME_SECONDS": 1}))
+    assert (job["status"], job["processed"]) == ("queued", 50)
+    assert events(job["id"])[-1]["reason"] == "runtime cap of 1 s"
+    assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=job["message_id"])[0]["state"] == "queued"
+
+
+@pytest.mark.parametrize(("waiting", "status", "processed"), [(False, "completed", 200), (True, "queued", 50)])
+def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
+    waiting, status, processed, run, make, sql, done, events, settings
+) -> None:
+    @kind
+    def slow(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 200, lambda ids: Event().wait(1.1) if ids[0] == 1 else None)
+
+    job_id = make.job()
+    sql("SELECT send_job_message(:id)", id=job_id)  # one too many of its own is nobody else
+    if waiting:
+        make.job()
+    job = run(slow, job_id, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
+    assert (job["status"], job["processed"]) == (status, processed)
+    assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
+
+
+def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, events) -> None:
+    stopping = Event()
+    job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)
+    assert (job["status"], job["processed"]) == ("queued", 50)
+    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+
+
+def test_a_stopping_worker_does_not_wait_for_its_throttle(run, settings) -> None:
+    stopping = Event()
+    timer = threading.Timer(0.5, stopping.set)
+    timer.start()
+    slow = settings.model_copy(update={"THROTTLE_MS": 60_000})
+    job = run(kind(lambda run: numbers(run, 1000)), stopping=stopping, settings=slow)
+    assert (job["status"], job["processed"]) == ("queued", 50)
+
+
+@pytest.mark.parametrize("bad", [[101], [113], [101, 102], [101, 102, 113]])
+def test_rows_that_fail_on_their_data_are_found_passed_over_and_named(bad, run, done, events, sql) -> None:
+    sql(f"ALTER TABLE done ADD CHECK (n NOT IN ({', '.join(map(str, bad))}))")
+    job = run(kind(lambda run: numbers(run, 1000)))
+    assert (job["status"], job["processed"], job["failed_count"]) == ("completed", 1000, len(bad))
+    assert done() == [n for n in range(1, 1001) if n not in bad]
+    failed = [event for event in events(job["id"]) if event["event"] == "row_failed"]
+    assert [event["detail"]["id"] for event in failed] == bad
+    assert "done_n_check" in job["last_error"]
+    assert "done_n_check" in failed[0]["reason"]
+
+
+def test_at_most_a_hundred_failed_rows_are_named_and_all_are_counted(run, events, sql) -> None:
+    sql("ALTER TABLE done ADD CHECK (n > 150)")
+    job = run(kind(lambda run: numbers(run, 200), max_refusals_in_a_row=0))
+    assert (job["status"], job["processed"]) == ("completed", 200)
+    assert job["failed_count"] == 150
+    assert len([event for event in events(job["id"]) if event["event"] == "row_failed"]) == 100
+
+
+def test_a_lost_connection_is_waited_out_and_no_row_is_done_twice(run, done, events) -> None:
+    losses = [51]
+
+    @kind
+    def interrupted(run: Run) -> Iterator[Batch]:
+        def cut(ids: list[int]) -> None:
+            if ids[0] in losses:
+                losses.remove(ids[0])
+                run.connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+        yield from numbers(run, 100, cut)
+
+    job = run(interrupted)
+    assert (job["status"], job["processed"]) == ("completed", 100)
+    assert done() == list(range(1, 101))
+    assert job["last_error"] is None, "it is mended: what failed an hour ago is not why it does not move now"
+
+
+class LosesAnAnswer:
+    """An engine whose n-th transaction commits, but the answer to that never arrives."""
+
+    def __init__(self, engine: Engine, nth: int) -> None:
+        self._engine = engine
+        self._left = nth
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+        self._left -= 1
+        if not self._left:
+            raise OperationalError("COMMIT", None, ConnectionResetError("the answer was lost"))
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+
+def test_a_claim_whose_answer_was_lost_does_not_orphan_the_job(run, engine, events) -> None:
+    job = run(kind(lambda run: numbers(run, 100)), engine=LosesAnAnswer(engine, 1))
+    assert (job["status"], job["processed"], job["attempt"]) == ("completed", 100, 2)
+    assert [event["event"] for event in events(job["id"])] == ["claimed", "requeued", "claimed", "completed"]
+
+
+def in_doubt(engine: Engine, statement: str, values: dict[str, Any]) -> threading.Thread:
+    """A transaction whose answer is lost: it commits a little later, in a session that nobody hears of any more."""
+    done = Event()
+
+    def commit_late() -> None:
+        with engine.begin() as connection:
+            connection.execute(text(statement), values)
+            done.set()
+            Event().wait(0.5)
+
+    thread = threading.Thread(target=commit_late)
+    thread.start()
+    done.wait(5)
+    return thread
+
+
+def test_a_claim_whose_commit_is_still_on_its_way_is_waited_for_and_given_back(
+    make, engine, worker_id, job_row
+) -> None:
+    job_id = make.job()
+    late = in_doubt(engine, "SELECT claim_job(:id, :worker)", {"id": job_id, "worker": worker_id})
+    with engine.begin() as connection:
+        Claim.release_unconfirmed(connection, job_id, worker_id)
+        claim = Claim.acquire(connection, job_id, worker_id, 50)
+    late.join()
+    assert claim is not None
+    assert (job_row(job_id)["status"], job_row(job_id)["attempt"]) == ("running", 2)
+
+
+def test_a_checkpoint_whose_commit_is_still_on_its_way_is_waited_for(make, engine, worker_id) -> None:
+    job_id = make.job()
+    with engine.begin() as connection:
+        claim = Claim.acquire(connection, job_id, worker_id, 50)
+    move = """UPDATE background_jobs SET cursor = '{"last_id": 9}', processed = 1, failed_count = 1 WHERE id = :id"""
+    late = in_doubt(engine, move, {"id": job_id})
+    with engine.begin() as connection:
+        assert claim.reload(connection).cursor == {"last_id": 9}
+    late.join()
+
+
+def test_a_total_that_is_counted_late_counts_what_is_done_already(run, make) -> None:
+    def left(connection: Connection, _business_id: int, params: dict[str, Any]) -> int:
+        return 60
+
+    def count_on(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100)
+
+    job_id = make.job(cursor={"last_id": 40}, processed=40, succeeded=40)
+    job = run(job_kind(queue="maintenance", count=left)(count_on), job_id)
+    assert (job["total"], job["processed"]) == (100, 100)
+
+
+def test_a_row_that_was_passed_over_is_counted_once_though_the_answer_was_lost(run, engine, events, sql) -> None:
+    sql("ALTER TABLE done ADD CHECK (n <> 3)")
+    job = run(kind(lambda run: numbers(run, 5)), engine=LosesAnAnswer(engine, 2))
+    assert (job["status"], job["processed"], job["failed_count"]) == ("completed", 5, 1)
+    assert [event["event"] for event in events(job["id"])] == ["claimed", "row_failed", "completed"]
+
+
+def test_a_stopping_worker_that_meets_a_transient_failure_still_puts_the_job_back(run, events) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    job = run(locked, stopping=stopping)
+    assert (job["status"], job["recoveries"]) == ("queued", 0)
+    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+
+
+class RefusesAfter:
+    """An engine that can begin only so many transactions; then Postgres is away."""
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._engine = engine
+        self._left = number
+
+    def begin(self) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise OperationalError("BEGIN", None, ConnectionRefusedError("nobody listens"))
+        return self._engine.begin()
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+
+def test_where_two_errors_meet_the_first_is_told_as_the_cause_of_the_second(run, engine) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    with capture_logs() as lines:
+        job = run(locked, stopping=stopping, engine=RefusesAfter(engine, 1))
+    assert job["status"] == "running"  # for the sweep
+    (line,) = [line for line in lines if line["event"] == "job.abandoned"]
+    assert line["cause"] == "canceling statement due to statement timeout"
+    assert line["error"] == "nobody listens"
+
+
+def test_the_error_that_a_stop_cuts_short_is_in_the_log(run) -> None:
+    stopping = Event()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        stopping.set()
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    with capture_logs() as lines:
+        assert run(locked, stopping=stopping)["status"] == "queued"
+    (line,) = [line for line in lines if line["event"] == "batch.interrupted"]
+    assert line["error"] == "canceling statement due to statement timeout"
+
+
+def test_a_count_that_takes_too_long_leaves_the_total_unknown_and_the_job_goes_on(run, done) -> None:
+    def slow(connection: Connection, _business_id: int, _params: Any) -> int:
+        connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        return 0
+
+    job = run(replace(kind(lambda run: numbers(run, 100)), count=slow))
+    assert (job["status"], job["total"], job["processed"]) == ("completed", None, 100)
+
+
+def test_after_so_many_transient_failures_in_a_row_the_job_fails_and_can_be_resumed(run, done, settings, sql) -> None:
+    broken = [True]
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        if broken:
+            run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 100)
+
+    job = run(locked, settings=settings.model_copy(update={"MAX_BATCH_FAILURES": 2}))
+    assert job["status"] == "failed"
+    assert job["last_error"] == "2 failures in a row, the last: canceling statement due to statement timeout"
+    broken.clear()
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    assert run(locked, job["id"])["status"] == "completed"
+    assert done() == list(range(1, 101))
+
+
+def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job_row, sql) -> None:
+    job_id = make.job()
+
+    @kind
+    def locked(run: Run) -> Iterator[Batch]:
+        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        yield from numbers(run, 1)
+
+    worker = threading.Thread(target=run, args=(locked, job_id))
+    worker.start()
+    wait_until(lambda: job_row(job_id)["waiting_for"], 10, "the first beat")
+    first = job_row(job_id)
+    assert (first["status"], first["waiting_for"]) == ("running", "canceling statement due to statement timeout")
+    wait_until(lambda: job_row(job_id)["heartbeat_at"] > first["heartbeat_at"], 10, "the next beat")
+    sql("SELECT cancel_job(:id, 'dana')", id=job_id)
+    worker.join(30)
+    job = job_row(job_id)
+    assert (job["status"], job["waiting_for"], job["last_error"]) == ("cancelled", None, None)
+
+
+def test_an_unexpected_error_fails_the_job_and_names_it(run, done) -> None:
+    @kind
+    def buggy(run: Run) -> Iterator[Batch]:
+        def crash(ids: list[int]) -> None:
+            if ids[0] == 51:
+                raise LookupError("no such thing")
+
+        yield from numbers(run, 100, crash)
+
+    job = run(buggy)
+    assert (job["status"], job["processed"]) == ("failed", 50)
+    assert job["last_error"] == "LookupError: no such thing"
+    assert done() == list(range(1, 51))
+
+
+def test_a_statement_that_is_wrong_fails_the_job_at_once(run) -> None:
+    @kind
+    def misspelt(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 100, lambda ids: run.connection.execute(text("SELECT no_such_column")) and None)
+
+    job = run(misspelt)
+    assert (job["status"], job["failed_count"]) == ("failed", 0)
+    assert 'column "no_such_column" does not exist' in job["last_error"]
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_a_worker_whose_claim_was_taken_away_writes_nothing(swallow, run, done, sql, job_row) -> None:
+    """Another worker has taken over: not even a kind that swallows every Exception gets its batch committed."""
+
+    @kind
+    def zombie(run: Run) -> Iterator[Batch]:
+        def lose(ids: list[int]) -> None:
+            if ids[0] == 51:
+                sql("SELECT leave_running(:id, NULL, 'queued', 'recovered', 'sweep')", id=run.job_id)
+                sql("SELECT claim_job(:id, 99)", id=run.job_id)
+
+        try:
+            yield from numbers(run, 1000, lose)
+        except Exception:  # what a careless kind may do: the fence must hold all the same
+            if not swallow:
+                raise
+
+    job = run(zombie)
+    assert (job["status"], job["worker_id"], job["attempt"], job["processed"]) == ("running", 99, 2, 50)
+    assert done() == list(range(1, 51))
+
+
+def test_a_job_that_was_reset_while_its_worker_was_busy_stays_reset(run, done, sql) -> None:
+    @kind
+    def reset(run: Run) -> Iterator[Batch]:
+        yield from numbers(run, 1000, lambda ids: ids[0] == 51 and sql("SELECT reset_job(:id, 'ops')", id=run.job_id))
+
+    job = run(reset)
+    assert (job["status"], job["last_error"], job["processed"]) == ("failed", "Reset by ops", 50)
+    assert done() == list(range(1, 51))

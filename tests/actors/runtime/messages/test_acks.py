@@ -1,0 +1,122 @@
+"""Ends of deliveries: one that cannot be written costs itself."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dramatiq
+import pytest
+from sqlalchemy import Engine, text
+
+from actors.runtime.messages.acks import DONE, QUEUED, REJECTED, Ack, Acks
+from actors.runtime.messages.delivery import Delivery
+
+
+@pytest.fixture
+def acks(engine: Engine) -> Iterator[Acks]:
+    acks = Acks(engine)
+    yield acks
+    acks._disconnect()
+
+
+@pytest.fixture
+def deliveries(sql: Callable[..., Any]) -> list[Delivery]:
+    """Five messages in the hands of worker 1."""
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low', 'queued', jsonb_build_object('args', jsonb_build_array(n), 'options', '{}')
+           FROM generate_series(1, 5) n""")
+    rows = sql("SELECT * FROM claim_messages(1, '{low}', '{5}', '{0}', 5) ORDER BY seq")
+    return [
+        Delivery(dramatiq.Message("low", "note", (n,), {}, {}, str(row["message_id"])), n, 1, 1, was_lost=False)
+        for n, row in enumerate(rows, 1)
+    ]
+
+
+@pytest.fixture
+def states(sql: Callable[..., Any]) -> Callable[[], list[str]]:
+    return lambda: [row["state"] for row in sql("SELECT state::text FROM dramatiq.queue ORDER BY seq")]
+
+
+def end_all(acks: Acks, deliveries: list[Delivery], **third: Any) -> list[Delivery]:
+    """Ends all in one group, the third as `third` says; returns those that were told that they are written."""
+    told: list[Delivery] = []
+    acks.on_written = told.append
+    for n, delivery in enumerate(deliveries):
+        ack = Ack.of(delivery, DONE)
+        acks._waiting.append(ack._replace(**third) if n == 2 else ack)
+    acks.flush()
+    return told
+
+
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN new; END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON dramatiq.queue FOR EACH ROW
+        WHEN (old.message -> 'args' = '[3]' AND {when}) EXECUTE FUNCTION refuse()
+"""
+
+
+@pytest.mark.parametrize("body", ["no JSON", '{"a": "\\u0000"}', '{"a": NaN}', "\ud800", "x\x00"])
+def test_a_body_that_cannot_be_written_is_left_out_and_the_message_rejected(body, acks, deliveries, states) -> None:
+    told = end_all(acks, deliveries, state=REJECTED, body=body)
+    assert states() == ["done", "done", "rejected", "done", "done"]
+    assert told == deliveries
+
+
+@pytest.mark.parametrize(
+    "does", ["RAISE 'no'", "RAISE unique_violation", "PERFORM 1 / 0", "RAISE 'no' USING ERRCODE = 'XX000'"]
+)
+def test_a_row_that_refuses_every_change_is_tried_again_and_holds_up_no_other(
+    does, acks, deliveries, states, sql
+) -> None:
+    sql(REFUSE.format(does=does, when="true"))
+    told = end_all(acks, deliveries)
+    assert states() == ["done", "done", "consumed", "done", "done"]
+    assert told == deliveries  # its place is free
+    acks.flush()
+    sql("DROP TRIGGER refuse ON dramatiq.queue")
+    acks.flush()
+    assert states() == ["done"] * 5
+    assert len(told) == 5
+
+
+def test_a_row_that_somebody_has_locked_is_written_once_it_is_free(acks, deliveries, states, engine) -> None:
+    with engine.begin() as connection:
+        locked = {"id": deliveries[2].message_id}
+        connection.execute(text("SELECT FROM dramatiq.queue WHERE message_id = CAST(:id AS uuid) FOR UPDATE"), locked)
+        told = end_all(acks, deliveries)
+        assert states() == ["done", "done", "consumed", "done", "done"]
+        assert told == [*deliveries[:2], *deliveries[3:]]
+        acks.flush()
+    acks.flush()
+    assert states() == ["done"] * 5
+    assert told[-1] is deliveries[2]
+
+
+def test_a_lock_timeout_of_one_row_keeps_it_in_our_hands(acks, deliveries, states, sql) -> None:
+    sql(REFUSE.format(does="RAISE lock_not_available", when="true"))
+    told = end_all(acks, deliveries)
+    assert states() == ["done", "done", "consumed", "done", "done"]
+    assert deliveries[2] not in told
+
+
+def test_a_connection_that_breaks_loses_no_end(acks, deliveries, states, sql) -> None:
+    acks.add(Ack.of(deliveries[0], DONE))
+    sql("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE pid <> pg_backend_pid() AND query LIKE '%ack_messages%'""")
+    with pytest.raises(Exception, match=r"connection|terminat"):
+        end_all(acks, deliveries[1:])
+    acks.flush()
+    assert states() == ["done"] * 5
+
+
+def test_a_message_that_is_sent_again_gets_a_new_place_in_its_new_queue(acks, deliveries, states, sql) -> None:
+    body = '{"queue_name": "high", "args": ["again"]}'
+    end_all(acks, deliveries, state=QUEUED, body=body, queue_name="high")
+    assert sql("SELECT queue_name, message, losses FROM dramatiq.queue WHERE state = 'queued'") == [
+        {"queue_name": "high", "message": {"queue_name": "high", "args": ["again"]}, "losses": 0}
+    ]
+    assert states()[-1] == "queued"  # at the end
+
+
+def test_a_reason_is_kept_beside_what_was_rejected(acks, deliveries, sql) -> None:
+    acks.add(Ack.of(deliveries[0], REJECTED, reason="a\x00b\ud800"))
+    assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected'") == [{"reason": "ab?"}]

@@ -1,0 +1,608 @@
+"""The queue under an unmodified Dramatiq worker, in the test's own process."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq_pg import PostgresBroker
+from psycopg2.extensions import parse_dsn
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.base.config import QUEUES
+from actors.runtime.messages.acks import DONE, Ack, Acks
+from actors.runtime.messages.broker import Broker
+from actors.runtime.messages.delivery import Delivery
+from actors.runtime.messages.prefetch import Prefetch
+from actors.runtime.messages.transaction import in_transaction
+from actors.runtime.worker.process import Process
+from service.local.processes import wait_until
+
+
+def actor(broker: Broker, function: Callable[..., Any], queue: str = "low", **options: Any) -> dramatiq.Actor:
+    return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name=function.__name__, **options)
+
+
+def naming(broker: Broker, seen: list[str], name: str, queue: str) -> dramatiq.Actor:
+    """An actor of this name, which notes it."""
+
+    def note() -> None:
+        seen.append(name)
+
+    return dramatiq.actor(note, broker=broker, queue_name=queue, actor_name=name)
+
+
+def test_a_message_is_worked_on_once_and_done(process, work, states) -> None:
+    broker, seen = process().broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    for n in range(100):
+        noting.send(n)
+    work(broker)
+    wait_until(lambda: states() == {"done": 100}, 10, "all to be done")
+    assert sorted(seen) == list(range(100))
+
+
+def test_a_message_reaches_an_idle_worker_though_nobody_told_of_it(process, work, sql) -> None:
+    broker, seen = process().broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    work(broker)
+    wait_until(lambda: sql("SELECT FROM workers"), 5, "the worker")
+    noting.send(1)
+    wait_until(lambda: seen == [1], 5, "the message")
+    message = noting.message(2)
+    sql(
+        "INSERT INTO dramatiq.queue (message_id, queue_name, state, message) VALUES (:i, 'low', 'queued', :m)",
+        i=message.message_id,
+        m=message.encode().decode(),
+    )  # no NOTIFY
+    wait_until(lambda: seen == [1, 2], 5, "the poll")
+
+
+def test_messages_of_a_queue_go_oldest_first_also_past_what_one_claim_takes(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    for n in range(300):
+        noting.send(n)
+    work(broker)
+    wait_until(lambda: states() == {"done": 300}, 10, "all to be done")
+    assert seen == list(range(300))
+
+
+def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    flood, drops = naming(broker, seen, "busy", "low"), naming(broker, seen, "rare", "high")
+    for _ in range(500):
+        flood.send()
+    for _ in range(5):
+        drops.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 505}, 20, "all to be done")
+    assert max(n for n, name in enumerate(seen) if name == "rare") < 50
+
+
+def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    broker.long_queues |= {"receipts", "recordings"}
+    flood, drop = naming(broker, seen, "busy", "receipts"), naming(broker, seen, "rare", "recordings")
+    for _ in range(100):
+        flood.send()
+    drop.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 101}, 20, "all to be done")
+    assert seen.index("rare") < 40  # by chance, once in a million million runs it is not
+
+
+def test_messages_of_long_jobs_are_claimed_for_a_free_thread_only(process, work, states) -> None:
+    broker, go_on = process(threads=2).broker(), Event()
+
+    def long() -> None:
+        go_on.wait(30)
+
+    broker.long_queues.add("receipts")
+    longs = actor(broker, long, "receipts")
+    for _ in range(5):
+        longs.send()
+    work(broker)
+    wait_until(lambda: states().get("consumed") == 2, 5, "both threads to be busy")
+    Event().wait(1.5)  # a tick, in which nothing more may be claimed
+    assert states() == {"consumed": 2, "queued": 3}
+    go_on.set()
+    wait_until(lambda: states() == {"done": 5}, 10, "all to be done")
+
+
+def test_short_messages_get_through_though_long_jobs_wait_in_another_queue(process, work, states) -> None:
+    broker, go_on, seen = process(threads=2).broker(), Event(), []
+
+    def long() -> None:
+        go_on.wait(30)
+
+    def short() -> None:
+        seen.append(1)
+
+    broker.long_queues.add("receipts")
+    longs, shorts = actor(broker, long, "receipts"), actor(broker, short, "low")
+    for _ in range(5):
+        longs.send()
+        shorts.send()
+    work(broker)
+    wait_until(lambda: len(seen) == 5, 5, "the short ones")
+    go_on.set()
+    wait_until(lambda: states() == {"done": 10}, 10, "all to be done")
+
+
+def test_a_message_that_fails_is_tried_again_after_its_backoff_and_then_done(process, work, states, sql) -> None:
+    broker, tries = process().broker(), []
+
+    def flaky() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise LookupError("not yet")
+
+    actor(broker, flaky, max_retries=3, min_backoff=50, max_backoff=50).send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 10, "the second try")
+    assert len(tries) == 2
+    assert sql("SELECT queue_name, delivery FROM dramatiq.queue") == [{"queue_name": "low", "delivery": 2}]
+
+
+def test_a_message_that_fails_for_good_is_rejected_and_keeps_its_traceback(process, work, states, sql) -> None:
+    broker = process().broker()
+
+    def broken() -> None:
+        raise LookupError("never")
+
+    actor(broker, broken, max_retries=0).send()
+    work(broker)
+    wait_until(lambda: states() == {"rejected": 1}, 10, "the rejection")
+    (row,) = sql("SELECT message->'options'->>'traceback' AS traceback FROM dramatiq.queue")
+    assert "LookupError: never" in row["traceback"]
+
+
+def test_a_delayed_message_stays_in_the_table_until_it_is_due(process, work, states, sql) -> None:
+    broker, seen = process().broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    actor(broker, note).send_with_options(delay=1500)
+    work(broker)
+    wait_until(lambda: sql("SELECT FROM workers"), 5, "the worker")
+    assert sql("SELECT queue_name, state::text FROM dramatiq.queue") == [{"queue_name": "low.DQ", "state": "queued"}]
+    assert seen == []
+    wait_until(lambda: states() == {"done": 1}, 5, "its time")
+    assert seen == [1]
+
+
+def test_a_message_sent_inside_a_transaction_exists_when_that_commits_or_never(process, engine, sql) -> None:
+    broker = process().broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    with engine.begin() as connection, in_transaction(connection):
+        noting.send()
+        assert sql("SELECT FROM dramatiq.queue") == []
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1
+    with engine.connect() as connection, in_transaction(connection):
+        noting.send()
+        connection.rollback()
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1
+
+
+def test_many_messages_are_sent_in_their_order_all_of_them_or_none(process, engine, work, states, sql) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    def note(number: int) -> None:
+        seen.append(number)
+
+    noting = actor(broker, note)
+    with pytest.raises(DBAPIError):
+        broker.enqueue_many([noting.message(1), noting.message(2).copy(message_id="no uuid")])
+    with engine.connect() as connection, in_transaction(connection):
+        broker.enqueue_many([noting.message(1)])
+        connection.rollback()
+    broker.enqueue_many([])
+    assert sql("SELECT FROM dramatiq.queue") == []
+    twice = noting.message(0)
+    broker.enqueue_many([twice, *(noting.message(number) for number in range(1, 100)), twice])
+    work(broker)
+    wait_until(lambda: states() == {"done": 100}, 10, "all")
+    assert seen == list(range(100))
+
+
+def test_sending_to_a_database_that_is_away_is_an_error_at_once(settings, process) -> None:
+    away = process().broker()
+    away.engine.dispose()
+    away.engine = Process(settings.model_copy(update={"DATABASE_URL": "postgresql://127.0.0.1:1/none"})).engine
+
+    def note() -> None: ...
+
+    noting = actor(away, note)
+    with pytest.raises(DBAPIError):
+        noting.send()
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_traceback_that_postgres_cannot_store_holds_nothing_up(retries, process, work, states) -> None:
+    broker, tries = process().broker(), []
+
+    def broken() -> None:
+        tries.append(1)
+        raise LookupError("a\x00b")
+
+    def fine() -> None: ...
+
+    breaking, fining = actor(broker, broken, max_retries=retries, min_backoff=10, max_backoff=10), actor(broker, fine)
+    for _ in range(3):
+        breaking.send()
+        fining.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 3, "rejected": 3}, 15, "all to end")
+    assert len(tries) == 3 * (retries + 1)
+
+
+def test_a_lock_that_the_fetcher_runs_into_does_not_cost_it_its_identity(process, work, states, engine, sql) -> None:
+    one = process()
+    broker, seen = one.broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    work(broker)
+    wait_until(lambda: one.identity.current, 10, "an identity")
+    before = one.identity.current
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE dramatiq.queue IN ACCESS EXCLUSIVE MODE"))
+        Event().wait(2.5)
+    noting.send()
+    wait_until(lambda: seen == [1], 10, "work to go on")
+    assert one.identity.current == before
+    assert len(sql("SELECT FROM workers")) == 1
+
+
+ODD = {
+    "null": None,
+    "no options": {"options": None},
+    "another queue": {"queue_name": "high"},
+    "an unknown queue": {"queue_name": "nowhere"},
+    "another id": {"message_id": "6f0b2b2e-0000-4000-8000-000000000000"},
+    "no actor": {"actor_name": 5},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_message_that_disagrees_with_its_row_stops_nothing(odd, process, work, states, sql) -> None:
+    one = process()
+    broker, seen = one.broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    for _ in range(80):  # more than there is room for
+        message = noting.message()
+        content = None if ODD[odd] is None else json.dumps(message.asdict() | ODD[odd])
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state, message) VALUES (:i, 'low', 'queued', :m)",
+            i=message.message_id,
+            m=content,
+        )
+    noting.send()
+    worker = work(broker)
+    wait_until(lambda: sum(n for state, n in states().items() if state in ("done", "rejected")) == 81, 15, "all to end")
+    assert all(thread.is_alive() for thread in worker.workers)
+    assert len(sql("SELECT FROM workers")) == 1
+    assert len(seen) == states()["done"]
+
+
+def test_a_process_that_stood_still_takes_a_new_identity_and_does_not_begin_what_it_held(process, work, sql) -> None:
+    one = process()
+    broker = one.broker()
+    work(broker)
+    wait_until(lambda: one.identity.current, 10, "an identity")
+    before = one.identity.current
+    one.identity._seen_at -= 60  # what SIGSTOP for a minute would leave
+    wait_until(lambda: one.identity.current not in (0, before), 10, "a new identity")
+
+
+def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, states, sql) -> None:
+    broker, seen = process().broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           VALUES (gen_random_uuid(), 'low', 'queued', '{}')""")
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT id, 'low', 'queued', jsonb_build_object('queue_name', 'low', 'actor_name', 'nobody',
+               'args', '[]'::jsonb, 'kwargs', '{}'::jsonb, 'options', '{}'::jsonb, 'message_id', id,
+               'message_timestamp', 0)
+           FROM gen_random_uuid() AS id""")
+    noting.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 1, "rejected": 2}, 10, "the good one to be done")
+    assert seen == [1]
+
+
+def test_a_message_that_cannot_be_rejected_at_once_holds_up_no_other_and_is_rejected_later(
+    process, work, states, sql
+) -> None:
+    broker, seen = process().broker(), []
+
+    def note() -> None:
+        seen.append(1)
+
+    noting = actor(broker, note)
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           VALUES (gen_random_uuid(), 'low', 'queued', '{}')""")
+    noting.send()
+    sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RAISE lock_not_available; END $$;
+           CREATE TRIGGER locked BEFORE UPDATE ON dramatiq.queue FOR EACH ROW
+               WHEN (NEW.state = 'rejected') EXECUTE FUNCTION refuse()""")
+    work(broker)
+    wait_until(lambda: states() == {"done": 1, "consumed": 1}, 10, "the good one to be done")
+    sql("DROP TRIGGER locked ON dramatiq.queue")
+    wait_until(lambda: states() == {"done": 1, "rejected": 1}, 10, "the other to be rejected")
+    assert seen == [1]
+
+
+def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
+    process, work, states, monkeypatch
+) -> None:
+    """All of a round takes longer than the silence after which others would think it dead, but no statement does."""
+    monkeypatch.setattr("actors.runtime.messages.identity.SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 0.2)
+    one = process()
+
+    def slow_tick() -> None:
+        session = one.identity.session()
+        for _ in range(4):
+            session.execute(text("SELECT pg_sleep(0.25)"))
+        session.rollback()
+
+    monkeypatch.setattr(one.fetcher, "_tick", slow_tick)
+    broker = one.broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    work(broker)
+    wait_until(lambda: one.identity.current, 10, "an identity")
+    identity = one.identity.current
+    for _ in range(3):
+        noting.send()
+        wait_until(lambda: set(states()) == {"done"}, 10, "it to be done")
+    assert one.identity.current == identity
+
+
+def test_a_message_of_a_megabyte_passes(process, work, states) -> None:
+    broker, seen = process().broker(), []
+
+    def note(text: str) -> None:
+        seen.append(len(text))
+
+    actor(broker, note).send("x" * 1_000_000)
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 10, "it to be done")
+    assert seen == [1_000_000]
+
+
+@pytest.fixture
+def claimed(process, sql):
+    """A message that worker 1 has claimed; its acks, and a proxy for any delivery of it."""
+    one = process()
+    broker = one.broker()
+
+    def note() -> None: ...
+
+    message = actor(broker, note).send()
+    sql("SELECT * FROM claim_messages(1, '{low}', '{5}', '{0}', 5)")
+
+    def delivery(number: int, worker_id: int) -> Delivery:
+        return Delivery(message, 1, number, worker_id, was_lost=False)
+
+    return broker, delivery
+
+
+def taken_over(sql) -> None:
+    """The sweep declares worker 1 dead, and worker 2 claims."""
+    sql("SELECT recover_messages()")
+    sql("SELECT * FROM claim_messages(2, '{low}', '{5}', '{0}', 5)")
+
+
+@pytest.mark.parametrize("state", ["done", "rejected", "queued"])
+def test_an_end_that_comes_after_another_took_over_changes_nothing(state, claimed, sql, states) -> None:
+    broker, delivery = claimed
+    taken_over(sql)
+    broker.acks.add(Ack.of(delivery(1, worker_id=1), state))
+    broker.acks.add(Ack.of(delivery(1, worker_id=2), state))  # nor an older delivery to the same worker
+    assert sql("SELECT state::text, worker_id, delivery FROM dramatiq.queue") == [
+        {"state": "consumed", "worker_id": 2, "delivery": 2}
+    ]
+    broker.acks.add(Ack.of(delivery(2, worker_id=2), DONE))
+    assert states() == {"done": 1}
+
+
+def test_a_retry_that_comes_after_another_took_over_does_not_take_the_message_back(claimed, sql, states) -> None:
+    broker, delivery = claimed
+    taken_over(sql)
+    late = delivery(1, worker_id=1)
+    broker.fetcher.held[late.message_id] = late
+    broker.enqueue(late._message, delay=10)
+    broker.end(late, DONE)
+    assert states() == {"consumed": 1}
+    timely = delivery(2, worker_id=2)
+    broker.fetcher.held[late.message_id] = timely
+    broker.enqueue(late._message)
+    broker.end(timely, DONE)
+    assert states() == {"queued": 1}
+
+
+@pytest.mark.parametrize("state", ["done", "rejected", "queued"])
+def test_a_retry_that_comes_after_another_has_ended_it_does_not_bring_it_back(state, claimed, sql) -> None:
+    broker, delivery = claimed
+    taken_over(sql)
+    broker.acks.add(Ack.of(delivery(2, worker_id=2), state))
+    before = sql("SELECT * FROM dramatiq.queue")
+    late = delivery(1, worker_id=1)
+    broker.fetcher.held[late.message_id] = late
+    broker.enqueue(late._message, delay=10)
+    broker.end(late, DONE)
+    assert sql("SELECT * FROM dramatiq.queue") == before
+
+
+def test_ends_that_could_not_be_written_are_written_with_the_next_one(claimed, engine, states) -> None:
+    broker, delivery = claimed
+    broken = Acks(broker.engine)
+    working, broken._engine = broken._engine, None
+    with pytest.raises(AttributeError):
+        broken.add(Ack.of(delivery(1, 1), DONE))
+    assert states() == {"consumed": 1}
+    broken._engine = working
+    broken.flush()
+    assert states() == {"done": 1}
+
+
+def test_ends_from_many_threads_at_once_are_all_written(process, sql, states) -> None:
+    broker = process(threads=8).broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    messages = {noting.send().message_id: noting for _ in range(400)}
+    rows = sql("SELECT * FROM claim_messages(1, '{low}', '{400}', '{0}', 400)")
+    assert len(rows) == len(messages) == 400
+    deliveries = [
+        Delivery(dramatiq.Message.decode(row["message"].encode()), row["seq"], row["delivery"], 1, was_lost=False)
+        for row in rows
+    ]
+
+    def end(part: list[Delivery]) -> None:
+        for delivery in part:
+            broker.acks.add(Ack.of(delivery, DONE))
+
+    threads = [threading.Thread(target=end, args=(deliveries[n::8],)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states() == {"done": 400}
+
+
+def test_on_shutdown_what_nobody_began_goes_back_and_is_told_of(process, work, states) -> None:
+    one, began, go_on = process(threads=2), Event(), Event()
+    one.fetcher.prefetch = Prefetch(2, fixed=16)
+    broker = one.broker()
+
+    def slow() -> None:
+        began.set()
+        go_on.wait(30)
+
+    slows = actor(broker, slow)
+    for _ in range(20):
+        slows.send()
+    worker = work(broker)
+    began.wait(10)
+    wait_until(lambda: states().get("consumed", 0) > 2, 5, "some to be claimed ahead")
+    threading.Timer(0.5, go_on.set).start()
+    worker.stop(timeout=10_000)
+    assert set(states()) == {"done", "queued"}
+    assert states()["done"] <= 4
+
+
+def test_when_the_session_is_cut_nothing_is_lost_and_what_nobody_began_is_not_begun_twice(
+    process, work, states, sql
+) -> None:
+    one = process(threads=2)
+    broker, runs, lock = one.broker(), {}, threading.Lock()
+
+    def note(n: int) -> None:
+        with lock:
+            runs[n] = runs.get(n, 0) + 1
+        Event().wait(0.005)
+
+    noting = actor(broker, note)
+    for n in range(300):
+        noting.send(n)
+    work(broker)
+    for _ in range(3):
+        wait_until(lambda: one.identity.current, 10, "an identity")
+        cut = len(runs)
+        wait_until(lambda cut=cut: len(runs) > cut + 20, 10, "some work")
+        sql("SELECT end_sessions(ARRAY[:id])", id=one.identity.current)
+    wait_until(lambda: states() == {"done": 300}, 20, "all to be done")
+    assert set(runs) == set(range(300))
+    assert sum(runs.values()) - 300 <= 3 * 2  # at most what was in the threads' hands at each cut
+
+
+def test_a_stock_process_can_send_to_our_workers_with_and_without_delay(process, work, states, environment) -> None:
+    broker, seen = process().broker(), []
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    actor(broker, note)
+    stock = PostgresBroker(url=parse_dsn(environment["DATABASE_URL"]), results=False, middleware=[])
+    there = dramatiq.actor(lambda n: None, actor_name="note", queue_name="low", broker=stock)
+    there.send(1)
+    there.send_with_options(args=(2,), delay=300)
+    work(broker)
+    wait_until(lambda: states() == {"done": 2}, 10, "both to be done")
+    assert seen == [1, 2]
+    stock.pool.closeall()
+
+
+def test_the_counts_of_the_stock_command_line_are_ours(claimed, states, sql, environment) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low', (ARRAY['done', 'rejected', 'queued'])[1 + n % 3]::dramatiq.state, '{}'
+           FROM generate_series(1, 7) n""")
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/dramatiq-pg", "--dsn", environment["DATABASE_URL"], "stats"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    printed = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert {state: int(number) for state, number in printed.items() if number != "0"} == states(), done.stderr
+
+
+def test_eight_queues_and_eight_threads_need_no_more_than_eleven_connections(process, work, states, sql) -> None:
+    broker, most = process(threads=8).broker(), []
+
+    def look() -> None:
+        (row,) = sql("SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'longhaul worker' "
+                     "AND datname = current_database()")  # fmt: skip
+        most.append(row["n"])
+
+    lookers = [dramatiq.actor(look, actor_name=f"look_{name}", broker=broker, queue_name=name) for name in QUEUES]
+    for looker in lookers * 10:
+        looker.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 80}, 20, "all to be done")
+    assert max(most) <= 8 + 3
+    (locks,) = sql("SELECT count(*) AS n FROM pg_locks JOIN pg_database d ON d.oid = database "
+                   "WHERE locktype = 'advisory' AND datname = current_database()")  # fmt: skip
+    assert locks["n"] <= 2

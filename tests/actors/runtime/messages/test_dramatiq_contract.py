@@ -1,0 +1,421 @@
+"""What Dramatiq's documentation promises of an actor, as it holds on our broker; one test for each promise."""
+
+import threading
+import time
+from threading import Event
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.middleware import CurrentMessage, Middleware, Shutdown, TimeLimitExceeded
+from dramatiq.results import Results
+from dramatiq.results.backends import StubBackend
+from sqlalchemy import text
+
+from actors.runtime.base.errors import MessageError
+from actors.runtime.messages.broker import Broker
+from actors.runtime.messages.prefetch import Prefetch
+from service.local.processes import wait_until
+
+
+def declare(broker: Broker, function: Any, queue: str = "low", **options: Any) -> "dramatiq.Actor[..., Any]":
+    return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name=function.__name__, **options)
+
+
+@pytest.fixture
+def seen() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def broker(process, monkeypatch) -> Broker:
+    broker = process().broker()
+    monkeypatch.setattr("dramatiq.broker.global_broker", broker)  # as a worker process does: message | message asks it
+    return broker
+
+
+@pytest.fixture
+def note(broker, seen) -> "dramatiq.Actor[..., Any]":
+    def note(*anything: Any) -> None:
+        seen.append(anything[0] if len(anything) == 1 else anything)
+
+    return declare(broker, note)
+
+
+def test_message_retries_with_backoff_until_it_succeeds(broker, work, states, seen) -> None:
+    def flaky() -> None:
+        seen.append(time.monotonic())
+        if len(seen) < 3:
+            raise LookupError("not yet")
+
+    declare(broker, flaky, min_backoff=50, max_backoff=100).send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 15, "the third try")
+    assert len(seen) == 3
+
+
+def test_retry_with_a_delay_of_its_own(broker, work, states, seen) -> None:
+    def later() -> None:
+        seen.append(1)
+        if len(seen) == 1:
+            raise dramatiq.Retry("please", delay=10)
+
+    declare(broker, later).send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 10, "the second try")
+
+
+def test_retry_when_and_max_retries_of_the_message(broker, work, states, seen) -> None:
+    def broken() -> None:
+        seen.append(1)
+        raise LookupError("never")
+
+    declare(broker, broken, min_backoff=10, max_backoff=10).send_with_options(max_retries=2)
+    work(broker)
+    wait_until(lambda: states() == {"rejected": 1}, 15, "it to be given up")
+    assert len(seen) == 3
+
+
+def test_throws_is_not_retried(broker, work, states, seen) -> None:
+    def expected() -> None:
+        seen.append(1)
+        raise LookupError("as agreed")
+
+    declare(broker, expected, throws=(LookupError,)).send()
+    work(broker)
+    wait_until(lambda: states() == {"rejected": 1}, 10, "it to be rejected")
+    assert seen == [1]
+
+
+def test_on_retry_exhausted_is_told(broker, work, note, seen) -> None:
+    def broken() -> None:
+        raise LookupError("never")
+
+    declare(broker, broken, max_retries=0).send_with_options(on_retry_exhausted="note")
+    work(broker)
+    wait_until(lambda: seen, 10, "the news")
+    assert seen[0][1] == {"retries": 0, "max_retries": 0}
+
+
+def test_delay_is_kept(broker, work, note, seen) -> None:
+    sent = time.monotonic()
+    note.send_with_options(args=(1,), delay=1200)
+    work(broker)
+    wait_until(lambda: seen == [1], 10, "its time")
+    assert time.monotonic() - sent > 1.1
+
+
+def test_pipeline_feeds_each_result_into_the_next(broker, work, note, seen) -> None:
+    def double(n: int) -> int:
+        return n * 2
+
+    doubling = declare(broker, double)
+    (doubling.message(1) | doubling.message() | doubling.message() | note.message()).run()
+    work(broker)
+    wait_until(lambda: seen == [8], 15, "the last step")
+
+
+def test_pipeline_with_pipe_ignore_and_a_delay(broker, work, note, seen) -> None:
+    (note.message(1) | note.message_with_options(args=(2,), pipe_ignore=True)).run(delay=10)
+    work(broker)
+    wait_until(lambda: seen == [1, 2], 15, "both steps")
+
+
+def test_group_runs_all(broker, work, note, seen) -> None:
+    dramatiq.group([note.message(n) for n in range(5)], broker=broker).run()
+    work(broker)
+    wait_until(lambda: sorted(seen) == [0, 1, 2, 3, 4], 10, "all of the group")
+
+
+def test_on_success_and_on_failure_given_to_the_actor_or_per_message(broker, work, note, seen) -> None:
+    def fine() -> str:
+        return "result"
+
+    def broken() -> None:
+        raise LookupError("never")
+
+    declare(broker, fine, on_success="note").send()
+    declare(broker, broken, max_retries=0).send_with_options(on_failure="note")
+    work(broker)
+    wait_until(lambda: len(seen) == 2, 10, "both callbacks")
+    said = {found[0]["actor_name"]: found[1] for found in seen}
+    assert said == {"fine": "result", "broken": {"type": "LookupError", "message": "never"}}
+
+
+def test_max_age_drops_what_is_too_old(broker, work, note, seen, states, sql) -> None:
+    note.send_with_options(args=("old",), max_age=1)
+    note.send_with_options(args=("young",), max_age=60_000)
+    time.sleep(0.01)
+    work(broker)
+    wait_until(lambda: states() == {"done": 1, "rejected": 1}, 10, "both to end")
+    assert seen == ["young"]
+    assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected'") == [
+        {"reason": "SkipMessage: Message age limit exceeded"}
+    ]
+
+
+def test_time_limit_interrupts_the_actor(broker, work, states, seen) -> None:
+    def endless() -> None:
+        try:
+            while True:
+                time.sleep(0.01)
+        except TimeLimitExceeded:
+            seen.append("limit")
+            raise
+
+    declare(broker, endless, time_limit=100, max_retries=0).send()
+    broker.emit_after("process_boot")  # its watcher starts with the process
+    work(broker)
+    wait_until(lambda: states() == {"rejected": 1}, 15, "the limit")
+    assert seen == ["limit"]
+
+
+def test_priority_decides_among_what_was_claimed(process, work, seen) -> None:
+    one = process(threads=1)
+    one.fetcher.prefetch = Prefetch(1, fixed=20)
+    broker, go_on = one.broker(), Event()
+
+    def wait() -> None:
+        go_on.wait(10)
+
+    def urgent() -> None:
+        seen.append("urgent")
+
+    def idle() -> None:
+        seen.append("idle")
+
+    waiting, idling = declare(broker, wait), declare(broker, idle, priority=10)
+    urging = declare(broker, urgent, priority=0)
+    waiting.send()
+    for actor in (idling, urging, idling, urging):
+        actor.send()
+    worker = work(broker)
+    wait_until(lambda: worker.work_queue.qsize() == 4, 10, "all to be claimed")
+    go_on.set()
+    wait_until(lambda: len(seen) == 4, 10, "all")
+    assert seen == ["urgent", "urgent", "idle", "idle"]
+
+
+def test_shutdown_interrupts_who_asked_for_it_and_its_message_is_retried(broker, work, states, seen) -> None:
+    def endless() -> None:
+        seen.append("begun")
+        try:
+            while True:
+                time.sleep(0.01)
+        except Shutdown:
+            seen.append("shutdown")
+            raise
+
+    declare(broker, endless, notify_shutdown=True, max_retries=3).send()
+    worker = work(broker)
+    wait_until(lambda: seen == ["begun"], 10, "the actor")
+    worker.stop(timeout=10_000)
+    assert seen == ["begun", "shutdown"]
+    assert states() == {"queued": 1}
+
+
+def test_messages_that_nobody_began_are_requeued_at_shutdown_and_leave_no_result(process, work, states, sql) -> None:
+    """A result of None would tell who waits for it that the message is done."""
+    one, go_on = process(threads=1), Event()
+    one.fetcher.prefetch = Prefetch(1, fixed=20)
+    broker, results = one.broker(), StubBackend()
+    broker.add_middleware(Results(backend=results, store_results=True))
+
+    def slow(n: int) -> int:
+        go_on.wait(10)
+        return n
+
+    slowing = declare(broker, slow)
+    messages = [slowing.send(n) for n in range(10)]
+    worker = work(broker)
+    wait_until(lambda: worker.work_queue.qsize() == 9, 10, "all to be claimed")
+    threading.Timer(0.3, go_on.set).start()
+    worker.stop(timeout=10_000)
+    assert states() == {"done": 1, "queued": 9}
+    assert results.get_result(messages[0]) == 0
+    for message in messages[1:]:
+        with pytest.raises(dramatiq.results.ResultMissing):
+            results.get_result(message)
+
+
+def test_middleware_before_and_after_hears_of_each_message_once(broker, work, note, states) -> None:
+    heard: list[str] = []
+
+    class Listening(Middleware):
+        def before_process_message(self, *_: Any) -> None:
+            heard.append("before")
+
+        def after_process_message(self, *_: Any, **__: Any) -> None:
+            heard.append("after")
+
+        def before_ack(self, *_: Any) -> None:
+            heard.append("ack")
+
+    broker.add_middleware(Listening())
+    broker.add_middleware(CurrentMessage())
+    note.send(1)
+    work(broker)
+    wait_until(lambda: states() == {"done": 1}, 10, "it to be done")
+    assert heard == ["before", "after", "ack"]
+
+
+@pytest.mark.parametrize("where", ["the actor", "a helper thread", "before_ack", "middleware"])
+def test_a_message_sent_again_under_its_own_id_while_it_is_processed_is_delivered_again(
+    where, broker, work, states, seen
+) -> None:
+    def again(n: int) -> None:
+        seen.append(n)
+        if n == 1 and where == "the actor":
+            send(message)
+        if n == 1 and where == "a helper thread":
+            helper = threading.Thread(target=send, args=(message,))
+            helper.start()
+            helper.join()
+
+    def send(message: Any) -> None:
+        broker.enqueue(message.copy(args=(2,)))
+
+    class Sending(Middleware):
+        def before_ack(self, _broker: Any, message: Any) -> None:
+            if where == "before_ack" and message.args == (1,):
+                send(message)
+
+        def after_process_message(self, _broker: Any, message: Any, **_: Any) -> None:
+            if where == "middleware" and message.args == (1,):
+                send(message)
+
+    message = declare(broker, again).message(1)
+    broker.add_middleware(Sending(), before=type(broker.middleware[0]))
+    broker.enqueue(message)
+    work(broker)
+    wait_until(lambda: seen == [1, 2], 10, "the second delivery")
+    wait_until(lambda: states() == {"done": 1}, 10, "its end")
+
+
+def test_a_copy_of_what_another_process_is_processing_is_refused_and_so_are_those_sent_with_it(
+    broker, note, sql, states
+) -> None:
+    message = note.send(1)
+    sql("SELECT * FROM claim_messages(999, '{low}', '{5}', '{0}', 5)")
+    with pytest.raises(MessageError, match="is being processed"):
+        broker.enqueue(message)
+    with pytest.raises(MessageError, match="is being processed"):
+        broker.enqueue_many([note.message(2), message])
+    assert states() == {"consumed": 1}
+
+
+@pytest.mark.parametrize("what", ["retry", "pipeline", "callback"])
+def test_what_follows_a_message_and_can_never_be_sent_rejects_it_with_the_reason(
+    what, broker, work, note, states, seen, sql
+) -> None:
+    class Unsendable:
+        pass
+
+    def spoil(message: Any) -> Any:
+        if what == "retry":
+            message.kwargs["when"] = Unsendable()
+            raise LookupError("try again")
+        return Unsendable()
+
+    def spoiling(_: Any = None) -> Any:
+        seen.append(1)
+        return spoil(CurrentMessage.get_current_message())
+
+    broker.add_middleware(CurrentMessage())
+    actor = declare(broker, spoiling, min_backoff=10, on_success="note" if what == "callback" else None)
+    if what == "pipeline":
+        (actor.message(1) | note.message()).run()
+    else:
+        actor.send(1)
+    work(broker)
+    wait_until(lambda: states() == {"rejected": 1}, 10, "it to be rejected")
+    (row,) = sql("SELECT reason FROM dramatiq.queue")
+    assert "Unsendable" in row["reason"]
+    assert seen == [1]
+
+
+def test_what_follows_a_message_and_cannot_be_sent_now_is_not_forgotten(broker, work, note, seen, sql, states) -> None:
+    """It is processed once more: better twice than half."""
+
+    def first() -> str:
+        seen.append("first")
+        if seen.count("first") == 2:
+            sql("DROP TRIGGER no_room ON dramatiq.queue")
+        return "next"
+
+    sql("""CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$""")
+    (declare(broker, first).message() | note.message()).run()
+    sql("CREATE TRIGGER no_room BEFORE INSERT ON dramatiq.queue FOR EACH ROW EXECUTE FUNCTION disk_full()")
+    work(broker)
+    wait_until(lambda: seen[-1:] == ["next"], 15, "the next step")
+    wait_until(lambda: states() == {"done": 2}, 10, "both to be done")
+
+
+def test_two_workers_of_one_thread_share_what_takes_long(process, work, states) -> None:
+    ran: dict[int, int] = {}
+    brokers = []
+    for number in range(2):
+        one = process(threads=1)
+
+        def slow(number: int = number) -> None:
+            ran[number] = ran.get(number, 0) + 1
+            time.sleep(0.1)
+
+        broker = one.broker()
+        brokers.append((broker, declare(broker, slow)))
+    for _ in range(20):
+        brokers[0][1].send()
+    for broker, _ in brokers:
+        work(broker)
+    wait_until(lambda: states() == {"done": 20}, 20, "all to be done")
+    assert min(ran.values()) >= 7
+
+
+def test_a_queue_that_is_declared_later_is_listened_to_at_once(broker, work, seen, sql, monkeypatch) -> None:
+    monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 30.0)  # only a notification can be in time
+    work(broker)
+    wait_until(lambda: sql("SELECT FROM workers"), 10, "the worker")
+
+    def late() -> None:
+        seen.append(1)
+
+    later = declare(broker, late, queue="brand_new")
+    wait_until(lambda: sql("SELECT FROM workers WHERE 'brand_new' = ANY (queues)"), 10, "the worker to say so")
+    later.send()
+    wait_until(lambda: seen == [1], 5, "the message")
+
+
+def test_a_paused_worker_claims_nothing_and_gives_back_what_it_has_not_begun(broker, work, note, seen, states) -> None:
+    worker = work(broker)
+    worker.pause()
+    for n in range(10):
+        note.send(n)
+    time.sleep(1.5)  # a tick and more
+    assert states() == {"queued": 10}
+    worker.resume()
+    wait_until(lambda: states() == {"done": 10}, 10, "all to be done")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_replaced_and_its_message_is_not_lost(process, work, states, seen, engine) -> None:
+    one = process(threads=1)
+    broker = one.broker()
+
+    class Deadly(Middleware):
+        def after_process_message(self, *_: Any, **__: Any) -> None:
+            if len(seen) == 1:
+                raise SystemExit  # no Exception, so nothing in Dramatiq's thread holds it up
+
+    def once_more() -> None:
+        seen.append(1)
+
+    broker.add_middleware(Deadly())
+    actor = declare(broker, once_more)
+    actor.send()
+    worker = work(broker)
+    wait_until(lambda: states() == {"done": 1}, 15, "it to be done")
+    wait_until(lambda: all(thread.is_alive() for thread in worker.workers), 5, "a new thread")
+    actor.send()
+    wait_until(lambda: states() == {"done": 2}, 15, "the next one to be done")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM workers")).scalar() == 1

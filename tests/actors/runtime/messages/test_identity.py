@@ -1,0 +1,136 @@
+"""A worker's identity: alive while its session lives, and a new one after that."""
+
+import threading
+import time
+
+import dramatiq
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from actors.runtime.messages.delivery import Delivery, Outcome
+from actors.runtime.messages.identity import Identity
+from service.local.processes import wait_until
+from sql.engine import make_engine
+from sql.url import database_name
+
+
+@pytest.fixture
+def presence(engine, settings):
+    identity = Identity(engine, settings)
+    identity.queues = ["maintenance"]
+    yield presence
+    identity.drop()
+
+
+def alive(sql) -> list[int]:
+    return [row["id"] for row in sql("SELECT live_workers() AS id")]
+
+
+def test_a_process_is_registered_with_what_it_listens_to_and_alive(identity, sql) -> None:
+    identity.session()
+    identity.session()
+    wait_until(lambda: alive(sql) == [identity.worker_id()], 5, "the server to notice")
+    (row,) = sql("SELECT queues, stopped_at FROM workers")
+    assert row == {"queues": ["maintenance"], "stopped_at": None}
+
+
+def test_a_lost_session_makes_a_new_identity_and_the_old_one_is_dead(identity, sql) -> None:
+    identity.session()
+    first = identity.worker_id()
+    sql("SELECT end_sessions(ARRAY[:id])", id=first)
+    with pytest.raises(DBAPIError):
+        identity.session().execute(text("SELECT 1"))
+    wait_until(lambda: alive(sql) == [], 5, "the server to notice")
+    identity.session()
+    assert identity.worker_id() != first
+    wait_until(lambda: alive(sql) == [identity.worker_id()], 5, "the server to notice")
+
+
+def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(identity, sql) -> None:
+    """SQLAlchemy would reconnect by itself, without the lock."""
+    session = identity.session()
+    first = identity.worker_id()
+    session.invalidate()
+    identity.session()
+    assert identity.worker_id() != first
+    wait_until(lambda: alive(sql) == [identity.worker_id()], 5, "the server to notice")
+
+
+def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(identity, sql) -> None:
+    identity.session()
+    identity.deregister()
+    wait_until(lambda: alive(sql) == [], 5, "the server to notice")
+    assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
+
+
+WRITE = "INSERT INTO businesses (name) VALUES ('x')"
+
+
+def test_a_server_that_becomes_read_only_under_a_worker_does_not_cost_it_its_identity(identity, sql) -> None:
+    session = identity.session()
+    first = identity.worker_id()
+    with pytest.raises(DBAPIError, match="read-only"), session.begin():
+        session.exec_driver_sql(f"SET TRANSACTION READ ONLY; {WRITE}")
+    with session.begin():
+        session.exec_driver_sql(WRITE)
+    assert identity.session() is session
+    assert identity.worker_id() == first
+    assert alive(sql) == [first]
+
+
+def test_nobody_registers_on_a_session_that_began_read_only_once_the_database_takes_writes(settings, sql) -> None:
+    name = database_name(settings.DATABASE_URL)
+    engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=1, max_overflow=0)
+    identity = Identity(engine, settings)
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(DBAPIError, match="read-only"):
+        identity.session()
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    identity.session()
+    assert alive(sql) == [identity.worker_id()]
+    identity.drop()
+    engine.dispose()
+
+
+def test_after_a_silence_nothing_makes_a_process_fresh_again_but_a_new_identity(identity) -> None:
+    """SIGSTOP or a suspended laptop: by now others may have done what it holds."""
+    identity.session()
+    assert identity.is_fresh()
+    identity._seen_at -= 60
+    identity.seen()
+    identity.session().execute(text("SELECT 1"))
+    assert not identity.is_fresh()
+    identity.drop()
+    identity.session()
+    assert identity.is_fresh()
+
+
+def test_time_in_which_the_machine_was_suspended_counts_as_silence(identity, monkeypatch) -> None:
+    identity.session()
+    real = time.clock_gettime
+    suspended = {time.CLOCK_BOOTTIME: 3600}
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + suspended.get(clock, 0))
+    assert not identity.is_fresh()
+
+
+def test_an_identity_that_is_lost_while_somebody_asks_for_it_is_never_0(identity) -> None:
+    identity.session()
+    identity.current = 0  # as between the two lines of lose()
+    threading.Timer(0.2, lambda: setattr(identity, "current", 7)).start()
+    assert identity.worker_id() == 7
+
+
+def test_what_was_claimed_by_a_process_that_stood_still_is_not_begun(process, sql) -> None:
+    one = process()
+    one.identity.session()
+    message = dramatiq.Message("low", "note", (), {}, {})
+    delivery = Delivery(message, 1, 1, one.identity.current, was_lost=False)
+    assert one._decide(delivery) is Outcome.RUN
+    one.identity._seen_at -= 60
+    assert one._decide(delivery) is Outcome.REQUEUE
+    one.identity.drop()
+    one.identity.session()
+    assert one._decide(delivery) is Outcome.DROP
+    one.stopping.set()
+    assert one._decide(Delivery(message, 1, 1, one.identity.current, was_lost=False)) is Outcome.REQUEUE

@@ -1,0 +1,52 @@
+"""What is old is cleared away; what is not, or is not finished, stays."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from actors.runtime.worker.retention import clear_old_rows
+
+
+def test_old_messages_jobs_and_workers_go_and_all_else_stays(make, sql, engine, settings, worker_id) -> None:
+    old = datetime.now(UTC) - timedelta(days=400)
+    for state, mtime in (("done", old), ("rejected", old), ("queued", old), ("consumed", old), ("done", None)):
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, state, mtime) VALUES (gen_random_uuid(), :s, coalesce(:m, now()))",
+            s=state,
+            m=mtime,
+        )
+    gone = make.job(status="completed", created_at=old, finished_at=old)
+    sql("INSERT INTO job_events (job_id, event, to_status, actor, attempt) VALUES (:j, 'x', 'x', 'x', 1)", j=gone)
+    kept = [
+        make.job(status="paused", created_at=old),
+        make.job(status="completed", created_at=old),
+        make.job(status="completed"),
+    ]
+    sql("INSERT INTO workers (hostname, pid, queues, release, started_at) VALUES ('old', 1, '{}', '', :old)", old=old)
+    sql("UPDATE workers SET started_at = :old", old=old)
+
+    assert clear_old_rows(engine, settings) == {"messages": 2, "jobs": 1, "workers": 1}
+
+    assert sorted(row["state"] for row in sql("SELECT state FROM dramatiq.queue")) == ["consumed", "done", "queued"]
+    assert [row["id"] for row in sql("SELECT id FROM background_jobs ORDER BY id")] == kept
+    assert sql("SELECT FROM job_events") == []
+    assert sql("SELECT id FROM workers") == [{"id": worker_id}]  # alive, however old
+
+
+def test_more_rows_than_one_statement_takes_are_all_cleared(sql, engine, settings) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
+           SELECT gen_random_uuid(), 'done', now() - interval '8 days' FROM generate_series(1, 2500)""")
+    assert clear_old_rows(engine, settings)["messages"] == 2500
+
+
+@pytest.mark.parametrize("does", ["RAISE 'no'", "PERFORM pg_sleep(60)"])
+def test_a_row_that_cannot_be_deleted_stays_and_all_others_go(does, make, sql, engine, settings) -> None:
+    old = datetime.now(UTC) - timedelta(days=400)
+    jobs = [make.job(status="completed", created_at=old, finished_at=old) for _ in range(4)]
+    sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
+           SELECT gen_random_uuid(), 'done', now() - interval '8 days' FROM generate_series(1, 5)""")
+    sql(f"""CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN old; END $$;
+            CREATE TRIGGER bad BEFORE DELETE ON background_jobs FOR EACH ROW WHEN (old.id = {jobs[1]})
+            EXECUTE FUNCTION bad()""")
+    assert clear_old_rows(engine, settings) == {"messages": 5, "jobs": 3, "workers": 0}
+    assert sql("SELECT id FROM background_jobs") == [{"id": jobs[1]}]

@@ -1,0 +1,56 @@
+"""The sweep's round: what it does, in which order, and that only one does it."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import text
+
+from actors.runtime.jobs.kinds import load_kinds
+from actors.runtime.jobs.reconcile import Swept
+from actors.runtime.worker.sweep import sweep
+
+LONG_AGO = datetime.now(UTC) - timedelta(minutes=10)
+
+
+def round_of(engine, settings) -> Swept | None:
+    with engine.connect() as connection:
+        return sweep(connection, load_kinds().values(), settings)
+
+
+def test_one_round_recovers_fails_and_wakes(make, engine, settings, worker_id, job_row) -> None:
+    lost = make.job(status="running", worker_id=worker_id + 1)
+    stale = make.job(status="running", worker_id=worker_id, heartbeat_at=LONG_AGO)
+    silent = make.job()
+    assert round_of(engine, settings) == Swept(recovered=[lost], stale=[stale], woken=[silent])
+    assert [job_row(job)["status"] for job in (lost, stale, silent)] == ["queued", "failed", "queued"]
+    assert round_of(engine, settings) == Swept()
+
+
+def test_a_job_whose_worker_died_long_ago_is_recovered_not_failed(make, engine, settings, job_row) -> None:
+    job_id = make.job(status="running", worker_id=77, heartbeat_at=LONG_AGO, updated_at=LONG_AGO)
+    assert round_of(engine, settings) == Swept(recovered=[job_id])
+    assert job_row(job_id)["status"] == "queued"
+
+
+def test_while_one_process_sweeps_another_does_nothing(engine, settings) -> None:
+    with engine.begin() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(1819242088, 2)"))
+        assert round_of(engine, settings) is None
+
+
+def test_a_row_that_somebody_holds_is_passed_over_and_not_waited_for(make, engine, settings) -> None:
+    held = make.job(status="running", worker_id=77)
+    other = make.job(status="running", worker_id=77)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": held})
+        assert round_of(engine, settings) == Swept(recovered=[other])
+    assert round_of(engine, settings) == Swept(recovered=[held])
+
+
+def test_a_queue_that_somebody_has_locked_does_not_keep_jobs_from_being_recovered(
+    make, engine, settings, job_row
+) -> None:
+    lost = make.job(status="running", worker_id=99, requested="pause")
+    with engine.begin() as somebody, engine.connect() as connection:
+        somebody.execute(text("LOCK TABLE dramatiq.queue IN ACCESS EXCLUSIVE MODE"))
+        swept = sweep(connection, [], settings)
+    assert (swept.recovered, job_row(lost)["status"]) == ([lost], "paused")
