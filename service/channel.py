@@ -22,6 +22,8 @@ LINGER_SECONDS = 2  # in which a client that was refused in the middle may read 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
 
 MAX_HEAD_BYTES = 32 * 1024
+MAX_LINE_BYTES = 8 * 1024  # of a request line
+MAX_HEADERS = 100
 MAX_BODY_BYTES = 100 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
 
 CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
@@ -63,7 +65,7 @@ class Task(WSGITask):  # type: ignore[misc]
         return environment
 
 
-REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]+ (?:/|\*|https?://)[\x21-\x7e\x80-\xff]*(?: HTTP/[0-9]\.[0-9])?")
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]+ (?:/|\*|https?://)[\x21-\x7e\x80-\xff]* HTTP/1\.[01]")
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -75,7 +77,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     is_too_many = False  # set by Turns when the token has as many in hand as it may
 
     def parse_header(self, header_plus: bytes) -> None:
-        lines = header_plus.split(b"\r\n")
+        lines = header_plus.split(b"\r\n", MAX_HEADERS + 2)
+        if len(lines) > MAX_HEADERS + 1 or len(lines[0]) > MAX_LINE_BYTES:
+            raise ParsingError("There are too many headers, or the request line is too long")
         if not REQUEST_LINE.fullmatch(lines[0]) or any(CONTROL.search(line) for line in lines):
             raise ParsingError("A line holds what has no place there")
         names = [line.partition(b":")[0].strip().lower() for line in lines[1:]]
@@ -86,7 +90,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if b"transfer-encoding" in names:
             if b"content-length" in names or names.count(b"transfer-encoding") > 1:
                 raise ParsingError("The length of the body is told twice")
-            if not lines[0].rstrip().endswith(b"HTTP/1.1"):
+            if not lines[0].endswith(b" HTTP/1.1"):
                 raise ParsingError("Only HTTP/1.1 has Transfer-Encoding")
         fields = [line.partition(b":") for line in lines[1:] if line]
         if not all(colon for _, colon, _ in fields):

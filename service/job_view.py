@@ -151,7 +151,8 @@ class Jobs:
         if counted["attachments_error"] is None:
             del counted["attachments_error"]
         else:  # every member of the business reads it: no word of where our bucket is
-            counted["attachments_error"] = re.sub(r"^bucket '.*?' at \S+", "the bucket", counted["attachments_error"])
+            said = re.sub(r"^bucket '.*?' at \S+", "the bucket", counted["attachments_error"])
+            counted["attachments_error"] = re.sub(r"arn:\S+|https?://\S+|\b\d{12}\b", "…", said)
         with_failures = row["status"] == COMPLETED and row["failed_count"] > 0
         return job | {
             "job_id": row["id"],

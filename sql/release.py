@@ -63,6 +63,17 @@ def release(engine: Engine) -> str | None:
         return close_doors(connection)
 
 
+# Who else may create in our schema? Its owner may, and superusers.
+CREATORS = text("""
+    SELECT coalesce(role.rolname, 'PUBLIC')
+    FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) AS granted
+    LEFT JOIN pg_roles role ON role.oid = granted.grantee
+    WHERE n.nspname = 'public' AND granted.privilege_type = 'CREATE' AND granted.grantee <> n.nspowner
+      AND coalesce(role.rolname <> current_user AND NOT role.rolsuper, true)
+    ORDER BY 1
+""")
+
+
 def close_doors(connection: Connection) -> str | None:
     """Nobody else may make a function in our schema that is called in the place of one of ours; where we may say so.
 
@@ -75,10 +86,12 @@ def close_doors(connection: Connection) -> str | None:
     except ProgrammingError:  # the schema is not ours
         savepoint.rollback()
     # If it isn't, we may also have been told so by a mere warning.
-    if not connection.execute(text("SELECT has_schema_privilege('public', 'public', 'CREATE')")).scalar():
+    others = connection.scalars(CREATORS).all()
+    if not others:
         return None
     return (
-        "anybody may make functions in the schema public: its owner should REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+        f"{', '.join(others)} may make functions in the schema public, which could be called in the place of ours; its "
+        f"owner can REVOKE CREATE ON SCHEMA public FROM {', '.join(others)}"
     )
 
 

@@ -60,8 +60,9 @@ def follow(connection: Connection, before: str | None) -> None:
 
 
 COLUMNS = text("""
-    SELECT attname FROM pg_attribute
+    SELECT attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
     WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped AND has_table_privilege(attrelid, 'SELECT')
+      AND relkind = 'r'  -- a view would run whatever its owner likes
 """)
 
 

@@ -150,7 +150,7 @@ def test_an_error_of_ours_is_a_500_without_a_trace(api, make, monkeypatch) -> No
         raise RuntimeError("hunter2 in a local variable")
 
     caller = api(make.business())
-    monkeypatch.setattr(service.jobs, "page", broken)
+    monkeypatch.setattr(service.jobs, "paginate", broken)
     answer = caller.get("/api/jobs")
     assert answer.status_code == 500
     assert answer.json == {"success": False, "error": "Something went wrong on our side", "code": "internal_error"}

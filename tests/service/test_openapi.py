@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.app import create_app
-from service.openapi import api as document
+from service.openapi import spec as document
 
 CHECKS = [
     not_a_server_error,

@@ -281,3 +281,18 @@ def test_bodies_that_are_sent_in_part_cost_no_more_files_than_there_are_places(w
         )
     assert longest_wait(web(), 0.5) < 1
     assert process.num_fds() <= before + 110
+
+
+def test_many_heads_at_once_cost_neither_time_nor_memory(web, connect) -> None:
+    (process, *_) = listeners(int(web().address.rpartition(":")[2]))
+    before = process.memory_info().rss
+    distinct = b"".join(b"a%d:\r\n" % n for n in range(4000))
+    heads = [b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 8000, b"GET /" + b"%" * 30_000 + b" HTTP/1.1\r\n"]
+    heads.append(b"POST /healthz HTTP/1.1\r\nContent-Length: 90000\r\n" + distinct)
+    clients = [connect() for _ in range(150)]
+    for n, client in enumerate(clients):
+        client.sendall(heads[n % 3])
+    for client in clients:
+        client.sendall(b"\r\n")
+    assert longest_wait(web(), 0.5) < 1
+    assert process.memory_info().rss < before + 40 * 2**20

@@ -1,6 +1,7 @@
 """Log lines: an event's name and its fields, on stdout, for people or as JSON."""
 
 import logging
+import re
 import sys
 from typing import Any, Literal
 
@@ -16,17 +17,31 @@ PROCESSORS: list[Any] = [
 ]
 
 
+CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
+
+
 class _Stdout(logging.Handler):
     """Writes whole lines to the process's own stdout: Dramatiq points sys.stdout at its parent's stderr.
 
     It never waits for a reader; what had to be dropped is said as soon as there is room for that.
     """
 
+    def __init__(self, *, escape: bool) -> None:
+        super().__init__()
+        self._escape = escape
+
+    def escape(self, line: str) -> str:
+        """What a terminal would obey is shown instead."""
+        return CONTROL.sub(lambda found: ascii(found[0])[1:-1], line) if self._escape else line
+
     def emit(self, record: logging.LogRecord) -> None:
-        line = (self.format(record) + "\n").encode(errors="backslashreplace")
+        try:
+            line = self.format(record)
+        except Exception as error:  # an argument that cannot be shown; to fail here would end the thread that logs
+            line = f"{record.levelname.lower()} {record.name}: a line that cannot be shown: {type(error).__name__}"
         if lost := STDOUT.take_lost():
             structlog.get_logger("longhaul.log").warning("log.lines_lost", lines=lost)
-        STDOUT.put(line)
+        STDOUT.put((self.escape(line) + "\n").encode(errors="backslashreplace"))
 
     def flush(self) -> None:
         """Called by `logging` when the process ends."""
@@ -35,18 +50,19 @@ class _Stdout(logging.Handler):
 
 def set_up_logging(log_format: Literal["console", "json"]) -> None:
     """All loggers of the process, those of libraries too, end up in the same place and form."""
+    colors = log_format == "console" and sys.__stdout__ is not None and sys.__stdout__.isatty()
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(
-            colors=sys.__stdout__ is not None and sys.__stdout__.isatty(),
+            colors=colors,
             exception_formatter=structlog.dev.plain_traceback,  # no local variables: one may be a token
         )
     )
     tail: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if log_format == "json":
         tail.append(structlog.processors.format_exc_info)
-    handler = _Stdout()
+    handler = _Stdout(escape=not colors)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=PROCESSORS, processors=[*tail, renderer])
     )

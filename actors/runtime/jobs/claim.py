@@ -58,8 +58,8 @@ SET_TOTAL = text("""
 """)
 
 ROW_FAILED = text("""
-    SELECT log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, :error, NULL,
-                         jsonb_build_object('id', CAST(:row_id AS bigint)))
+    SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
+                                CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS bigint)))
     FROM background_jobs job
     WHERE id = :job_id
       AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most

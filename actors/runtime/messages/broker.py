@@ -182,6 +182,8 @@ class Broker(PostgresBroker):  # type: ignore[misc]
     def declare_job(self, name: str, queue: str, cap_seconds: int, perform: Callable[[int], None]) -> None:
         """Declares the actor of a kind of job: it takes a job's id, and never returns a failure to be retried."""
         self.long_queues.add(queue)
+        if self.fetcher is not None:
+            self.fetcher.job_actors.add(name)
         dramatiq.actor(
             perform,
             actor_name=name,

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -66,6 +67,7 @@ class Fetcher(Thread):
         self.prefetch = Prefetch(threads)
         self.held: dict[str, Delivery] = {}  # by message id: claimed, and its end not written yet
         self.actors: Container[str] = ()  # the names of those that this process has
+        self.job_actors: set[str] = set()
         self.is_paused: Callable[[], bool] = lambda: False
         self._identity = identity
         self._acks = acks
@@ -193,6 +195,8 @@ class Fetcher(Thread):
                 self._afters[row.queue] = max(row.seq, self._afters[row.queue])
             try:
                 message = decode(row.message, row.queue, row.message_id, self.actors)
+                if message.actor_name in self.job_actors:
+                    message = replace(message, options={})  # no sender may say how a job is run
                 delivery = Delivery(message, next(self._order), row.number, worker_id, was_lost=row.losses > 0)
             except MessageError as error:
                 self._reject(row, worker_id, str(error)[:500])

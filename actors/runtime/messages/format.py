@@ -29,6 +29,8 @@ IMPOSSIBLE = {
     "group_completion_callbacks": "callbacks of groups need a store that this broker does not have",
 }
 
+DEEPEST = 100  # lists and objects in each other: what follows has to be able to show and copy them
+
 GOOD_ESCAPE = re.compile(
     r"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4})"
 )
@@ -39,6 +41,8 @@ def encode(message: Any) -> str:
     said = message.options.get("traceback")
     if isinstance(said, str) and said != (clean := said.replace("\x00", "").encode("utf-8", "replace").decode()):
         message = message.copy(options={"traceback": clean})  # not the sender's words, and not worth a message
+    if _depth([message.args, message.kwargs, message.options]) > DEEPEST + 1:
+        raise MessageError(f"{_title(message)}: found arguments nested more than {DEEPEST} deep")
     try:
         text: str = message.encode().decode()
     except Exception as error:  # whatever its arguments may raise
@@ -56,6 +60,8 @@ def decode(text: str | None, queue_name: str, message_id: str, actors: Container
         raise MessageError(f"{type(error).__name__}: {error}") from None
     if not isinstance(data, dict):
         raise MessageError(f"found {_shown(data)}, expected a message as an object")
+    if _depth(data) > DEEPEST + 2:
+        raise MessageError(f"found a message nested more than {DEEPEST} deep")
     name: Any = data.get("actor_name")
     options: Any = data.get("options", {})
     for field, value, expected in (
@@ -100,6 +106,20 @@ def _check_target(target: Any) -> None:
         if not isinstance(target["args"], list) or not isinstance(target["options"], dict):
             raise MessageError(f"option pipe_target: found {_shown(target)}, expected a message")
         target, depth = target["options"].get("pipe_target"), depth + 1
+
+
+def _depth(value: Any) -> int:
+    """At most DEEPEST and a bit: then it stops counting."""
+    level, depth = [value], 0
+    while level and depth < DEEPEST + 10:
+        depth += 1
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list | tuple)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return depth
 
 
 def _is_number(value: Any) -> bool:

@@ -44,3 +44,19 @@ def test_for_people_a_line_begins_with_its_time_and_a_trace_shows_no_values() ->
     assert "deleted=50" in text
     assert "LookupError: boom" in text
     assert "hunter2" not in text.replace('authenticate("hunter2")', "")
+
+
+def test_an_argument_that_cannot_be_shown_and_signs_that_a_terminal_obeys_stop_nobody() -> None:
+    code = """
+import logging
+from actors.runtime.base.log import set_up_logging
+class Bad:
+    def __repr__(self):
+        raise RecursionError
+set_up_logging("console")
+logging.getLogger("a").error("shows %r", Bad())
+logging.getLogger("a").error("x\\x1b[2Jy\\u2028z")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "a line that cannot be shown: RecursionError" in ran.stdout
+    assert "x\\x1b[2Jy\\u2028z" in ran.stdout

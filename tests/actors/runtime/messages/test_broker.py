@@ -606,3 +606,19 @@ def test_eight_queues_and_eight_threads_need_no_more_than_eleven_connections(pro
     (locks,) = sql("SELECT count(*) AS n FROM pg_locks JOIN pg_database d ON d.oid = database "
                    "WHERE locktype = 'advisory' AND datname = current_database()")  # fmt: skip
     assert locks["n"] <= 2
+
+
+def test_no_sender_of_a_message_says_how_a_job_is_run(process, work, make, sql, job_row) -> None:
+    job_id = make.job()
+    sql(
+        """INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT id, 'maintenance', 'queued', jsonb_build_object('queue_name', 'maintenance',
+               'actor_name', 'delete_receipts', 'args', jsonb_build_array(CAST(:job AS bigint)), 'kwargs', '{}'::jsonb,
+               'options', '{"max_age": 1, "time_limit": 1}'::jsonb, 'message_id', id, 'message_timestamp', 0)
+           FROM gen_random_uuid() AS id""",
+        job=job_id,
+    )
+    sql("UPDATE background_jobs SET message_id = (SELECT message_id FROM dramatiq.queue)")
+    work(process().broker())
+    wait_until(lambda: job_row(job_id)["status"] == "completed", 10, "the job")
+    assert sql("SELECT state::text FROM dramatiq.queue") == [{"state": "done"}]

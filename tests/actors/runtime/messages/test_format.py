@@ -52,7 +52,7 @@ def test_arguments_that_are_nested_too_deeply_are_refused_at_the_send() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(MessageError, match="RecursionError"):
+    with pytest.raises(MessageError, match="nested more than 100 deep"):
         encode(dramatiq.Message("low", "note", (deep,), {}, {}))
 
 
@@ -130,3 +130,25 @@ def test_what_would_stop_a_thread_is_refused_with_what_was_found(bad: str) -> No
 )
 def test_what_dramatiq_itself_writes_is_taken(options: dict[str, Any]) -> None:
     assert read(options=options).options == options
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("where", ["args", "kwargs"])
+def test_what_is_nested_more_than_100_deep_is_refused_at_the_send_and_at_the_claim(where: str) -> None:
+    """Python could read it, and the first line in the log that shows it would end the thread."""
+    for depth, fine in ((90, True), (102, False), (300, False)):
+        args, kwargs = ([nested(depth)], {}) if where == "args" else ([], {"x": nested(depth)})
+        if fine:
+            encode(dramatiq.Message("low", "note", tuple(args), kwargs, {}))
+            read(args=args, kwargs=kwargs)
+            continue
+        with pytest.raises(MessageError, match="nested more than 100 deep"):
+            encode(dramatiq.Message("low", "note", tuple(args), kwargs, {}))
+        with pytest.raises(MessageError, match="nested more than 100 deep"):
+            decode(json.dumps(GOOD | {"args": args, "kwargs": kwargs}), "low", "id", {"note"})

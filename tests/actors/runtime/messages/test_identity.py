@@ -16,10 +16,10 @@ from sql.url import database_name
 
 
 @pytest.fixture
-def presence(engine, settings):
+def identity(engine, settings):
     identity = Identity(engine, settings)
     identity.queues = ["maintenance"]
-    yield presence
+    yield identity
     identity.drop()
 
 
