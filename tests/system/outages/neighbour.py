@@ -138,7 +138,8 @@ class Neighbour:
         """AssertionError when something of it ended in another way than it should."""
         sql, ids = self._site.sql, "WHERE left(message_id::text, 8) = :sort"
         killers = sql(f"SELECT reason, losses FROM dramatiq.queue {ids}", sort=KILLER_ID)
-        assert killers and all(row["losses"] == 3 and "third in a row" in row["reason"] for row in killers), killers
+        assert killers
+        assert all(row["losses"] == 3 and "third in a row" in row["reason"] for row in killers), killers
         unserved = sql(f"SELECT DISTINCT state::text FROM dramatiq.queue {ids}", sort=UNSERVED_ID)
         assert unserved in ([], [{"state": "queued"}]), unserved  # a worker for it may come
         (rejected,) = sql(f"SELECT count(*) AS n, count(DISTINCT reason) AS r FROM dramatiq.queue {ids}",
