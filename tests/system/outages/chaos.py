@@ -124,8 +124,11 @@ class Chaos:
         self.clients[business_id] = Client(f"http://127.0.0.1:{self.port}", self.make.token(business_id))
         return business_id
 
-    def worker_process(self, start: Callable[..., Any] | None = None, role: str = "postgres") -> Process:
-        return self._process("worker", start or self._start, role, THROTTLE_MS=80, WORKER_THREADS=4, **self._through)
+    def worker_process(
+        self, start: Callable[..., Any] | None = None, role: str = "postgres", **changes: object
+    ) -> Process:
+        given = {"THROTTLE_MS": 80, "WORKER_THREADS": 4, **self._through, **changes}
+        return self._process("worker", start or self._start, role, **given)
 
     def _process(self, name: str, start: Callable[..., Any], role: str = "postgres", **changes: object) -> Process:
         network = self._defer.enter_context(proxy(self.postgres.socket))

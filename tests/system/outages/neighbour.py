@@ -49,6 +49,11 @@ STEP = """
     WHERE status = 'running' AND business_id <> ALL (:hostile)
 """
 
+CLAIMS = """
+    SELECT w.release, count(*) AS n FROM job_events e JOIN workers w ON w.id = e.worker_id
+    WHERE e.event = 'claimed' GROUP BY w.release ORDER BY w.release
+"""
+
 UNENDED = """
     SELECT message_id::text AS id, state::text, reason, losses, message::text FROM dramatiq.queue
     WHERE left(message_id::text, 8) = ANY (:sorts) AND (state <> 'rejected' OR reason IS NULL)
@@ -73,9 +78,9 @@ class Neighbour:
         site.defer(os.close, reading)
         site.defer(os.close, self._unread)
         fcntl.fcntl(self._unread, fcntl.F_SETPIPE_SZ, 4096)
-        site.workers[0] = site.worker_process(self._start_unread)
-        site.workers[1] = site.worker_process(role=self._role)
-        site.workers.append(site.worker_process(self._start_killable))
+        site.workers[0] = site.worker_process(self._start_unread, RELEASE="unread")
+        site.workers[1] = site.worker_process(role=self._role, RELEASE="poor")
+        site.workers.append(site.worker_process(self._start_killable, RELEASE="killable"))
 
     def _start_unread(self, name: str, **changes: object) -> Dyno:
         environment = {**self._site.environment, "LOG_FORMAT": "json", **{k: str(v) for k, v in changes.items()}}
@@ -144,10 +149,12 @@ class Neighbour:
         assert unserved in ([], [{"state": "queued"}]), unserved  # a worker for it may come
         (rejected,) = sql(f"SELECT count(*) AS n, count(DISTINCT reason) AS r FROM dramatiq.queue {ids}",
                           sort=MALFORMED_ID)  # fmt: skip
+        claims = {row["release"]: row["n"] for row in sql(CLAIMS)}
+        assert claims.keys() >= {"unread", "poor"}, claims  # these may not be idle, or they show nothing
         steps = "" if self._site.postgres.clock.can_step else "; faketime is not installed: the clock itself stood"
         return (
             f"the neighbour: {rejected['n']} malformed messages, all rejected, for {rejected['r']} reasons;"
-            f" {len(killers)} killers, each at its third loss{steps}"
+            f" {len(killers)} killers, each at its third loss; claims by worker: {claims}{steps}"
         )
 
 
