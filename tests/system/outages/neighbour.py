@@ -4,7 +4,6 @@ Two businesses whose triggers raise, a sender of malformed messages, a message t
 reads, a role with few rights; and a server that turns read-only, and whose clock steps.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -74,10 +73,9 @@ class Neighbour:
         site.sql(TRIGGER.format(table="background_jobs", business=of_jobs, when="random() < 0.7"))
         self._role = f"poor_{database_name(site.url)}"
         site.sql(ROLE.format(role=self._role))
-        reading, self._unread = os.pipe()
+        reading, self._unread = os.pipe()  # full after some hundred lines
         site.defer(os.close, reading)
         site.defer(os.close, self._unread)
-        fcntl.fcntl(self._unread, fcntl.F_SETPIPE_SZ, 4096)
         site.workers[0] = site.worker_process(self._start_unread, RELEASE="unread")
         site.workers[1] = site.worker_process(role=self._role, RELEASE="poor")
         site.workers.append(site.worker_process(self._start_killable, RELEASE="killable"))
