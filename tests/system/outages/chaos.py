@@ -299,6 +299,7 @@ class Chaos:
         assert sorted(self.bucket.keys()) == sorted(row["object_key"] for row in kept)
         if self.neighbour:
             assert self.unexplained.seconds <= MOST_UNEXPLAINED_SECONDS, self.unexplained
+            assert self._ordinary or not (stale := self.neighbour.stale_jobs_of_others()), stale
 
     def _restless(self) -> list[dict[str, Any]]:
         jobs = self.sql("SELECT * FROM background_jobs WHERE status NOT IN ('completed', 'cancelled') LIMIT 3")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.system.outages.chaos import Chaos as Site
 
 EACH_SECONDS = 2.0  # all kinds of malformed messages
-STEP_EACH_SECONDS = 6
+STEP_EACH_SECONDS = 15  # of two steps close to each other silence() knows the later one only
 MALFORMED_ID, KILLER_ID, UNSERVED_ID = "bad00000", "dead0000", "beef0000"  # what their ids begin with
 
 TRIGGER = """
@@ -51,6 +51,11 @@ STEP = """
 CLAIMS = """
     SELECT w.release, count(*) AS n FROM job_events e JOIN workers w ON w.id = e.worker_id
     WHERE e.event = 'claimed' GROUP BY w.release ORDER BY w.release
+"""
+
+STALE = """
+    SELECT e.job_id, e.reason FROM job_events e JOIN background_jobs j ON j.id = e.job_id
+    WHERE e.event = 'stale' AND j.business_id <> ALL (:hostile)
 """
 
 UNENDED = """
@@ -90,11 +95,11 @@ class Neighbour:
         return self._site.stopped_at_end(Dyno(inserting.start(environment, log), log))
 
     def plan(self, began: float, seconds: float) -> None:
-        """Twice read-only, and a step of the clock every 6 s."""
+        """Twice read-only, and a step of the clock every 15 s."""
         steps = count()
         self._plan = sorted(
             [(began + seconds * part, the_database_turns_read_only) for part in (0.2, 0.7)]
-            + [(began + at, self._step(next(steps))) for at in range(4, int(seconds), STEP_EACH_SECONDS)],
+            + [(began + at, self._step(next(steps))) for at in range(5, int(seconds), STEP_EACH_SECONDS)],
             key=lambda due: due[0],
         )
 
@@ -127,6 +132,9 @@ class Neighbour:
 
     def unended(self, *sorts: str) -> list[dict[str, Any]]:
         return self._site.sql(UNENDED, sorts=list(sorts or (MALFORMED_ID, KILLER_ID)))
+
+    def stale_jobs_of_others(self) -> list[dict[str, Any]]:
+        return self._site.sql(STALE, hostile=self.businesses)
 
     def relent(self) -> bool:
         """The triggers go: now these jobs end too. Not in a minute or two, when the next message would come, or a job
