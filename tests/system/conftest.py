@@ -1,8 +1,6 @@
 """A business and its owner, and workers whose messages can be counted, as real processes."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from service.local.processes import stop_process, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 THREADS = 4
+from tests.system import inserting
 
 START = "/api/receipts/delete_all"
 CONFIRMED = {"confirm": "DELETE"}
@@ -100,15 +99,7 @@ class Inserting:
         self.sql(FILL, first=1, last=1, actor="kill")
 
     def start(self) -> "subprocess.Popen[bytes]":
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dramatiq", "tests.system.inserting:set_up", "-p", "1", "-t", str(THREADS)],
-                cwd=ROOT,
-                env={**self.environment, "PATH": os.environ["PATH"], "WORKER_THREADS": str(THREADS)},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = inserting.start(self.environment, self.log)
         self.processes.append(process)
         return process
 
@@ -134,8 +125,8 @@ class Inserting:
         wait_until(lambda: self.all_done() or self.effects()["messages"] > before, 30, "work to go on")
 
 
-@pytest.fixture
-def inserting(environment, sql, tmp_path) -> Iterator[Inserting]:
+@pytest.fixture(name="inserting")
+def _inserting(environment, sql, tmp_path) -> Iterator[Inserting]:
     site = Inserting(environment, sql, tmp_path / "inserting.log")
     yield site
     for process in site.processes:

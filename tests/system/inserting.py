@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from threading import local
 
 import dramatiq
@@ -11,7 +15,22 @@ from actors.runtime.base.config import load_settings
 from actors.runtime.base.log import set_up_logging
 from actors.runtime.worker.process import Process
 
+ROOT = Path(__file__).parent.parent.parent
+THREADS = 4
+
 _thread = local()
+
+
+def start(environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dramatiq", "tests.system.inserting:set_up", "-p", "1", "-t", str(THREADS)],
+            cwd=ROOT,
+            env={**environment, "PATH": os.environ["PATH"], "WORKER_THREADS": str(THREADS)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def insert(n: int) -> None:

