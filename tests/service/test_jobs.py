@@ -1,6 +1,9 @@
 """One job, the list, the timeline, and the verbs."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from sql.states import VERBS
@@ -182,6 +185,26 @@ def test_a_look_at_a_job_of_a_dead_worker_brings_it_back_to_the_queue(api, make,
     assert [event["event"] for event in events(job_id)] == ["recovered"]
 
 
+@pytest.mark.parametrize(
+    ("column", "seconds", "stale"),
+    [("heartbeat_at", 125, True), ("heartbeat_at", 110, False), ("updated_at", 305, True), ("updated_at", 290, False)],
+)
+def test_a_stale_job_whose_row_somebody_holds_is_told_as_stale_and_failed_once_it_is_let_go(
+    column, seconds, stale, api, make, worker_id, engine
+) -> None:
+    business_id = make.business()
+    silent_since = datetime.now(UTC) - timedelta(seconds=seconds)
+    job_id = make.job(business_id, status="running", worker_id=worker_id, **{column: silent_since})
+    caller = api(business_id)
+    with engine.connect() as somebody:
+        somebody.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+        for job in (caller.get(f"/api/jobs/{job_id}").json, caller.get("/api/jobs").json["jobs"][0]):
+            assert (job["status"], job["is_stale"]) == ("running", stale)
+        somebody.rollback()
+    job = caller.get(f"/api/jobs/{job_id}").json
+    assert (job["status"], job["is_stale"]) == ("failed" if stale else "running", False)
+
+
 @pytest.mark.parametrize("bad", ["abc", "1.5", "-1", "9223372036854775808", "1" * 40, "%D9%A3", "0x1", "1%00"])
 def test_an_id_that_is_no_number_or_beyond_bigint_is_a_400_that_says_so(bad, api, make) -> None:
     caller = api(make.business())
@@ -236,11 +259,17 @@ def test_the_list_goes_page_by_page_newest_first_and_only_through_the_own_busine
 
 def test_the_list_can_be_narrowed_to_a_status_and_a_type(api, make) -> None:
     business_id = make.business()
-    make.job(business_id, status="completed")
-    failed = make.job(business_id, status="failed")
+    completed, failed = make.job(business_id, status="completed"), make.job(business_id, status="failed")
+    other = make.job(business_id, status="failed", job_type="sync_receipts")  # of a newer release, say
     caller = api(business_id)
-    answer = caller.get("/api/jobs", query_string="status=failed&job_type=delete_receipts").json
-    assert [job["job_id"] for job in answer["jobs"]] == [failed]
+
+    def found(query: str) -> list[int]:
+        return [job["job_id"] for job in caller.get("/api/jobs", query_string=query).json["jobs"]]
+
+    assert found("") == [other, failed, completed]
+    assert found("status=failed") == [other, failed]
+    assert found("job_type=delete_receipts") == [failed, completed]
+    assert found("status=failed&job_type=delete_receipts") == [failed]
 
 
 @pytest.mark.parametrize(

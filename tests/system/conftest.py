@@ -11,10 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from service.local.client import Client
 from service.local.processes import stop_process, wait_until
+from tests.system import inserting
 
 ROOT = Path(__file__).parent.parent.parent
 THREADS = 4
-from tests.system import inserting
 
 START = "/api/receipts/delete_all"
 CONFIRMED = {"confirm": "DELETE"}

@@ -110,14 +110,21 @@ def test_a_server_that_is_read_only_for_a_while_as_after_a_failover_is_waited_ou
 
 def test_a_cancel_during_an_outage_ends_in_cancelled_with_exact_counters(owner, start, between, exact, sql) -> None:
     user = owner(3000)
-    start("worker", THROTTLE_MS=20)
+    worker = start("worker", THROTTLE_MS=20)
     job_id = user.start()
     user.wait_for_progress(job_id)
     between.database.refuse()
+    wait_until(lambda: worker.lines("backoff"), 20, "the worker to meet the outage")
     sql("SELECT cancel_job(:id, 'dana')", id=job_id)
-    wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'running' OR status = 'cancelled'"), 5, "it")
+    asked = "SELECT status, requested, processed FROM background_jobs WHERE id = :id"
+    (before,) = sql(asked, id=job_id)
+    tries = len(worker.lines("backoff"))
+    wait_until(lambda: len(worker.lines("backoff")) > tries, 20, "another try in vain")
+    assert sql(asked, id=job_id) == [before]
+    assert (before["status"], before["requested"]) == ("running", "cancel"), "the worker cannot have heard of it"
     between.database.heal()
     job = user.wait_for(job_id, "cancelled")
+    assert job["processed"] == before["processed"], "no batch more"
     assert 0 < job["processed"] < 3000
     exact(user)
 

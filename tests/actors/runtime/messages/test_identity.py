@@ -2,6 +2,7 @@
 
 import threading
 import time
+from threading import Thread
 
 import dramatiq
 import pytest
@@ -134,3 +135,30 @@ def test_what_was_claimed_by_a_process_that_stood_still_is_not_begun(process, sq
     assert one._decide(delivery) is Outcome.DROP
     one.stopping.set()
     assert one._decide(Delivery(message, 1, 1, one.identity.current, was_lost=False)) is Outcome.REQUEUE
+
+
+def test_a_process_without_an_identity_is_told_so_after_a_while_and_gets_the_next_one_at_once(
+    identity, monkeypatch
+) -> None:
+    found: list[object] = []
+
+    def ask(seconds: float) -> Thread:
+        def worker_id() -> None:
+            try:
+                found.append(identity.worker_id())
+            except TimeoutError as error:
+                found.append(error)
+
+        monkeypatch.setattr("actors.runtime.messages.identity.WAIT_SECONDS", seconds)
+        thread = Thread(target=worker_id, daemon=True)
+        thread.start()
+        return thread
+
+    identity.session()
+    identity.drop()
+    ask(0.2).join(5)
+    assert [type(one) for one in found] == [TimeoutError]
+    asking = ask(20)
+    identity.session()
+    asking.join(5)
+    assert found[1:] == [identity.current]
