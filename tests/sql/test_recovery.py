@@ -97,6 +97,16 @@ def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count
     )
 
 
+@pytest.mark.parametrize(("minutes", "state", "losses"), [(60 * 24 * 365, "queued", 2), (0, "rejected", 3)])
+def test_a_message_that_a_restart_of_postgres_took_from_its_worker_is_not_one_loss_nearer_to_its_end(
+    minutes, state, losses, sql
+) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
+           VALUES (gen_random_uuid(), 'low', 'consumed', '{}', 9, 2, :at)""", at=minutes_ago(minutes))  # fmt: skip
+    assert sql("SELECT recover_messages() AS n") == [{"n": 1}]
+    assert sql("SELECT state::text, losses FROM dramatiq.queue") == [{"state": state, "losses": losses}]
+
+
 def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_row) -> None:
     job_id = make.job(status="running", worker_id=9, recoveries=2, heartbeat_at=minutes_ago(60 * 24 * 365))
     sql("SELECT recover_jobs()")  # the server was started after that heartbeat

@@ -23,7 +23,8 @@ def test_each_verb_does_to_each_status_what_the_table_says(verb, situation, make
             sql(f"SELECT * FROM {verb}_job(:id, 'dana', 'why')", id=job_id)
         assert refusal.value.orig.pgcode == "LH409"
         assert refusal.value.orig.diag.message_detail == status
-        assert f"job {job_id} is {status}" in str(refusal.value.orig)
+        about_to_be = " and about to be cancelled" if requested == "cancel" else ""
+        assert f"job {job_id} is {status}{about_to_be}, so it cannot be " in str(refusal.value.orig)
         assert job_row(job_id) == before
         assert events(job_id) == []
         return
@@ -73,10 +74,12 @@ ENDINGS = {  # (target, requested) → where it really goes
 def test_every_exit_from_running_honours_what_was_asked_for(how, ends, make, sql, job_row, events) -> None:
     target, requested = how
     job_id = make.job(status=RUNNING, requested=requested, attempt=3, worker_id=5)
+    before = job_row(job_id)["updated_at"]
     sql("SELECT * FROM leave_running(:id, 3, :target, 'left', 'worker:5', 'reason')", id=job_id, target=target)
     row = job_row(job_id)
     assert (row["status"], row["requested"], row["worker_id"]) == (ends, None, None)
     assert (row["finished_at"] is not None) == (ends in FINISHED)
+    assert row["updated_at"] > before
     assert row["last_error"] == ("reason" if ends == "failed" else None)
     (told,) = events(job_id)
     assert (told["from_status"], told["to_status"], told["worker_id"], told["attempt"]) == (RUNNING, ends, 5, 3)

@@ -120,3 +120,10 @@ def test_a_message_that_is_sent_again_gets_a_new_place_in_its_new_queue(acks, de
 def test_a_reason_is_kept_beside_what_was_rejected(acks, deliveries, sql) -> None:
     acks.add(Ack.of(deliveries[0], REJECTED, reason="a\x00b\ud800"))
     assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected'") == [{"reason": "ab?"}]
+
+
+def test_the_reason_of_an_earlier_end_is_gone_once_it_is_done(acks, deliveries, sql) -> None:
+    """Somebody had put what was rejected back into its queue by hand."""
+    sql("UPDATE dramatiq.queue SET reason = 'no such actor'")
+    acks.add(Ack.of(deliveries[0], DONE))
+    assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'done'") == [{"reason": None}]

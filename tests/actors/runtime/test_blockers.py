@@ -111,6 +111,23 @@ def test_who_held_an_earlier_lock_is_not_blamed_for_a_later_timeout(fails_at_onc
     assert job["last_error"].endswith("canceling statement due to statement timeout")
 
 
+def test_a_batch_that_is_cut_off_while_it_waits_for_a_lock_blames_no_holder(holder, fails_at_once, waits, sql) -> None:
+    """It was the connection that failed; the lock might have come."""
+
+    def cut_off() -> None:
+        wait_until(lambda: [wait for wait in list(waits._open.values()) if wait.blocker], 10, "the look")
+        sql("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE wait_event_type = 'Lock' AND datname = current_database()""")
+
+    somebody = Thread(target=cut_off)
+    somebody.start()
+    job, lines = fails_at_once(kind(lambda run: numbers(run, 10)))
+    somebody.join()
+    assert job["status"] == "failed"
+    assert "blocked" not in job["last_error"]
+    assert [line for line in lines if line["event"] == "batch.blocked"] == []
+
+
 def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> None:
     """The batch's last statement is its checkpoint, which waits for whoever looks at the job with FOR UPDATE."""
     job_id = make.job()

@@ -14,6 +14,7 @@ from dramatiq_pg import PostgresBroker
 from psycopg2.extensions import parse_dsn
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from actors.runtime.acks import DONE, Ack, Acks
 from actors.runtime.broker import Broker, joined
@@ -260,7 +261,10 @@ def test_a_traceback_that_postgres_cannot_store_holds_nothing_up(retries, proces
     assert len(tries) == 3 * (retries + 1)
 
 
-def test_a_lock_that_the_fetcher_runs_into_does_not_cost_it_its_identity(process, work, states, engine, sql) -> None:
+def test_a_lock_that_the_fetcher_runs_into_does_not_cost_it_its_identity(
+    process, work, engine, sql, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.runtime.presence.CLAIM_SECONDS", 1)
     one = process()
     broker, seen = one.broker(), []
 
@@ -271,9 +275,9 @@ def test_a_lock_that_the_fetcher_runs_into_does_not_cost_it_its_identity(process
     work(broker)
     wait_until(lambda: one.presence.current, 10, "an identity")
     before = one.presence.current
-    with engine.begin() as connection:
+    with capture_logs() as lines, engine.begin() as connection:
         connection.execute(text("LOCK TABLE dramatiq.queue IN ACCESS EXCLUSIVE MODE"))
-        Event().wait(2.5)
+        wait_until(lambda: "fetcher.failed" in [line["event"] for line in lines], 10, "a claim to be cut short")
     noting.send()
     wait_until(lambda: seen == [1], 10, "work to go on")
     assert one.presence.current == before
@@ -316,13 +320,28 @@ def test_a_message_that_disagrees_with_its_row_stops_nothing(odd, process, work,
 
 
 def test_a_process_that_stood_still_takes_a_new_identity_and_does_not_begin_what_it_held(process, work, sql) -> None:
-    one = process()
+    one, began, go_on = process(threads=1), [], Event()
+    one.fetcher.prefetch = Prefetch(1, fixed=20)
     broker = one.broker()
-    work(broker)
-    wait_until(lambda: one.presence.current, 10, "an identity")
+
+    def slow(n: int) -> None:
+        began.append((n, one.presence.current))
+        go_on.wait(30)
+
+    slows = actor(broker, slow)
+    for n in range(5):
+        slows.send(n)
+    worker = work(broker)
+    wait_until(lambda: began and worker.work_queue.qsize() == 4, 10, "all to be claimed, and one to be begun")
     before = one.presence.current
     one.presence._seen_at -= 60  # what SIGSTOP for a minute would leave
     wait_until(lambda: one.presence.current not in (0, before), 10, "a new identity")
+    go_on.set()
+    wait_until(lambda: sql("SELECT FROM dramatiq.queue HAVING bool_and(state = 'done')"), 20, "all to be done")
+    assert [n for n, identity in began if identity == before] == [0]
+    assert sorted(n for n, _ in began if n) == [1, 2, 3, 4], "only what it claimed anew"
+    held = "SELECT DISTINCT worker_id, delivery FROM dramatiq.queue WHERE message -> 'args' <> '[0]'"
+    assert sql(held) == [{"worker_id": one.presence.current, "delivery": 2}]
 
 
 def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, states, sql) -> None:

@@ -93,12 +93,28 @@ def test_an_error_that_names_no_key_of_ours_is_found_out_key_by_key(errors, stor
     assert store.keys() == {KEYS[1]}
 
 
-def test_a_missing_object_is_deleted_however_the_store_says_so(store, fake) -> None:
-    store.bulk_errors = lambda keys: "".join(f"<Error><Key>{key}</Key><Code>NoSuchKey</Code></Error>" for key in keys)
+def test_each_of_several_objects_that_one_call_leaves_is_told_with_its_own_error(store, fake) -> None:
+    stay = {KEYS[1]: "AccessDenied", KEYS[3]: "InternalError", KEYS[4]: "AccessDenied"}
+
+    def delete(keys: list[str]) -> str:
+        for key in set(keys) - stay.keys():
+            del store.versions[key]
+        said = "<Error><Key>{}</Key><Code>{}</Code><Message>no</Message></Error>"
+        return "".join(said.format(key, code) for key, code in stay.items())
+
+    store.bulk_errors = delete
+    store.add(*KEYS[:6])
+    assert fake().delete(KEYS[:6]) == {key: f"{code}: no" for key, code in stay.items()}
+    assert store.keys() == stay.keys()
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NotFound"])
+def test_a_missing_object_is_deleted_however_the_store_says_so(code, store, fake) -> None:
+    store.bulk_errors = lambda keys: "".join(f"<Error><Key>{key}</Key><Code>{code}</Code></Error>" for key in keys)
     assert fake().delete(KEYS[:3]) == {}
     store.refuse = lambda name, *_: {
         "DeleteObjects": error(501, "NotImplemented"),
-        "DELETE": error(404, "NoSuchKey"),
+        "DELETE": error(404, code),
     }.get(name)
     assert fake().delete(KEYS[:3]) == {}
 

@@ -387,13 +387,20 @@ def test_a_queue_that_is_declared_later_is_listened_to_at_once(broker, work, see
 
 def test_a_paused_worker_claims_nothing_and_gives_back_what_it_has_not_begun(broker, work, note, seen, states) -> None:
     worker = work(broker)
+    broker.fetcher.prefetch = Prefetch(2, fixed=20)
+    is_paused, broker.fetcher.is_paused = broker.fetcher.is_paused, lambda: False  # the fetcher has not seen it yet
     worker.pause()
     for n in range(10):
         note.send(n)
+    wait_until(lambda: states() == {"consumed": 10}, 10, "all to be claimed")
+    broker.fetcher.is_paused = is_paused
+    wait_until(lambda: states() == {"queued": 10}, 10, "all to be given back")
     time.sleep(1.5)  # a tick and more
     assert states() == {"queued": 10}
+    assert seen == []
     worker.resume()
     wait_until(lambda: states() == {"done": 10}, 10, "all to be done")
+    assert sorted(seen) == list(range(10))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -42,6 +42,12 @@ def test_the_total_is_counted_at_the_first_claim_when_the_start_did_not(run) -> 
     assert run(a_kind)["total"] == 10
 
 
+def test_a_total_that_the_start_has_counted_is_not_counted_again(run, make) -> None:
+    """It is what the progress is told of; by now there may be more, or less."""
+    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _connection, _business, _params: 99)
+    assert run(a_kind, make.job(total=10))["total"] == 10
+
+
 def test_a_batch_and_its_checkpoint_commit_together_or_not_at_all(run, done, engine, job_row) -> None:
     """Whatever another session sees between two batches, the rows and the cursor agree."""
     seen = []

@@ -102,6 +102,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a callback that is an object": ({"options": {"on_failure": {}}}, "option on_failure"),
     "a target that is a text": ({"options": {"pipe_target": "x"}}, "option pipe_target: found a text"),
     "a target without an actor": ({"options": {"pipe_target": {"args": []}}}, "option pipe_target: found no"),
+    "a target whose args are a text": (
+        {"options": {"pipe_target": GOOD | {"args": "ab"}}},
+        "pipe_target: found an object",
+    ),
+    "a target whose options are a list": (
+        {"options": {"pipe_target": GOOD | {"options": []}}},
+        "pipe_target: found an",
+    ),
     "a target of more": ({"options": {"pipe_target": GOOD | {"more": 1}}}, "option pipe_target"),
     "a target's target": (
         {"options": {"pipe_target": GOOD | {"options": {"pipe_target": 5}}}},
@@ -123,6 +131,7 @@ def test_what_would_stop_a_thread_is_refused_with_what_was_found(bad: str) -> No
     "options",
     [
         {"max_retries": None, "time_limit": None, "max_age": None, "throws": None, "pipe_target": None},
+        {"on_success": None, "on_failure": None, "on_retry_exhausted": None, "traceback": None},
         {"retries": 3, "traceback": "…", "requeue_timestamp": 1},
         {"pipe_target": GOOD, "pipe_ignore": True},
         {"anything": {"of": ["the", "sender"]}},

@@ -94,8 +94,9 @@ MESSAGES = """
 def test_a_message_that_cannot_be_moved_holds_up_no_other_message(message, moved, sql, round_, logged) -> None:
     sql(MESSAGES, **message)
     sql(TRIGGER.format(does="RAISE 'no'", what="UPDATE ON dramatiq.queue", when="old.message ->> 'n' = '2'"))
-    round_()
+    swept = round_()
     rows = sql("SELECT state::text, queue_name FROM dramatiq.queue ORDER BY (message ->> 'n')::integer")
+    assert swept.messages + swept.released == 2
     assert [row["queue_name" if message["worker"] is None else "state"] == moved for row in rows] == [True, False, True]
     assert any("cannot be" in str(facts) for _, facts in logged), logged
 
@@ -107,6 +108,14 @@ def test_a_time_that_never_comes_is_rejected_with_the_reason(eta, sql, round_) -
     rows = sql("SELECT state::text, reason FROM dramatiq.queue")
     assert {row["state"] for row in rows} == {"rejected"}
     assert all(row["reason"].startswith("option eta: found ") for row in rows)
+
+
+@pytest.mark.parametrize("state", ["done", "consumed"])
+def test_what_is_not_waiting_keeps_its_state_whatever_its_time_says(state, sql, round_, worker_id) -> None:
+    """A worker of somebody else's may have taken it, and ended it."""
+    sql(MESSAGES, name="low.DQ", state=state, options='{"eta": "NaN"}', worker=worker_id)
+    round_()
+    assert sql("SELECT DISTINCT state::text, reason FROM dramatiq.queue") == [{"state": state, "reason": None}]
 
 
 def test_a_step_that_fails_costs_itself(make, sql, round_, job_row, logged) -> None:

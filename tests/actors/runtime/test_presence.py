@@ -1,5 +1,7 @@
 """A worker's identity: alive while its session lives, and a new one after that."""
 
+from threading import Thread
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -57,6 +59,33 @@ def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(presence
     presence.leave()
     wait_until(lambda: alive(sql) == [], 5, "the server to notice")
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
+
+
+def test_a_process_without_an_identity_is_told_so_after_a_while_and_gets_the_next_one_at_once(
+    presence, monkeypatch
+) -> None:
+    found: list[object] = []
+
+    def ask(seconds: float) -> Thread:
+        def worker_id() -> None:
+            try:
+                found.append(presence.worker_id())
+            except TimeoutError as error:
+                found.append(error)
+
+        monkeypatch.setattr("actors.runtime.presence.WAIT_SECONDS", seconds)
+        thread = Thread(target=worker_id, daemon=True)
+        thread.start()
+        return thread
+
+    presence.session()
+    presence.lose()
+    ask(0.2).join(5)
+    assert [type(one) for one in found] == [TimeoutError]
+    asking = ask(20)
+    presence.session()
+    asking.join(5)
+    assert found[1:] == [presence.current]
 
 
 WRITE = "INSERT INTO businesses (name) VALUES ('x')"

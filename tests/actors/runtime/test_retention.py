@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.retention import clear_old_rows
+from service.processes import wait_until
 
 
 def test_old_messages_jobs_and_workers_go_and_all_else_stays(make, sql, engine, settings, worker_id) -> None:
@@ -50,3 +52,24 @@ def test_a_row_that_cannot_be_deleted_stays_and_all_others_go(does, make, sql, e
             EXECUTE FUNCTION bad()""")
     assert clear_old_rows(engine, settings) == {"messages": 5, "jobs": 3, "workers": 0}
     assert sql("SELECT id FROM background_jobs") == [{"id": jobs[1]}]
+
+
+def test_what_says_more_of_the_server_than_of_a_row_ends_the_round_and_the_next_one_does_it_all(
+    make, sql, engine, settings
+) -> None:
+    old = datetime.now(UTC) - timedelta(days=400)
+    for _ in range(2):
+        make.job(status="completed", created_at=old, finished_at=old)
+    sql("""CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$;
+           CREATE TRIGGER no_room BEFORE DELETE ON background_jobs FOR EACH ROW EXECUTE FUNCTION no_room()""")
+    with pytest.raises(DBAPIError, match="disk_full"):
+        clear_old_rows(engine, settings)
+    sql("DROP TRIGGER no_room ON background_jobs")
+    assert clear_old_rows(engine, settings)["jobs"] == 2
+
+
+def test_a_worker_clears_what_is_old_by_itself(process, work, sql) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
+           VALUES (gen_random_uuid(), 'done', now() - interval '400 days')""")
+    work(process().broker())
+    wait_until(lambda: sql("SELECT FROM dramatiq.queue") == [], 10, "the old message to go")

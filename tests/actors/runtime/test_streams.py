@@ -101,6 +101,13 @@ def test_the_last_lines_before_the_end_of_a_process_are_written(end: str) -> Non
     assert process.returncode != 0
 
 
+def test_what_was_printed_right_before_an_orderly_end_is_written() -> None:
+    """No traceback comes behind it, which would flush it."""
+    program = "print_without_waiting()\nfor n in range(1000): print(n, file=sys.stderr)"
+    process = run(program, stderr=subprocess.PIPE)
+    assert process.communicate(timeout=20)[1].split() == [b"%d" % n for n in range(1000)]
+
+
 CHILD_ENDS = {"its end": "pass", "an exit": "sys.exit(3)", "a crash": "raise LookupError('boom')"}
 
 
