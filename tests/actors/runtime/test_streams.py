@@ -102,9 +102,10 @@ def test_the_last_lines_before_the_end_of_a_process_are_written(end: str) -> Non
 
 
 def test_what_was_printed_right_before_an_orderly_end_is_written() -> None:
-    """No traceback comes behind it, which would flush it."""
-    program = "print_without_waiting()\nfor n in range(1000): print(n, file=sys.stderr)"
-    process = run(program, stderr=subprocess.PIPE)
+    """No traceback comes behind it, and no log line, which would flush it."""
+    program = "import sys\nfrom actors.runtime.streams import print_without_waiting\nprint_without_waiting()\n"
+    program += "for n in range(1000): print(n, file=sys.stderr)"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE)
     assert process.communicate(timeout=20)[1].split() == [b"%d" % n for n in range(1000)]
 
 
