@@ -34,7 +34,8 @@ SELECT = text("""
            coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
            a.error AS attachments_error,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
-           extract(epoch FROM clock_timestamp() - j.updated_at)::bigint AS seconds_since_update
+           CASE WHEN j.status = 'running' THEN extract(epoch FROM public.silence(j.heartbeat_at))::bigint END AS silent_for,
+           CASE WHEN j.status = 'running' THEN extract(epoch FROM public.silence(j.updated_at))::bigint END AS unchanged_for
     FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
       AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
@@ -169,6 +170,7 @@ class Jobs:
         kind: Kind | None = KINDS.get(row["job_type"])
         if row["status"] != RUNNING or kind is None:
             return False
-        return (row["seconds_since_heartbeat"] or 0) > kind.setting(self.settings, "STALE_HEARTBEAT_SECONDS") or row[
-            "seconds_since_update"
-        ] > kind.setting(self.settings, "STALE_UPDATE_SECONDS")
+        heartbeat, update = (
+            kind.setting(self.settings, name) for name in ("STALE_HEARTBEAT_SECONDS", "STALE_UPDATE_SECONDS")
+        )
+        return (row["silent_for"] or 0) > heartbeat or row["unchanged_for"] > update

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
-from actors.runtime import loop
+from actors.runtime.jobs import loop
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, job_kind
 from actors.runtime.jobs.run import Batch, Run

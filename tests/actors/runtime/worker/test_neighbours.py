@@ -59,7 +59,7 @@ def test_a_job_that_cannot_be_recovered_holds_up_no_other_job(does, make, sql, r
     assert job_row(jobs[1])["status"] == "queued"
 
 
-@pytest.mark.parametrize("does", ["RAISE 'no'", "PERFORM pg_sleep(60)"])
+@pytest.mark.parametrize("does", ["RAISE 'no'", pytest.param("PERFORM pg_sleep(60)", marks=pytest.mark.scale)])
 def test_a_job_that_cannot_be_failed_as_stale_holds_up_no_other_job(
     does, make, sql, round_, job_row, worker_id, logged
 ) -> None:

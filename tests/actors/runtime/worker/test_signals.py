@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from actors.runtime.worker.process import signals
+from actors.runtime.worker import signals
 
 
 @pytest.fixture
