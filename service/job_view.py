@@ -34,8 +34,8 @@ SELECT = text("""
            coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
            a.error AS attachments_error,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
-           CASE WHEN j.status = 'running' THEN extract(epoch FROM public.silence(j.heartbeat_at))::bigint END AS silent_for,
-           CASE WHEN j.status = 'running' THEN extract(epoch FROM public.silence(j.updated_at))::bigint END AS unchanged_for
+           CASE j.status WHEN 'running' THEN extract(epoch FROM public.silence(j.heartbeat_at)) END AS silent_for,
+           CASE j.status WHEN 'running' THEN extract(epoch FROM public.silence(j.updated_at)) END AS unchanged_for
     FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
       AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)

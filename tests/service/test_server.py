@@ -66,7 +66,9 @@ def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) ->
     assert longest_wait(web(), 2) < 1
 
 
-@pytest.mark.parametrize(("sort", "seconds"), [("says nothing", 10), ("drips its head", 10)])
+@pytest.mark.parametrize(
+    ("sort", "seconds"), [pytest.param("says nothing", 10, marks=pytest.mark.scale), ("drips its head", 10)]
+)
 def test_a_head_that_takes_longer_than_10_s_is_cut_off_however_it_drips(sort: str, seconds: float, connect) -> None:
     first, rest = PARTS[sort]
     client = connect()

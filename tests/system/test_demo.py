@@ -111,6 +111,7 @@ def test_a_dev_whose_terminal_is_closed_leaves_nothing_and_says_stopped(copy: Pa
     assert list((copy / ".local").glob("dev-*.url")) == []
 
 
+@pytest.mark.scale
 def test_two_devs_in_one_folder_know_their_own_database_and_nobody_else_may_look(copy: Path) -> None:
     first = service(copy, "dev")
     lines = started(first, "Ctrl-C")
@@ -133,6 +134,7 @@ def test_two_devs_in_one_folder_know_their_own_database_and_nobody_else_may_look
     first.communicate(timeout=60)
 
 
+@pytest.mark.scale
 def test_what_a_killed_dev_left_is_tidied_up_by_the_next_run(copy: Path) -> None:
     dev = service(copy, "dev")
     started(dev, "Ctrl-C")

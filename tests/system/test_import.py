@@ -104,6 +104,7 @@ def test_a_terminal_gets_a_progress_bar_and_may_go_away(command, environment, sq
     assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 20_000}]
 
 
+@pytest.mark.scale
 def test_ctrl_c_says_what_was_done_and_running_again_goes_on(command, shell, environment, sql, tmp_path) -> None:
     (tmp_path / "r.csv").write_text(HEADER + lines(50_000))
     given = {**environment, "PATH": os.environ["PATH"]}

@@ -42,6 +42,7 @@ def test_a_job_is_started_worked_seen_and_ended_and_its_objects_are_gone(
     assert worker.lines("job.finished")[0]["status"] == "completed"
 
 
+@pytest.mark.scale
 def test_with_a_short_runtime_cap_the_job_goes_through_several_claims_by_itself(owner, start) -> None:
     user = owner(2000)
     start("worker", MAX_RUNTIME_SECONDS=2)

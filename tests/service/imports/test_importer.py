@@ -421,6 +421,7 @@ def test_killed_between_the_upload_and_its_mark_the_object_is_still_known_and_ca
 
 
 @pytest.mark.scale
+@pytest.mark.scale
 def test_a_file_that_takes_longer_to_go_up_than_a_session_may_idle_arrives(load, bucket, tmp_path) -> None:
     (tmp_path / "1.pdf").write_bytes(PDF)
 
