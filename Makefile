@@ -22,9 +22,9 @@ dev: $(READY) ## Start everything and stay, with an address and a token to try
 	$(BIN)/python -m service dev
 
 test: $(READY) ## Run the tests (less than 5 minutes)
-	$(BIN)/python -m pytest -n 3 -m "not scale and not chaos"
+	$(BIN)/python -m pytest -n 4 -m "not scale and not chaos"
 
-scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 20 minutes)
+scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 30 minutes)
 	$(BIN)/python -m pytest -m scale --timeout=900
 
 chaos: $(READY) ## Many jobs under many faults: CHAOS_SECONDS=900 CHAOS_SEED=1 make chaos

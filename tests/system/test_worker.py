@@ -104,7 +104,7 @@ def test_a_worker_leaves_queues_alone_that_it_does_not_listen_to(owner, start, s
     assert user.job(waiting[0]["id"])["status"] == "queued"
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.scale), 2])
 def test_sigterm_to_all_processes_at_once_ends_the_batch_and_puts_the_job_back(processes, owner, start, sql) -> None:
     user = owner(2000)
     worker = start("worker", WORKER_PROCESSES=processes)
