@@ -27,6 +27,7 @@ class Delivery(MessageProxy):
         self.outcome = Outcome.RUN
         self.thread: Thread | None = None  # that processes it
         self.begun_at = 0.0  # monotonic
+        self.seconds: float | None = None  # that its actor took
         self.next: tuple[str, str] | None = None  # queue and JSON of what was sent under its id meanwhile: a retry
         self.follow_up_error: Exception | None = None  # its retry, callback or next step of a pipeline cannot be sent
         self.ended = False  # Dramatiq is done with it

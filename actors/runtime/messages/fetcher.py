@@ -102,8 +102,7 @@ class Fetcher(Thread):
         delivery.finished = True
         if self.held.get(delivery.message_id) is delivery:
             del self.held[delivery.message_id]
-        seconds = time.monotonic() - delivery.begun_at if delivery.begun_at else None
-        self.prefetch.release(delivery.queue_name, seconds)
+        self.prefetch.release(delivery.queue_name, delivery.seconds)
         if delivery.was_lost or delivery.queue_name in self._long or self.prefetch.for_short(delivery.queue_name):
             self.wake()
 

@@ -41,12 +41,12 @@ def encode(message: Any) -> str:
     said = message.options.get("traceback")
     if isinstance(said, str) and said != (clean := said.replace("\x00", "").encode("utf-8", "replace").decode()):
         message = message.copy(options={"traceback": clean})  # not the sender's words, and not worth a message
-    if _depth([message.args, message.kwargs, message.options]) > DEEPEST + 1:
-        raise MessageError(f"{_title(message)}: found arguments nested more than {DEEPEST} deep")
     try:
         text: str = message.encode().decode()
     except Exception as error:  # whatever its arguments may raise
         raise MessageError(f"{_title(message)}: {type(error).__name__}: {error}") from error
+    if _may_be_deep(text) and _depth([message.args, message.kwargs, message.options]) > DEEPEST + 1:
+        raise MessageError(f"{_title(message)}: found arguments nested more than {DEEPEST} deep")
     if ("\\u0000" in text or "\\ud" in text) and "\\u" in GOOD_ESCAPE.sub("", text):
         raise MessageError(f"{_title(message)}: found a NUL character or half of a pair of surrogates, expected text")
     return text
@@ -60,7 +60,7 @@ def decode(text: str | None, queue_name: str, message_id: str, actors: Container
         raise MessageError(f"{type(error).__name__}: {error}") from None
     if not isinstance(data, dict):
         raise MessageError(f"found {_shown(data)}, expected a message as an object")
-    if _depth(data) > DEEPEST + 2:
+    if _may_be_deep(text) and _depth(data) > DEEPEST + 2:
         raise MessageError(f"found a message nested more than {DEEPEST} deep")
     name: Any = data.get("actor_name")
     options: Any = data.get("options", {})
@@ -106,6 +106,10 @@ def _check_target(target: Any) -> None:
         if not isinstance(target["args"], list) or not isinstance(target["options"], dict):
             raise MessageError(f"option pipe_target: found {_shown(target)}, expected a message")
         target, depth = target["options"].get("pipe_target"), depth + 1
+
+
+def _may_be_deep(text: str | None) -> bool:
+    return text is not None and text.count("[") + text.count("{") > DEEPEST
 
 
 def _depth(value: Any) -> int:

@@ -8,7 +8,22 @@ CREATE OR REPLACE FUNCTION public.ack_messages(
 ) RETURNS SETOF uuid LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     seen uuid[];
+    number bigint;
 BEGIN
+    IF 'done' = ALL (states) THEN  -- by far the most: a plan that costs less
+        WITH held AS MATERIALIZED (
+            SELECT q.message_id FROM dramatiq.queue q
+            WHERE q.message_id = ANY (ids) AND q.state = 'consumed' AND q.worker_id = worker
+              AND q.delivery = deliveries[array_position(ids, q.message_id)]
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE dramatiq.queue q SET state = 'done', reason = NULL, mtime = now() FROM held
+        WHERE q.message_id = held.message_id;
+        GET DIAGNOSTICS number = ROW_COUNT;
+        IF number = cardinality(ids) THEN
+            RETURN;
+        END IF;
+    END IF;
     WITH held AS MATERIALIZED (
         SELECT q.message_id, q.state, q.worker_id, q.delivery FROM dramatiq.queue q
         WHERE q.message_id = ANY (ids) FOR UPDATE SKIP LOCKED

@@ -7,7 +7,22 @@ CREATE OR REPLACE FUNCTION public.claim_messages(
 ) RETURNS TABLE (message_id uuid, seq bigint, delivery integer, queue_name text, message text, losses integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    alone uuid[] := '{}';
 BEGIN
+    IF claim_messages.lost > 0 THEN
+        -- Found by their own index alone: without statistics the planner would look through all that wait.
+        alone := ARRAY(
+            SELECT l.message_id
+            FROM (SELECT f.message_id, f.queue_name, f.seq, f.eta FROM dramatiq.queue f
+                  WHERE f.state = 'queued' AND f.losses > 0 ORDER BY f.seq LIMIT 1000) l
+            WHERE l.queue_name = ANY (queues) AND l.eta IS NULL ORDER BY l.seq LIMIT 100);
+        IF alone <> '{}' THEN
+            alone := ARRAY(
+                SELECT q.message_id FROM dramatiq.queue q WHERE q.message_id = ANY (alone) AND q.state = 'queued'
+                ORDER BY q.seq LIMIT claim_messages.lost FOR UPDATE SKIP LOCKED);
+        END IF;
+    END IF;
     RETURN QUERY
     WITH waiting AS MATERIALIZED (
         SELECT found.message_id, wanted.turn, found.seq
@@ -19,16 +34,10 @@ BEGIN
             ORDER BY q.seq LIMIT wanted.number FOR UPDATE SKIP LOCKED) found
     ), ranked AS (
         SELECT w.message_id, w.turn, row_number() OVER (PARTITION BY w.turn ORDER BY w.seq) AS rank FROM waiting w
-    ), alone AS MATERIALIZED (
-        SELECT q.message_id FROM dramatiq.queue q
-        WHERE q.state = 'queued' AND q.losses > 0 AND q.queue_name = ANY (queues) AND q.eta IS NULL
-          AND claim_messages.lost > 0
-        ORDER BY q.seq LIMIT claim_messages.lost FOR UPDATE SKIP LOCKED
     )
     UPDATE dramatiq.queue q
     SET state = 'consumed', worker_id = worker, delivery = q.delivery + 1, mtime = now()
     WHERE q.message_id = ANY (
-        ARRAY(SELECT r.message_id FROM ranked r ORDER BY r.rank, r.turn LIMIT claim_messages.most)
-        || ARRAY(SELECT a.message_id FROM alone a))
+        ARRAY(SELECT r.message_id FROM ranked r ORDER BY r.rank, r.turn LIMIT claim_messages.most) || alone)
     RETURNING q.message_id, q.seq, q.delivery, q.queue_name, q.message::text, q.losses;
 END $$;
