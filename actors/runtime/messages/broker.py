@@ -123,8 +123,8 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         found = self._heard.get(name)
         if found is None:
             silent = getattr(dramatiq.Middleware, name, None)
-            named = [(one, getattr(one, name)) for one in self.middleware]
-            found = [(one, heed) for one, heed in named if getattr(heed, "__func__", heed) is not silent]
+            named = [(one, getattr(one, name, None)) for one in self.middleware]
+            found = [(one, heed) for one, heed in named if heed and getattr(heed, "__func__", heed) is not silent]
             self._heard[name] = found
         return found
 
