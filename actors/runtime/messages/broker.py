@@ -92,7 +92,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
                 heed(self, *args, **kwargs)
             except MiddlewareError:
                 raise
-            except Exception:
+            except Exception:  # as Dramatiq does: a middleware that fails is no reason not to process the message
                 log.exception("middleware.failed", middleware=type(middleware).__name__, signal=f"before_{signal}")
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:

@@ -143,9 +143,8 @@ def test_on_success_and_on_failure_given_to_the_actor_or_per_message(broker, wor
 
 
 def test_max_age_drops_what_is_too_old(broker, work, note, seen, states, sql) -> None:
-    note.send_with_options(args=("old",), max_age=1)
+    broker.enqueue(note.message_with_options(args=("old",), max_age=1).copy(message_timestamp=0))
     note.send_with_options(args=("young",), max_age=60_000)
-    time.sleep(0.01)
     work(broker)
     wait_until(lambda: states() == {"done": 1, "rejected": 1}, 10, "both to end")
     assert seen == ["young"]
@@ -158,7 +157,7 @@ def test_time_limit_interrupts_the_actor(broker, work, states, seen) -> None:
     def endless() -> None:
         try:
             while True:
-                time.sleep(0.01)
+                time.sleep(0.01)  # the work that is interrupted; between two of these an exception can arrive
         except TimeLimitExceeded:
             seen.append("limit")
             raise
@@ -201,7 +200,7 @@ def test_shutdown_interrupts_who_asked_for_it_and_its_message_is_retried(broker,
         seen.append("begun")
         try:
             while True:
-                time.sleep(0.01)
+                time.sleep(0.01)  # the work that is interrupted; between two of these an exception can arrive
         except Shutdown:
             seen.append("shutdown")
             raise
@@ -359,7 +358,7 @@ def test_two_workers_of_one_thread_share_what_takes_long(process, work, states) 
 
         def slow(number: int = number) -> None:
             ran[number] = ran.get(number, 0) + 1
-            time.sleep(0.1)
+            time.sleep(0.1)  # the work itself: long enough that nobody may claim ahead
 
         broker = one.broker()
         brokers.append((broker, declare(broker, slow)))
@@ -385,7 +384,9 @@ def test_a_queue_that_is_declared_later_is_listened_to_at_once(broker, work, see
     wait_until(lambda: seen == [1], 5, "the message")
 
 
-def test_a_paused_worker_claims_nothing_and_gives_back_what_it_has_not_begun(broker, work, note, seen, states) -> None:
+def test_a_paused_worker_claims_nothing_and_gives_back_what_it_has_not_begun(
+    broker, work, note, seen, states, sql
+) -> None:
     worker = work(broker)
     broker.fetcher.prefetch = Prefetch(2, fixed=20)
     is_paused, broker.fetcher.is_paused = broker.fetcher.is_paused, lambda: False  # the fetcher has not seen it yet
@@ -395,7 +396,9 @@ def test_a_paused_worker_claims_nothing_and_gives_back_what_it_has_not_begun(bro
     wait_until(lambda: states() == {"consumed": 10}, 10, "all to be claimed")
     broker.fetcher.is_paused = is_paused
     wait_until(lambda: states() == {"queued": 10}, 10, "all to be given back")
-    time.sleep(1.5)  # a tick and more
+    (before,) = sql("SELECT seen_at FROM watched_clock")
+    later = "SELECT FROM watched_clock WHERE seen_at > :before + interval '1 second'"
+    wait_until(lambda: sql(later, before=before["seen_at"]), 10, "the fetcher to have gone round")
     assert states() == {"queued": 10}
     assert seen == []
     worker.resume()
