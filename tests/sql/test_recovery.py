@@ -1,5 +1,6 @@
 """What the sweep's functions do to jobs whose worker is dead, that are stale, or that nothing would wake."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -105,6 +106,35 @@ def test_a_message_that_a_restart_of_postgres_took_from_its_worker_is_not_one_lo
            VALUES (gen_random_uuid(), 'low', 'consumed', '{}', 9, 2, :at)""", at=minutes_ago(minutes))  # fmt: skip
     assert sql("SELECT recover_messages() AS n") == [{"n": 1}]
     assert sql("SELECT state::text, losses FROM dramatiq.queue") == [{"state": state, "losses": losses}]
+
+
+@pytest.mark.parametrize(
+    ("losses", "message", "delayed"),
+    [
+        (0, '{"options": {}}', False),
+        (1, '{"options": {}}', True),
+        (1, "{}", False),  # no message: whoever claims it rejects it
+        (1, '{"options": []}', False),
+    ],
+)
+def test_the_last_try_of_a_message_that_was_lost_twice_comes_half_a_minute_later(losses, message, delayed, sql) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
+           VALUES (gen_random_uuid(), 'low', 'consumed', CAST(:message AS jsonb), 9, :losses, now())""",
+        message=message, losses=losses)  # fmt: skip
+    sql("SELECT recover_messages()")
+    (row,) = sql("""SELECT state::text, queue_name AS queue, message,
+                           eta / 1000 - extract(epoch FROM now()) AS seconds FROM dramatiq.queue""")
+    assert row["state"] == "queued"
+    if not delayed:
+        assert (row["queue"], row["seconds"], row["message"]) == ("low", None, json.loads(message))
+        return
+    assert row["queue"] == "low.DQ"
+    assert 25 < row["seconds"] <= 30
+    sql("UPDATE dramatiq.queue SET message = jsonb_set(message, '{options,eta}', '1')")
+    assert sql("SELECT release_due_messages() AS n") == [{"n": 1}]
+    assert sql("SELECT queue_name AS queue, losses, eta FROM dramatiq.queue") == [
+        {"queue": "low", "losses": 2, "eta": None}
+    ]
 
 
 def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_row) -> None:

@@ -1,5 +1,7 @@
--- Puts back what its worker has lost. The third loss in a row rejects a message: it seems to kill its workers. A loss
--- that a restart of Postgres caused does not count.
+-- Puts back what its worker has lost. The third loss in a row rejects a message: it seems to kill its workers. So that
+-- this is no chance, the last try comes 30 s after the second loss, delayed as Dramatiq delays: where workers are killed
+-- each second, a message that did nothing would sooner or later be in hand three times. A loss that a restart of
+-- Postgres caused does not count.
 CREATE OR REPLACE FUNCTION public.put_back_messages(ids uuid[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -7,11 +9,17 @@ DECLARE
     number bigint;
 BEGIN
     WITH lost AS MATERIALIZED (
-        SELECT q.message_id, q.worker_id, q.losses + (pg_postmaster_start_time() < q.mtime)::integer AS losses
+        SELECT q.message_id, q.worker_id, q.losses + (pg_postmaster_start_time() < q.mtime)::integer AS losses,
+               CASE WHEN q.losses = 1 AND pg_postmaster_start_time() < q.mtime
+                         AND jsonb_typeof(q.message -> 'options') = 'object'
+                    THEN floor(extract(epoch FROM now() + interval '30 s') * 1000) END AS eta
         FROM dramatiq.queue q WHERE q.message_id = ANY (ids)
     ), given AS (
         UPDATE dramatiq.queue q
-        SET state = CASE WHEN lost.losses < 3 THEN 'queued' ELSE 'rejected' END::dramatiq.state,
+        SET queue_name = q.queue_name || CASE WHEN lost.eta IS NULL THEN '' ELSE '.DQ' END,
+            message = CASE WHEN lost.eta IS NULL THEN q.message
+                           ELSE jsonb_set(q.message, '{options,eta}', to_jsonb(lost.eta)) END,
+            state = CASE WHEN lost.losses < 3 THEN 'queued' ELSE 'rejected' END::dramatiq.state,
             reason = CASE WHEN lost.losses >= 3 THEN format('worker %s died, the third in a row', lost.worker_id) END,
             losses = lost.losses, worker_id = NULL, mtime = now()
         FROM lost WHERE q.message_id = lost.message_id
