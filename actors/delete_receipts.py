@@ -1,11 +1,12 @@
 """Deletes all receipts of a business, up to the highest id at the start. Their attachments follow by the outbox."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
-from actors.runtime.jobs.kinds import job_kind
+from actors.receipts.attachments import ask_for_purge, purge_stats
+from actors.runtime.jobs.kinds import Start, job_kind
+from actors.runtime.jobs.params import Params, set_at_start
 from actors.runtime.jobs.run import Batch, Run
 
 COUNT = text("""
@@ -23,34 +24,38 @@ NEXT = text("""
 """)
 
 DELETE = text("""
-    UPDATE receipts SET is_deleted = true, deleted_at = now()
+    UPDATE receipts SET is_deleted = true, deleted_at = now(), deleted_by_job_id = :job_id
     WHERE id = ANY(:ids) AND business_id = :business_id AND NOT is_deleted
 """)
 
-ASK_FOR_PURGE = text("""
-    UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = :job_id
-    WHERE receipt_id = ANY(:ids) AND business_id = :business_id AND purge_requested_at IS NULL
-""")
+
+class DeleteReceipts(Params):
+    max_id: int = set_at_start(0)  # receipts that arrive later stay
 
 
-def bounds(connection: Connection, business_id: int) -> dict[str, int]:
-    """The params of a job that starts now: receipts that arrive later stay."""
-    return {"max_id": connection.execute(HIGHEST_ID, {"business_id": business_id}).scalar() or 0}
+def prepare(start: Start, params: DeleteReceipts) -> DeleteReceipts:
+    highest = start.connection.execute(HIGHEST_ID, {"business_id": start.business_id}).scalar() or 0
+    return params.model_copy(update={"max_id": highest})
 
 
-def count(connection: Connection, business_id: int, params: dict[str, Any]) -> int:
-    """How many receipts a job with these params will meet."""
-    total: int = connection.execute(COUNT, {"business_id": business_id, **params}).scalar_one()
+def count(start: Start, params: DeleteReceipts) -> int:
+    total: int = start.connection.execute(COUNT, {"business_id": start.business_id, **params.model_dump()}).scalar_one()
     return total
 
 
-@job_kind(queue="maintenance", count=count, done_label="deleted")
-def delete_receipts(run: Run) -> Iterator[Batch]:
-    last_id = run.cursor["last_id"] if run.cursor else 0
-    scope = {"business_id": run.business_id, "job_id": run.job_id, "max_id": run.params["max_id"]}
-    while ids := run.connection.scalars(NEXT, {**scope, "last_id": last_id, "limit": run.limit}).all():
-        last_id = ids[-1]
-        batch = run.take(ids, cursor={"last_id": last_id})
-        batch.succeeded = run.connection.execute(DELETE, {**scope, "ids": ids}).rowcount
-        run.connection.execute(ASK_FOR_PURGE, {**scope, "ids": ids})
+@job_kind(
+    queue="maintenance",
+    params=DeleteReceipts,
+    prepare=prepare,
+    count=count,
+    stats=purge_stats,
+    done_label="deleted",
+    confirm="DELETE",
+    cooldown_seconds=60,
+    old_settings={"COOLDOWN_SECONDS": "DELETE_RATE_LIMIT_SECONDS"},
+)
+def delete_receipts(run: Run[DeleteReceipts]) -> Iterator[Batch]:
+    for batch in run.batches(NEXT):
+        batch.succeeded = run.connection.execute(DELETE, run.scope(ids=batch.ids)).rowcount
+        ask_for_purge(run, batch.ids)
         yield batch

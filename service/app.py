@@ -29,7 +29,8 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
             settings = load_settings()
             set_up_logging(settings.LOG_FORMAT)
             print_without_waiting()
-        load_kinds()
+        for kind in load_kinds().values():
+            kind.check(settings)
     except LonghaulError as error:
         sys.exit(str(error))
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")

@@ -1,7 +1,7 @@
 """A job as the API shows it: brought to where it truly is, or as it was known last, with a notice why."""
 
-import re
-from collections.abc import Iterable, Mapping
+import builtins
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,17 +11,17 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe, is_lost, sqlstate
-from actors.runtime.jobs.kinds import Kind, load_kinds
+from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from actors.runtime.jobs.progress import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
-from service.auth import Caller
+from service.auth import WRITERS, Caller
 from service.errors import not_found, outdated
-from sql.states import COMPLETED, RUNNING
+from sql.states import COMPLETED, RUNNING, verb_changes
 
 log = structlog.get_logger("longhaul.http")
 
 Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
-KINDS = load_kinds()
+KINDS = by_every_name(load_kinds().values())  # by job_type
 
 # The newest first; all of them, or those that these filters leave.
 SELECT = text("""
@@ -30,13 +30,13 @@ SELECT = text("""
     )
     SELECT j.*, j.status = 'queued' AND j.resends > 1 AND EXISTS (SELECT FROM known) AND NOT EXISTS (
                SELECT FROM known WHERE known.kinds IS NULL OR j.job_type = ANY (known.kinds)) AS is_unknown,
-           coalesce(a.deleted + a.kept, 0) AS attachments_deleted, coalesce(a.failed, 0) AS attachments_failed,
-           coalesce(a.pending, 0) AS attachments_pending, coalesce(a.kept, 0) AS attachments_with_versions_kept,
-           a.error AS attachments_error,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
-           CASE j.status WHEN 'running' THEN extract(epoch FROM public.silence(j.heartbeat_at)) END AS silent_for,
-           CASE j.status WHEN 'running' THEN extract(epoch FROM public.silence(j.updated_at)) END AS unchanged_for
-    FROM background_jobs j LEFT JOIN attachment_counts a ON a.job_id = j.id
+           CASE j.status WHEN 'running' THEN public.silence(j.heartbeat_at)
+                                             > coalesce(j.stale_after, make_interval(secs => :heartbeat_seconds))
+                                          OR public.silence(j.updated_at)
+                                             > coalesce(j.unchanged_after, make_interval(secs => :update_seconds))
+                ELSE false END AS is_stale
+    FROM background_jobs j
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
       AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
       AND (CAST(:status AS text) IS NULL OR j.status = :status)
@@ -46,16 +46,18 @@ SELECT = text("""
 """)
 EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit": 1}
 
-# Starts of one business wait for each other here, so that neither the limit nor the 409 can be raced.
+# Waits for a start of the business that is at it just now.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
-# Which call starts another job of a type: it meets again what the one before could not do.
-RETRY = {"delete_receipts": "/api/receipts/delete_all"}
+# The address of its own that a kind is started at; the others at the last.
+ADDRESSES = {"delete_receipts": "/api/receipts/delete_all"}
+START_ADDRESS = "/api/jobs"
 
 
 class Job(BaseModel):
     job_id: int
     job_type: str
+    key: str = Field(description="one job of this type may be active for each key of a business; empty: one in all")
     status: Status
     requested: Literal["pause", "cancel"] | None
     total: int | None
@@ -63,10 +65,15 @@ class Job(BaseModel):
     succeeded: int
     failed_count: int
     with_failures: bool = Field(description="completed, but failed_count items were not done")
-    links: dict[str, str] = Field(description="where to go on: retry is the call that starts a new job for the rest")
+    links: dict[str, str] = Field(
+        description="where to go on: self, events, the verbs that its status and this token allow, result, and retry, "
+        "the call that starts a new job for the rest"
+    )
     percent: float
     last_error: str | None = Field(description="of a row that was passed over, or why the job failed")
-    waiting_for: str | None = Field(description="what keeps a running job now; it tries again by itself")
+    error_code: str | None = Field(description="why the job failed, for programs; where its kind knows")
+    waiting_for: str | None = Field(description="what keeps the job now; it goes on by itself")
+    wait_until: datetime | None = Field(description="a queued job goes on then, and not before unless it is resumed")
     created_at: datetime
     started_at: datetime | None
     updated_at: datetime
@@ -97,8 +104,14 @@ class Jobs:
         self.engine = engine
         self.settings = settings
 
+    def show(self, caller: Caller, job_id: int) -> dict[str, Any]:
+        """The job as it truly is; or as it was known last, and a notice why. 404 for another business's."""
+        row, notices = self.look(caller, job_id)
+        with self.engine.begin() as connection:
+            return self.view(connection, caller, row, notices)
+
     def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
-        """The job's row as it truly is; or as it was known last, and a notice why. 404 for another business's."""
+        """Its row, and why that may be outdated."""
         with self.engine.begin() as connection:
             row = self.find(connection, caller, job_id)
         if row["status"] != RUNNING:
@@ -109,15 +122,28 @@ class Jobs:
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job's row as it stands; 404 for another business's."""
-        values = {**EVERY, "job_id": job_id, "business_id": caller.business_id}
-        row = connection.execute(SELECT, values).mappings().one_or_none()
-        if row is None:
+        rows = self._rows(connection, caller.business_id, job_id=job_id)
+        if not rows:
             raise not_found(f"Job {job_id}")
-        return dict(row)
+        return rows[0]
 
-    def reconcile(
-        self, business_id: int, kinds: Iterable[Kind] = tuple(KINDS.values()), *, alone: bool = False
-    ) -> tuple[Swept, Notices]:
+    def list(
+        self, connection: Connection, caller: Caller, query: BaseModel, notices: Notices
+    ) -> builtins.list[dict[str, Any]]:
+        rows = self._rows(connection, caller.own_business(), **query.model_dump())
+        return self.views(connection, caller, rows, notices)
+
+    def _rows(self, connection: Connection, business_id: int | None, **wanted: Any) -> builtins.list[dict[str, Any]]:
+        values = {
+            **EVERY,
+            "heartbeat_seconds": self.settings.STALE_HEARTBEAT_SECONDS,
+            "update_seconds": self.settings.STALE_UPDATE_SECONDS,
+            "business_id": business_id,
+            **wanted,
+        }
+        return [dict(row) for row in connection.execute(SELECT, values).mappings()]
+
+    def reconcile(self, business_id: int, *, alone: bool = False) -> tuple[Swept, Notices]:
         """Brings the business's running jobs to where they truly are, apart from what the caller does.
 
         That may be impossible in a database that can be read all the same: then a notice says why what is stored may
@@ -128,49 +154,66 @@ class Jobs:
                 if alone:
                     with connection.begin():
                         connection.execute(LOCK_BUSINESS, {"business_id": business_id})
-                        swept = reconcile(connection, kinds, self.settings, business_id)
+                        swept = reconcile(connection, self.settings, business_id)
                 else:
-                    swept = reconcile(connection, kinds, self.settings, business_id)
+                    swept = reconcile(connection, self.settings, business_id)
         except Exception as error:
             if is_lost(error):
                 raise
-            log.warning("jobs.not_settled", business_id=business_id, error=describe(error))
+            log.warning("jobs.not_reconciled", business_id=business_id, error=describe(error))
             return Swept(), {None: outdated(sqlstate(error))}
         return swept, {job_id: outdated(state) for job_id, state in swept.left.items()}
 
-    def list(
-        self, connection: Connection, business_id: int, query: BaseModel, notices: Notices
-    ) -> list[dict[str, Any]]:
-        rows = connection.execute(SELECT, {**EVERY, "business_id": business_id, **query.model_dump()})
-        return [self.view(row, notices) for row in rows.mappings()]
+    def view(
+        self, connection: Connection, caller: Caller, row: Mapping[str, Any], notices: Notices | None = None
+    ) -> dict[str, Any]:
+        (shown,) = self.views(connection, caller, [row], notices)
+        return shown
 
-    def view(self, row: Mapping[Any, Any], notices: Notices | None = None) -> dict[str, Any]:
-        job = {name: row[name] for name in Job.model_fields if name in row}
-        counted = {name: row[name] for name in row if name.startswith("attachments_")}
-        if not counted["attachments_with_versions_kept"]:  # only where the store keeps what we delete
-            del counted["attachments_with_versions_kept"]
-        if counted["attachments_error"] is None:
-            del counted["attachments_error"]
-        else:  # every member of the business reads it: no word of where our bucket is
-            said = re.sub(r"^bucket '.*?' at \S+", "the bucket", counted["attachments_error"])
-            counted["attachments_error"] = re.sub(r"arn:\S+|https?://\S+|\b\d{12}\b", "…", said)
-        with_failures = row["status"] == COMPLETED and row["failed_count"] > 0
-        return job | {
-            "job_id": row["id"],
-            "with_failures": with_failures,
-            "links": {"retry": RETRY[row["job_type"]]} if with_failures and row["job_type"] in RETRY else {},
-            "percent": 100.0 if row["status"] == COMPLETED else percent(row["processed"], row["total"]),
-            "is_stale": self._is_stale(row),
-            "stats": row["stats"] | counted,
-            "notice": notice_of(row, notices or {}),
-        }
+    def views(
+        self,
+        connection: Connection,
+        caller: Caller,
+        rows: Sequence[Mapping[str, Any]],
+        notices: Notices | None = None,
+    ) -> builtins.list[dict[str, Any]]:
+        """As the API shows them; what a kind has to say beside the counters is asked once for all of its jobs."""
+        by_kind: dict[str, list[int]] = {}
+        for row in rows:
+            by_kind.setdefault(row["job_type"], []).append(row["id"])
+        stats: dict[int, dict[str, Any]] = {}
+        for job_type, ids in by_kind.items():
+            kind = KINDS.get(job_type)
+            if kind is not None and kind.stats is not None:
+                stats |= kind.stats(connection, ids)
+        return [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
 
-    def _is_stale(self, row: Mapping[Any, Any]) -> bool:
-        """Would the stale rule fail it now? True is seen only while another transaction holds the row."""
-        kind: Kind | None = KINDS.get(row["job_type"])
-        if row["status"] != RUNNING or kind is None:
-            return False
-        heartbeat, update = (
-            kind.setting(self.settings, name) for name in ("STALE_HEARTBEAT_SECONDS", "STALE_UPDATE_SECONDS")
-        )
-        return (row["silent_for"] or 0) > heartbeat or row["unchanged_for"] > update
+
+def _view(row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices: Notices) -> dict[str, Any]:
+    done = row["status"] == COMPLETED
+    return {name: row[name] for name in Job.model_fields if name in row} | {
+        "job_id": row["id"],
+        "with_failures": done and row["failed_count"] > 0,
+        "links": _links(row, caller),
+        "percent": 100.0 if done else percent(row["processed"], row["total"]),
+        "stats": row["stats"] | stats,
+        "notice": notice_of(row, notices),
+    }
+
+
+def _links(row: Mapping[str, Any], caller: Caller) -> dict[str, str]:
+    """Where to go on from here: what this caller may ask of the job as it is."""
+    here = f"/api/jobs/{row['id']}"
+    links = {"self": here, "events": f"{here}/events"}
+    kind = KINDS.get(row["job_type"])
+    if caller.role in (*WRITERS, "operator"):
+        for verb in ("pause", "cancel", "resume"):
+            if verb_changes(verb, row["status"], row["requested"], waits=row["wait_until"] is not None):
+                links[verb] = f"{here}/{verb}"
+    if kind is None or row["status"] != COMPLETED:
+        return links
+    if row["failed_count"] and (caller.role in kind.roles or caller.role == "operator"):
+        links["retry"] = ADDRESSES.get(kind.name, START_ADDRESS)
+    if kind.result is not None:
+        links["result"] = f"{here}/result"
+    return links

@@ -10,9 +10,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from sqlalchemy import text
 
 from service.auth import WRITERS, Caller, name_token
+from service.etag import reply_unless_known
 from service.job_view import KINDS, Job, Jobs, Status, notice_of
 from service.openapi import MAX_ID, Input, NoQuery, Success, parse_id, responses, spec
 from service.rates import spend_change
+from service.start import POLL_SECONDS, StartAny
+from sql.states import ACTIVE
 
 EVENTS = text("""
     SELECT id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail FROM job_events
@@ -84,8 +87,11 @@ def reply(response: falcon.Response, **body: Any) -> None:
     response.media = {"success": True, **body}
 
 
-class JobCollection:
+class JobCollection(StartAny):
+    """All jobs of a business; a POST starts another one (start.py)."""
+
     def __init__(self, jobs: Jobs) -> None:
+        super().__init__(jobs)
         self._jobs = jobs
 
     @spec.validate(query=JobQuery, resp=responses(JobList))
@@ -96,7 +102,7 @@ class JobCollection:
         business_id = caller.own_business()
         _, notices = self._jobs.reconcile(business_id)
         with self._jobs.engine.begin() as connection:
-            jobs, next_after = paginate(self._jobs.list(connection, business_id, query, notices), query.limit, "job_id")
+            jobs, next_after = paginate(self._jobs.list(connection, caller, query, notices), query.limit, "job_id")
         reply(response, jobs=jobs, next_after=next_after)
 
 
@@ -107,9 +113,10 @@ class JobItem:
     @spec.validate(query=NoQuery, resp=responses(JobAnswer, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
-        number = parse_id(job_id)
-        row, notices = self._jobs.look(request.context.caller, number)
-        reply(response, **self._jobs.view(row, notices))
+        job = self._jobs.show(request.context.caller, parse_id(job_id))
+        if job["status"] in ACTIVE:
+            response.set_header("Retry-After", POLL_SECONDS)
+        reply_unless_known(request, response, job)
 
 
 class JobEvents:
@@ -155,6 +162,7 @@ class JobVerb:
             name_token(connection, caller)
             connection.execute(self._call, {"job_id": number, "who": caller.name})
             row = self._jobs.find(connection, caller, number)
-            if any(row[name] != before[name] for name in ("status", "requested")):
+            if any(row[name] != before[name] for name in ("status", "requested", "wait_until")):
                 spend_change(connection, caller, self._jobs.settings)
-        reply(response, **self._jobs.view(row, notices))
+            job = self._jobs.view(connection, caller, row, notices)
+        reply(response, **job)

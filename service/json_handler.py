@@ -34,4 +34,9 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
+def as_json(value: Any) -> Any:
+    """The same value as a reader of the answer sees it."""
+    return json.loads(json.dumps(value, default=_encode))
+
+
 JSON_HANDLER = JSONHandler(loads=_decode, dumps=partial(json.dumps, default=_encode, ensure_ascii=False))

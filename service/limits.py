@@ -24,7 +24,7 @@ class Limits:
     ) -> None:
         if getattr(request.context, "is_head", False):
             request.method = "HEAD"  # so that Falcon leaves the body out
-        if request.path.startswith("/api"):
+        if request.path.startswith("/api") and not response.get_header("Cache-Control"):
             response.cache_control = ["no-store"]
         response.set_header("X-Content-Type-Options", "nosniff")
 

@@ -5,14 +5,17 @@ from typing import Any
 import falcon
 from sqlalchemy import Engine
 
+from actors.delete_receipts import delete_receipts
 from actors.runtime.base.config import Settings
 from service.admin import ResetProgress
-from service.delete_jobs import DeleteAllReceipts, DeleteJob
+from service.delete_jobs import DeleteJob
 from service.health import Health, Readiness, Root
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
 from service.openapi import Docs, Document
 from service.receipts import ReceiptCollection
+from service.results import JobResult
+from service.start import start_at
 
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
@@ -24,13 +27,14 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
     app.add_route("/api/openapi.json", Document())
     app.add_route("/api/docs", Docs())
     app.add_route("/api/receipts", ReceiptCollection(engine))
-    app.add_route("/api/receipts/delete_all", DeleteAllReceipts(jobs))
+    app.add_route("/api/receipts/delete_all", start_at(delete_receipts)(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
     app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine, settings))
     app.add_route("/api/jobs", JobCollection(jobs))
     for prefix in ("/api/jobs", "/api/receipts/jobs"):
         app.add_route(f"{prefix}/{{job_id}}", JobItem(jobs))
         app.add_route(f"{prefix}/{{job_id}}/events", JobEvents(jobs))
+        app.add_route(f"{prefix}/{{job_id}}/result", JobResult(jobs, settings))
         app.add_route(f"{prefix}/{{job_id}}/pause", JobVerb(jobs, "pause"))
         app.add_route(f"{prefix}/{{job_id}}/cancel", JobVerb(jobs, "cancel"))
         app.add_route(f"{prefix}/{{job_id}}/resume", JobVerb(jobs, "resume"))

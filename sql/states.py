@@ -27,7 +27,7 @@ TRANSITIONS = {
 
 # What each verb of a person does to a job: (status, requested) -> (status, requested) afterwards.
 # A pair that is missing is refused. A pair that maps to itself is a request repeated: nothing changes.
-VERBS = {
+VERBS: dict[str, dict[tuple[str, str | None], tuple[str, str | None]]] = {
     "pause": {
         (QUEUED, None): (PAUSED, None),
         (PAUSED, None): (PAUSED, None),
@@ -55,3 +55,11 @@ VERBS = {
         (RUNNING, "cancel"): (CANCELLED, None),
     },
 }
+
+
+def verb_changes(verb: str, status: str, requested: str | None, *, waits: bool = False) -> bool:
+    """Would this verb of a person change anything? `waits`: the job is queued until its time has come."""
+    after = VERBS[verb].get((status, requested))
+    if verb == "resume" and status == QUEUED:
+        return waits
+    return after is not None and after != (status, requested)

@@ -30,7 +30,10 @@ def main() -> int:
     try:
         settings = load_settings()
         set_up_logging(settings.LOG_FORMAT)
-        check_queues(settings, load_kinds().values())
+        kinds = load_kinds().values()
+        for kind in kinds:
+            kind.check(settings)
+        check_queues(settings, kinds)
         check_postgres(settings)
         check_bucket(settings)
     except LonghaulError as error:

@@ -50,7 +50,25 @@ class DatabaseSettings(BaseModel):
     DATABASE_URL: Annotated[str, AfterValidator(checked_url)] = Field(repr=False)
 
 
-class Settings(DatabaseSettings):
+class KindSettings(BaseModel):
+    """What each kind of job may have for itself, in the environment as <KIND>_<SETTING>; these are for all others."""
+
+    BATCH_SIZE: int = Field(default=50, ge=1, le=10_000)
+    THROTTLE_MS: int = Field(default=200, ge=0, le=5_000)  # with a batch of 30 s less than any stale limit
+    MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
+    GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
+    MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)
+    MAX_REFUSALS_IN_A_ROW: int = Field(default=100, ge=0, le=1_000_000)
+    STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
+    STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
+    COOLDOWN_SECONDS: int = Field(default=0, ge=0, le=86_400)  # between two starts of a business and key
+
+
+# Variables of one kind: none of ours is read before we know the kinds.
+OF_A_KIND = re.compile(r"[A-Z][A-Z0-9_]*_(SECONDS|MS|SIZE|FAILURES|ROW)")
+
+
+class Settings(KindSettings, DatabaseSettings):
     """One field per variable; the README's table says what each is for."""
 
     S3_ENDPOINT_URL: Annotated[str, AfterValidator(_http_url)] | None = None
@@ -62,15 +80,7 @@ class Settings(DatabaseSettings):
     WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
     WORKER_THREADS: int = Field(default=8, ge=1, le=64)
     WORKER_QUEUES: Annotated[tuple[str, ...], BeforeValidator(_queue_names)] = QUEUES
-    BATCH_SIZE: int = Field(default=50, ge=1, le=10_000)
-    THROTTLE_MS: int = Field(default=200, ge=0, le=5_000)  # with a batch of 30 s less than any stale limit
-    MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
-    GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
-    MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)
-    MAX_REFUSALS_IN_A_ROW: int = Field(default=100, ge=0, le=1_000_000)
-    STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
-    STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
-    DELETE_RATE_LIMIT_SECONDS: int = Field(default=60, ge=0, le=86_400)
+    UNDO_DAYS: int = Field(default=0, ge=0, le=365)
     CHANGES_AT_ONCE: int = Field(default=60, ge=0, le=100_000)
     CHANGES_PER_SECOND: float = Field(default=1, gt=0, le=100_000)
     READS_PER_SECOND: int = Field(default=200, ge=0, le=100_000)
@@ -79,6 +89,7 @@ class Settings(DatabaseSettings):
     JOB_RETENTION_DAYS: int = Field(default=90, ge=1, le=3650)
     LOG_FORMAT: Literal["console", "json"] = "console"
     RELEASE: str = "unknown"
+    of_kinds: dict[str, str] = Field(default_factory=dict, repr=False)  # see KindSettings
 
 
 AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
@@ -91,6 +102,9 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) -> AnySettings:
     given = {name: environment[name] for name in model.model_fields if environment.get(name)}
+    if "of_kinds" in model.model_fields:
+        of_kinds = {name: value for name, value in environment.items() if value and OF_A_KIND.fullmatch(name)}
+        given["of_kinds"] = of_kinds  # type: ignore[assignment]
     try:
         return model.model_validate(given)
     except ValidationError as error:

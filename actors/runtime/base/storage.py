@@ -22,6 +22,8 @@ FAULTS = (ClientError, BotoCoreError, RecursionError)  # the last when a store r
 
 
 class Bucket:
+    """One bucket of one store. Nothing here may be called while a transaction is open."""
+
     def __init__(self, settings: Settings) -> None:
         self.name = settings.S3_BUCKET
         self._settings = settings
@@ -86,6 +88,23 @@ class Bucket:
                 self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
             return body.seek(0, os.SEEK_END)
 
+    def link(self, key: str, filename: str, seconds: int) -> str:
+        """An address at which anybody may read the object for so many seconds; it is saved under `filename`."""
+        kept = "".join(
+            letter for letter in filename if letter.isascii() and letter.isprintable() and letter not in '"\\'
+        )
+        with self._explained():
+            address: str = self._client.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self.name,
+                    "Key": key,
+                    "ResponseContentDisposition": f'attachment; filename="{kept}"',
+                },
+                ExpiresIn=seconds,
+            )
+        return address
+
     def keys(self) -> list[str]:
         """The first 1000 keys in the bucket."""
         listing = self._client.list_objects_v2(Bucket=self.name, MaxKeys=MAX_KEYS)
@@ -101,6 +120,13 @@ class Bucket:
     def kept_versions(self) -> str | None:
         """Why earlier versions of what was deleted stay in the store; None when they don't."""
         return self._deletion.kept_versions
+
+    @contextmanager
+    def explained(self) -> Iterator[Any]:
+        """The client of boto3's; what goes wrong with it becomes a StorageError with a sentence."""
+        client = self._client
+        with self._explained():
+            yield client
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -5,18 +5,19 @@ Each method works in the caller's transaction, and raises ClaimLost when the cla
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from actors.runtime.base.errors import ClaimLost
-from actors.runtime.jobs.run import Batch, Cursor
+from actors.runtime.jobs.batch import Batch, Cursor
 
 MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
 CLAIM = text("""
-    SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer))
+    SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer),
+                                   make_interval(secs => :stale_after), make_interval(secs => :unchanged_after))
 """)
 
 LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
@@ -35,7 +36,8 @@ READ = text("""
 CHECKPOINT = text("""
     UPDATE background_jobs
     SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
-        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL,
+        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL, waits_since = NULL,
+        stats = coalesce(CAST(:stats AS jsonb), stats),
         refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
         last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -59,7 +61,7 @@ SET_TOTAL = text("""
 
 ROW_FAILED = text("""
     SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
-                                CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS bigint)))
+                                CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS jsonb)))
     FROM background_jobs job
     WHERE id = :job_id
       AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most
@@ -67,7 +69,8 @@ ROW_FAILED = text("""
 
 LEAVE = text("""
     SELECT * FROM public.leave_running(CAST(:job_id AS bigint), CAST(:attempt AS integer), CAST(:target AS text),
-                                       CAST(:event AS text), CAST(:who AS text), CAST(:why AS text))
+                                       CAST(:event AS text), CAST(:who AS text), CAST(:why AS text),
+                                       make_interval(secs => :wait), CAST(:code AS text))
 """)
 
 
@@ -96,16 +99,29 @@ class Claim:
     requested: str | None
     refusals: int  # rows that failed since the last success, over all claims
     last_error: str | None
+    stats: dict[str, Any]
+    _stats_known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # as the row has them
 
     @classmethod
     def of(cls, job: Mapping[Any, Any]) -> "Claim":
         """From a row of background_jobs."""
-        return cls(job["id"], *(job[name] for name in list(cls.__dataclass_fields__)[1:]))
+        claim = cls(job["id"], *(job[one.name] for one in fields(cls)[1:] if one.init))
+        claim._stats_known = dict(claim.stats)
+        return claim
 
     @classmethod
-    def acquire(cls, connection: Connection, job_id: int, worker_id: int, batch_size: int) -> "Claim | None":
-        """None when the job is not queued: nothing to do for this message."""
-        values = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
+    def acquire(
+        cls,
+        connection: Connection,
+        job_id: int,
+        worker_id: int,
+        batch_size: int,
+        stale_after: int | None = None,
+        unchanged_after: int | None = None,
+    ) -> "Claim | None":
+        """None when the job is not queued: nothing to do for this message. The limits of its kind are in seconds."""
+        values: dict[str, int | None] = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
+        values |= {"stale_after": stale_after, "unchanged_after": unchanged_after}
         job = connection.execute(CLAIM, values).mappings().one_or_none()
         return None if job is None else cls.of(job)
 
@@ -135,7 +151,9 @@ class Claim:
             succeeded=batch.succeeded,
             failed=batch.failed,
             error=error,
+            stats=json.dumps(self.stats) if self.stats != self._stats_known else None,
         )
+        self._stats_known = dict(self.stats)
         self.requested, self.processed, self.total = row["requested"], row["processed"], row["total"]
         self.refusals, self.last_error = row["refusals"], row["last_error"]
         self.cursor = batch.cursor
@@ -143,7 +161,12 @@ class Claim:
     def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
         """Passes over the one row in `batch`, which cannot be done."""
         self.checkpoint(connection, batch, error)
-        details = {"job_id": self.job_id, "row_id": batch.ids[0], "error": error, "most": MAX_ROW_EVENTS}
+        details = {
+            "job_id": self.job_id,
+            "row_id": json.dumps(batch.ids[0], default=str),
+            "error": error,
+            "most": MAX_ROW_EVENTS,
+        }
         connection.execute(ROW_FAILED, details)
 
     def beat(self, connection: Connection, reason: str | None = None) -> None:
@@ -154,9 +177,20 @@ class Claim:
         """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
         self.total = self._held(connection, SET_TOTAL, total=total)["total"]
 
-    def leave(self, connection: Connection, target: str, event: str, why: str | None) -> "Left":
+    def leave(
+        self,
+        connection: Connection,
+        target: str,
+        event: str,
+        why: str | None,
+        *,
+        wait: float | None = None,
+        code: str | None = None,
+    ) -> "Left":
         """Ends the claim. What becomes of the job is what somebody asked for, if somebody did."""
-        self._held(connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why)
+        self._held(
+            connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why, wait=wait, code=code
+        )
         return Left(*connection.execute(LAST_EVENT, {"job_id": self.job_id}).one())
 
     def _held(self, connection: Connection, statement: Any, **values: Any) -> Mapping[Any, Any]:

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -10,53 +10,135 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 import actors
-from actors.runtime.base.config import QUEUES, Settings
-from actors.runtime.base.errors import KindError
-from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.base.config import QUEUES, KindSettings, Settings
+from actors.runtime.base.errors import ConfigError, KindError
+from actors.runtime.jobs.batch import Batch
+from actors.runtime.jobs.params import Params
+from actors.runtime.jobs.run import Run
+from actors.runtime.jobs.verdicts import Verdict
 
-Work = Callable[[Run], Iterator[Batch]]
-Count = Callable[[Connection, int, dict[str, Any]], int]
+OWNERS = ("owner", "admin")
+
+Work = Callable[[Run[Any]], Iterator[Batch]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a kind's `prepare` and `count` know of a start. They work in its transaction."""
+
+    connection: Connection
+    business_id: int
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that a job has made."""
+
+    object_key: str
+    filename: str  # under which it is saved
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: the generator that does its work, and what the runtime needs to know to run it."""
+    """A kind of job: the generator that does its work, and what the runtime and the API need to know of it."""
 
     name: str  # job_type, and the name of its Dramatiq actor
     queue: str
     work: Work
-    count: Count | None = None  # (connection, business_id, params) → how many items there are
-    done_label: str = "succeeded"  # what was done to an item, in the log
-    defaults: dict[str, int] = field(default_factory=dict)  # settings of this kind that differ from the general ones
+    params: type[Params] = Params
+    done_label: str = "succeeded"  # what was done to an item, in the log and on the page
+    roles: tuple[str, ...] = OWNERS  # that may start it
+    confirm: str | None = None  # the word that a start must repeat
+    key: Callable[[Any], str] = lambda _params: ""  # what may have one active job at a time within a business
+    prepare: Callable[[Start, Any], Any] | None = None  # → the params with what holds from the start on
+    count: Callable[[Start, Any], int] | None = None  # → how many items there are
+    stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → what is shown
+    result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None  # of the job's row: its file
+    classify: Callable[[Exception], Verdict | None] | None = None  # comes before the general rules
+    old_names: tuple[str, ...] = ()  # jobs that were started under these are still worked on
+    old_settings: Mapping[str, str] = field(default_factory=dict)  # COOLDOWN_SECONDS → the variable's name of old
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # settings of this kind that differ from the general ones
 
-    def setting(self, settings: Settings, name: str) -> int:
-        """A setting such as BATCH_SIZE, as it holds for this kind."""
-        value: int = self.defaults.get(name, getattr(settings, name))
-        return value
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.old_names)
+
+    def setting(self, settings: Settings, name: str) -> Any:
+        """A setting such as BATCH_SIZE, as it holds for this kind.
+
+        From the environment as <KIND>_<SETTING> or under its old name; else as the kind declares it; else in general.
+        """
+        for variable in (f"{self.name.upper()}_{name}", self.old_settings.get(name)):
+            if variable in settings.of_kinds:
+                return _usable(variable, name, settings.of_kinds[variable])
+        return self.defaults.get(name, getattr(settings, name))
+
+    def check(self, settings: Settings) -> None:
+        """ConfigError naming the variable of this kind that can't be used."""
+        for name in KindSettings.model_fields:
+            self.setting(settings, name)
+
+
+def _usable(variable: str, name: str, value: Any) -> Any:
+    field = KindSettings.model_fields[name]
+    try:
+        return TypeAdapter[Any](Annotated[field.annotation, *field.metadata]).validate_python(value)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError(f"{variable}: {value!r} is not usable: {error.errors()[0]['msg']}") from None
 
 
 def job_kind(
-    *, queue: str, count: Count | None = None, done_label: str = "succeeded", **defaults: int
+    *,
+    queue: str,
+    params: type[Params] = Params,
+    done_label: str = "succeeded",
+    roles: Iterable[str] = OWNERS,
+    confirm: str | None = None,
+    key: Callable[[Any], str] = lambda _params: "",
+    prepare: Callable[[Start, Any], Any] | None = None,
+    count: Callable[[Start, Any], int] | None = None,
+    stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None,
+    result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None,
+    classify: Callable[[Exception], Verdict | None] | None = None,
+    old_names: Iterable[str] = (),
+    old_settings: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> Callable[[Work], Kind]:
     """Declares the function below it as a kind of job, named like the function.
 
-    `defaults` are settings that this kind has for itself, in lower case: `batch_size=200`, `throttle_ms=0`.
+    `settings` are those that this kind has for itself, in lower case: `batch_size=200`, `cooldown_seconds=60`.
     """
     if queue not in QUEUES:
         raise KindError(f"found the queue {queue!r}, expected one of {', '.join(QUEUES)}")
-    own = {name.upper(): value for name, value in defaults.items()}
-    if unknown := own.keys() - Settings.model_fields.keys():
-        raise KindError(f"found the setting {min(unknown).lower()!r}, expected one of Settings")
-
+    own = {name.upper(): value for name, value in settings.items()}
+    if unknown := own.keys() - KindSettings.model_fields.keys():
+        raise KindError(f"found {min(unknown).lower()!r}, expected a setting: {', '.join(KindSettings.model_fields)}")
     for name, value in own.items():
-        field = Settings.model_fields[name]
         try:
-            TypeAdapter[Any](Annotated[field.annotation, *field.metadata]).validate_python(value)  # type: ignore[arg-type]
-        except ValidationError as error:
-            raise KindError(f"{name.lower()}: {value!r} is not usable: {error.errors()[0]['msg']}") from None
+            _usable(name.lower(), name, value)
+        except ConfigError as error:
+            raise KindError(str(error)) from None
 
     def declare(work: Work) -> Kind:
-        return Kind(work.__name__, queue, work, count, done_label, own)
+        return Kind(
+            name=work.__name__,
+            queue=queue,
+            work=work,
+            params=params,
+            done_label=done_label,
+            roles=tuple(roles),
+            confirm=confirm,
+            key=key,
+            prepare=prepare,
+            count=count,
+            stats=stats,
+            result=result,
+            classify=classify,
+            old_names=tuple(old_names),
+            old_settings=old_settings or {},
+            defaults=own,
+        )
 
     return declare
 
@@ -75,3 +157,8 @@ def load_kinds() -> dict[str, Kind]:
             raise KindError(f"actors/{module.name}.py declares no job kind named {module.name}")
         kinds[found.name] = found
     return kinds
+
+
+def by_every_name(kinds: Iterable[Kind]) -> dict[str, Kind]:
+    """The kinds by the job_types that they work on, old names included."""
+    return {name: kind for kind in kinds for name in kind.names}

@@ -45,7 +45,9 @@ def _claim(job_id: int, kind: Kind, place: JobContext) -> Claim | None:
             with place.engine.begin() as connection:
                 if failures:  # did the last try succeed, and only its answer get lost?
                     Claim.release_unconfirmed(connection, job_id, place.worker_id())
-                return Claim.acquire(connection, job_id, place.worker_id(), kind.setting(place.settings, "BATCH_SIZE"))
+                names = ("BATCH_SIZE", "STALE_HEARTBEAT_SECONDS", "STALE_UPDATE_SECONDS")
+                limits = [kind.setting(place.settings, name) for name in names]
+                return Claim.acquire(connection, job_id, place.worker_id(), *limits)
         except Exception as error:
             if not is_transient(error) or place.stopping.is_set():
                 raise

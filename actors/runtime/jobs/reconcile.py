@@ -1,7 +1,7 @@
 """Bringing running jobs to where they truly are: recovered when their worker is dead, and only then failed as stale."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe, is_timeout, is_transient, sqlstate
-from actors.runtime.jobs.kinds import Kind
 from sql.states import FAILED
 
 log = structlog.get_logger("longhaul.sweep")
@@ -30,7 +29,7 @@ RECOVER = text("""
 """)
 FAIL_STALE = text("""
     SELECT id, status FROM public.fail_stale_jobs(
-        CAST(:type AS text), CAST(:heartbeat_seconds AS integer), CAST(:update_seconds AS integer),
+        CAST(NULL AS text), CAST(:heartbeat_seconds AS integer), CAST(:update_seconds AS integer),
         CAST(:business_id AS bigint), CAST(:only_job AS bigint))
 """)
 
@@ -53,9 +52,7 @@ class Swept:
         return max(self.released, self.dropped) >= RELEASED_AT_A_TIME
 
 
-def reconcile(
-    connection: Connection, kinds: Iterable[Kind], settings: Settings, business_id: int | None = None
-) -> Swept:
+def reconcile(connection: Connection, settings: Settings, business_id: int | None = None) -> Swept:
     """Brings running jobs (of one business) to where they truly are: first recovered, and only then stale.
 
     Outside a transaction each step is one of its own. A job that cannot be moved is named in the log, and holds up no
@@ -64,14 +61,12 @@ def reconcile(
     swept = Swept()
     steps = Steps(connection, swept)
     swept.recovered = [row.id for row in steps.take_each_job("recover", RECOVER, {"business_id": business_id})]
-    for kind in kinds:
-        limits = {
-            "type": kind.name,
-            "heartbeat_seconds": kind.setting(settings, "STALE_HEARTBEAT_SECONDS"),
-            "update_seconds": kind.setting(settings, "STALE_UPDATE_SECONDS"),
-            "business_id": business_id,
-        }
-        swept.stale += [row.id for row in steps.take_each_job("stale", FAIL_STALE, limits) if row.status == FAILED]
+    limits = {
+        "heartbeat_seconds": settings.STALE_HEARTBEAT_SECONDS,  # where the claim noted none: a release before did it
+        "update_seconds": settings.STALE_UPDATE_SECONDS,
+        "business_id": business_id,
+    }
+    swept.stale = [row.id for row in steps.take_each_job("stale", FAIL_STALE, limits) if row.status == FAILED]
     steps.take("clock", scalar(WATCH_CLOCK))
     return swept
 

@@ -14,8 +14,9 @@ from actors.runtime.base.log import set_up_logging
 from actors.runtime.base.periodic import Periodic
 from actors.runtime.base.storage import Bucket
 from actors.runtime.base.streams import print_without_waiting
+from actors.runtime.jobs.beats import BEAT_SECONDS, Beats
 from actors.runtime.jobs.blockers import LOOK_SECONDS, Waits
-from actors.runtime.jobs.kinds import load_kinds
+from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from actors.runtime.jobs.loop import JobContext
 from actors.runtime.jobs.perform import perform
 from actors.runtime.messages.acks import QUEUED, Ack, Acks
@@ -53,7 +54,7 @@ class Process(dramatiq.Middleware):
             max_overflow=0,
         )
         self.bucket = Bucket(settings)
-        self.identity = Identity(self.engine, settings, list(self.kinds))
+        self.identity = Identity(self.engine, settings, list(by_every_name(self.kinds.values())))
         self.acks = Acks(self.engine)
         self.fetcher = Fetcher(self.identity, self.acks, self.stopping, settings.WORKER_THREADS, self._look_around)
         self.sweeper = Periodic(SWEEP_SECONDS, "sweep", self._sweep)
@@ -61,6 +62,8 @@ class Process(dramatiq.Middleware):
         self.flusher = Periodic(FLUSH_SECONDS, "acks", self.acks.flush)
         self.waits = Waits()
         self.watcher = Periodic(LOOK_SECONDS, "watch", partial(self.waits.look, self.engine))
+        self.beats = Beats()
+        self.beater = Periodic(BEAT_SECONDS, "beats", partial(self.beats.beat, self.engine))
         self.cleaner = Periodic(RETENTION_SECONDS, "retention", partial(clear_old_rows, self.engine, settings))
         self.worker: dramatiq.Worker | None = None
         self.parent = os.getppid()
@@ -74,11 +77,18 @@ class Process(dramatiq.Middleware):
         """The broker with this process as its middleware and an actor for each kind."""
         broker = Broker(self.engine, self.fetcher, self.acks, [self], self._decide)
         place = JobContext(
-            self.engine, self.settings, self.identity.worker_id, self.stopping, self.purger.wake, self.waits
+            self.engine,
+            self.settings,
+            self.identity.worker_id,
+            self.stopping,
+            self.purger.wake,
+            self.waits,
+            self.beats,
+            tuple(by_every_name(self.kinds.values())),
         )
-        for kind in self.kinds.values():
+        for name, kind in by_every_name(self.kinds.values()).items():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")
-            broker.declare_job(kind.name, kind.queue, cap, partial(perform, kind=kind, place=place))
+            broker.declare_job(name, kind.queue, cap, partial(perform, kind=kind, place=place))
         return broker
 
     def _decide(self, delivery: Delivery) -> Outcome:
@@ -97,7 +107,7 @@ class Process(dramatiq.Middleware):
             waiting.timeout = POLL_SECONDS
         self.identity.queues = [name for name in self.settings.WORKER_QUEUES if name in broker.queues]
         self.fetcher.is_paused = lambda: any(consumer.paused for consumer in list(worker.consumers.values()))
-        for thread in (self.fetcher, self.sweeper, self.flusher, self.purger, self.watcher, self.cleaner):
+        for thread in (self.fetcher, self.sweeper, self.flusher, self.purger, self.watcher, self.beater, self.cleaner):
             thread.start()
 
     def _look_around(self) -> None:
@@ -127,6 +137,7 @@ class Process(dramatiq.Middleware):
             partial(self.purger.stop, seconds=2),
             partial(self.cleaner.stop, seconds=1),
             partial(self.watcher.stop, seconds=1),
+            partial(self.beater.stop, seconds=1),
             partial(self.flusher.stop, seconds=1),
             partial(self.fetcher.give_back),
             partial(self.acks.flush),

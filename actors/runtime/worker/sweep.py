@@ -45,8 +45,11 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
 
 
 def _sweep(connection: Connection, kinds: list[Kind], settings: Settings) -> Swept:
-    swept = reconcile(connection, kinds, settings)
-    names = {"queues": list({kind.queue for kind in kinds}), "actors": [kind.name for kind in kinds]}
+    swept = reconcile(connection, settings)
+    names = {
+        "queues": list({kind.queue for kind in kinds}),
+        "actors": [name for kind in kinds for name in kind.names],
+    }
     steps = Steps(connection, swept)
     swept.dropped = steps.take("stale messages", scalar(DROP_STALE, names)) or 0
     swept.messages = steps.take("messages", scalar(RECOVER_MESSAGES)) or 0

@@ -1,16 +1,21 @@
--- A worker takes a queued job: no row means that it is not queued (any more), and the message has no more to say.
+-- A worker takes a queued job: no row means that it is not queued (any more) or waits for its time, and the message has
+-- no more to say.
 -- The new `attempt` fences every later write of this claim. `batch_size` is noted for whoever looks into its end.
-CREATE OR REPLACE FUNCTION public.claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL)
-RETURNS SETOF public.background_jobs
+-- The stale limits of its kind come with the claim, so that one rule does for all kinds.
+CREATE OR REPLACE FUNCTION public.claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL,
+    stale_after interval DEFAULT NULL, unchanged_after interval DEFAULT NULL
+) RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job public.background_jobs;
 BEGIN
     UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, resends = 0, resent_at = NULL,
-        started_at = coalesce(started_at, now()), waiting_for = NULL,
+        started_at = coalesce(started_at, now()), waiting_for = NULL, wait_until = NULL, error_code = NULL,
+        stale_after = claim_job.stale_after, unchanged_after = claim_job.unchanged_after,
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE j.id = claim_job.job_id AND j.status = 'queued'
+      AND (j.wait_until IS NULL OR j.wait_until <= clock_timestamp())
     RETURNING * INTO job;
     IF FOUND THEN
         PERFORM public.log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL, NULL,

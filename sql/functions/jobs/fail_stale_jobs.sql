@@ -1,4 +1,5 @@
--- Running jobs without a heartbeat for `heartbeat_seconds`, or unchanged for `update_seconds`, fail, resumable.
+-- Running jobs (of one type, or all: null) without a heartbeat for too long, or unchanged for too long, fail, resumable.
+-- Too long is what their kind said at the claim; where it said nothing, `heartbeat_seconds` and `update_seconds`.
 -- One that cannot be moved is named in a warning, and holds up no others.
 -- Call recover_jobs first: what it takes back is not stale, it only waits.
 CREATE OR REPLACE FUNCTION public.fail_stale_jobs(
@@ -12,10 +13,11 @@ DECLARE
 BEGIN
     FOR job IN
         SELECT * FROM public.background_jobs j
-        WHERE j.status = 'running' AND j.job_type = type AND (only_business IS NULL OR j.business_id = only_business)
+        WHERE j.status = 'running' AND (type IS NULL OR j.job_type = type)
+          AND (only_business IS NULL OR j.business_id = only_business)
           AND (only_job IS NULL OR j.id = only_job)
-          AND (public.silence(j.heartbeat_at) > make_interval(secs => heartbeat_seconds)
-               OR public.silence(j.updated_at) > make_interval(secs => update_seconds))
+          AND (public.silence(j.heartbeat_at) > coalesce(j.stale_after, make_interval(secs => heartbeat_seconds))
+               OR public.silence(j.updated_at) > coalesce(j.unchanged_after, make_interval(secs => update_seconds)))
         ORDER BY j.id FOR UPDATE SKIP LOCKED
     LOOP
         silent := public.silence(job.heartbeat_at);
@@ -23,7 +25,7 @@ BEGIN
         BEGIN
             RETURN QUERY SELECT * FROM public.leave_running(job.id, job.attempt, 'failed', 'stale', 'sweep',
                 'Server restarted / job heartbeat lost: ' || CASE
-                    WHEN silent > make_interval(secs => heartbeat_seconds)
+                    WHEN silent > coalesce(job.stale_after, make_interval(secs => heartbeat_seconds))
                     THEN format('no heartbeat for %s s', extract(epoch FROM silent)::integer)
                     ELSE format('no update for %s s', extract(epoch FROM unchanged)::integer)
                 END);

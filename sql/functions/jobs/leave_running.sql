@@ -5,9 +5,13 @@
 -- What it waited for is over; `last_error` keeps what a row met, and on failure says why. (A worker of the release before
 -- writes there what it waits for: with no row that failed, that goes too.)
 --
+-- `wait`: it goes on after that time, and not before, unless somebody resumes it; `why` is what it waits for. After 24
+-- hours of that without progress it fails. `code` says for programs why it failed.
+--
 -- `claim`: the attempt that leaves, or null for whoever holds the job. No row: this claim does not hold it any more.
 CREATE OR REPLACE FUNCTION public.leave_running(
-    job_id bigint, claim integer, target text, event text, who text, why text DEFAULT NULL
+    job_id bigint, claim integer, target text, event text, who text, why text DEFAULT NULL,
+    wait interval DEFAULT NULL, code text DEFAULT NULL
 ) RETURNS SETOF public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old public.background_jobs;
@@ -23,6 +27,12 @@ BEGIN
         RETURN;
     END IF;
 
+    IF wait IS NOT NULL AND old.waits_since < clock_timestamp() - interval '24 hours' THEN
+        target := 'failed';
+        event := 'failed';
+        why := format('waited for 24 hours without progress, the last time because: %s', why);
+        code := 'waited_in_vain';
+    END IF;
     ends := CASE
         WHEN old.requested = 'cancel' THEN 'cancelled'
         WHEN old.requested = 'pause' AND target <> 'completed' THEN 'paused'
@@ -31,12 +41,17 @@ BEGIN
     UPDATE public.background_jobs j
     SET status = ends, requested = NULL, worker_id = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN ends IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END,
-        waiting_for = NULL,
+        wait_until = CASE WHEN ends = 'queued' THEN clock_timestamp() + wait END,
+        waits_since = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN coalesce(waits_since, clock_timestamp())
+                           WHEN ends = 'queued' THEN waits_since END,
+        waiting_for = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN why END,
+        error_code = CASE WHEN ends = 'failed' THEN code END,
         last_error = CASE WHEN ends = 'failed' THEN why WHEN failed_count > 0 THEN last_error END
     WHERE j.id = old.id
     RETURNING * INTO job;
 
-    detail := jsonb_build_object('processed', job.processed, 'cursor', job.cursor);
+    detail := jsonb_build_object('processed', job.processed, 'cursor', job.cursor)
+        || jsonb_strip_nulls(jsonb_build_object('wait_until', job.wait_until, 'code', job.error_code));
     IF ends <> target THEN
         IF target = 'failed' THEN
             detail := detail || jsonb_build_object('error', why);

@@ -4,7 +4,7 @@
 --
 -- Each returns the job as it is afterwards. Asking again for what was already asked changes nothing.
 -- Errors: LH404 no such job; LH409 its status does not allow it (DETAIL: the status); LH423 another job of this
--- business and type is active (DETAIL: its id).
+-- business, type and key is active (DETAIL: its id).
 
 CREATE OR REPLACE FUNCTION public.lock_job(job_id bigint) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -34,7 +34,8 @@ DECLARE
 BEGIN
     UPDATE public.background_jobs j
     SET status = new_status, requested = NULL, updated_at = clock_timestamp(),
-        finished_at = CASE WHEN new_status = 'cancelled' THEN clock_timestamp() END
+        finished_at = CASE WHEN new_status = 'cancelled' THEN clock_timestamp() END,
+        wait_until = NULL, waits_since = NULL, waiting_for = NULL
     WHERE j.id = old.id
     RETURNING * INTO job;
     PERFORM public.drop_job_message(job);
@@ -106,17 +107,25 @@ BEGIN
             BEGIN
                 UPDATE public.background_jobs j
                 SET status = 'queued', finished_at = NULL, recoveries = 0, refusals = 0, waiting_for = NULL,
+                    waits_since = NULL, error_code = NULL,
                     last_error = CASE WHEN was = 'paused' THEN last_error ELSE public.last_refusal(job) END,
                     updated_at = clock_timestamp()
                 WHERE j.id = job.id
                 RETURNING * INTO job;
             EXCEPTION WHEN unique_violation THEN
                 SELECT j.id INTO other FROM public.background_jobs j
-                WHERE j.business_id = job.business_id AND j.job_type = job.job_type
+                WHERE j.business_id = job.business_id AND j.job_type = job.job_type AND j.key = job.key
                   AND j.status IN ('queued', 'running', 'paused');
                 RAISE EXCEPTION 'job % cannot be resumed while job % of the same type is active', job.id, other
                     USING ERRCODE = 'LH423', DETAIL = coalesce(other::text, '');  -- null: it has just ended
             END;
+            PERFORM public.log_job_event(job, 'resumed', was, who, why);
+            RETURN public.send_job_message(job.id);
+        WHEN job.status = 'queued' AND job.wait_until IS NOT NULL THEN  -- it need not wait any longer
+            UPDATE public.background_jobs j
+            SET wait_until = NULL, waits_since = NULL, waiting_for = NULL, updated_at = clock_timestamp()
+            WHERE j.id = job.id
+            RETURNING * INTO job;
             PERFORM public.log_job_event(job, 'resumed', was, who, why);
             RETURN public.send_job_message(job.id);
         WHEN job.requested = 'pause' THEN

@@ -4,27 +4,33 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pydantic import ConfigDict
 from sqlalchemy import text
 
 from actors.runtime.jobs.kinds import Kind, job_kind
+from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.run import Batch, Run
 
 
 def numbers(run: Run, last: int, each: Callable[[list[int]], None] = lambda _ids: None) -> Iterator[Batch]:
     """Counts from the cursor up to `last` and writes each number into the table `done`."""
-    at = run.cursor["last_id"] if run.cursor else 0
+    at = run.cursor.get("last_id", 0)
     while at < last:
         ids = list(range(at + 1, min(at + run.limit, last) + 1))
         at = ids[-1]
         batch = run.take(ids, {"last_id": at})
-        run.connection.execute(text("INSERT INTO done SELECT unnest(CAST(:ids AS int[]))"), {"ids": ids})
+        run.begin().execute(text("INSERT INTO done SELECT unnest(CAST(:ids AS int[]))"), {"ids": ids})
         each(ids)
         batch.succeeded = len(ids)
         yield batch
 
 
-def kind(work: Any, **defaults: int) -> Kind:
-    return job_kind(queue="maintenance", **defaults)(work)
+class AnyParams(Params):
+    model_config = ConfigDict(extra="allow")
+
+
+def kind(work: Any, **settings: int) -> Kind:
+    return job_kind(queue="maintenance", params=AnyParams, **settings)(work)
 
 
 def as_role(url: str, role: str) -> str:

@@ -1,0 +1,47 @@
+"""The files of receipts: asking for their purge with the receipts that go, and what became of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from actors.runtime.jobs.run import Run
+
+ASK_FOR_PURGE = text("""
+    UPDATE attachments
+    SET purge_requested_at = now(), purge_after = now() + make_interval(days => :days), purge_job_id = :job_id
+    WHERE receipt_id = ANY(:ids) AND business_id = :business_id AND purge_requested_at IS NULL
+""")
+
+COUNTS = text("""
+    SELECT job_id, deleted + kept AS deleted, failed, pending, kept, error FROM attachment_counts
+    WHERE job_id = ANY (:job_ids)
+""")
+NONE: dict[str, Any] = {"attachments_deleted": 0, "attachments_failed": 0, "attachments_pending": 0}
+
+
+def ask_for_purge(run: Run[Any], receipt_ids: Sequence[int]) -> None:
+    """In the transaction of the receipts' own deletion; the outbox does it, once UNDO_DAYS are over."""
+    days = run.settings.UNDO_DAYS
+    run.connection.execute(ASK_FOR_PURGE, run.scope(ids=receipt_ids, days=days))
+
+
+def purge_stats(connection: Connection, job_ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
+    """By job: how many attachments it has asked to be purged, by what became of them."""
+    found: dict[int, dict[str, Any]] = dict.fromkeys(job_ids, NONE)
+    for row in connection.execute(COUNTS, {"job_ids": list(job_ids)}):
+        found[row.job_id] = {
+            "attachments_deleted": row.deleted,
+            "attachments_failed": row.failed,
+            "attachments_pending": row.pending,
+            **({"attachments_with_versions_kept": row.kept} if row.kept else {}),
+            **({"attachments_error": for_members(row.error)} if row.error is not None else {}),
+        }
+    return found
+
+
+def for_members(error: str) -> str:
+    """Every member of the business reads it: no word of where our bucket is."""
+    said = re.sub(r"^bucket '.*?' at \S+", "the bucket", error)
+    return re.sub(r"arn:\S+|https?://\S+|\b\d{12}\b", "…", said)

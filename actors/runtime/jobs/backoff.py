@@ -1,0 +1,109 @@
+"""What a run does when Postgres or the world fails it: it waits, beating, and tries again; or fails, once it can."""
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from actors.runtime.base.failures import backoff_seconds, describe, describe_for_users, is_lock_timeout, is_transient
+from actors.runtime.jobs.verdicts import Permanent, Verdict
+from sql.states import FAILED, QUEUED
+
+if TYPE_CHECKING:
+    from actors.runtime.jobs.loop import Loop
+
+log = structlog.get_logger("longhaul.job")
+
+BEAT_SECONDS = 2
+
+
+class Backoff:
+    def __init__(self, loop: "Loop") -> None:
+        self._loop = loop
+        self._most: int = loop.kind.setting(loop.place.settings, "MAX_BATCH_FAILURES")
+        self.failures = 0  # transient ones, in a row
+        self._said = ""  # of the last of them
+
+    def after(self, error: Exception) -> bool:
+        """Waits, beating, before the batch is tried again. False when there is no next try.
+
+        A worker that is stopping waits for nothing.
+        """
+        if self._loop.place.stopping.is_set():
+            self._leave_at_once(error)
+            return False
+        self.failures += 1
+        said = self._said = told(error) + self._blocked(error)
+        if self.failures >= self._most:
+            why = f"{self.failures} failures in a row, the last: {said}"
+            if not self._cannot_fail(why):
+                return False
+        self._wait(self.failures, said)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""
+        why, tries = told(error), 0
+        code = error.code if isinstance(error, Permanent) else None
+        if self.failures:  # what it met while it waited to try again
+            why += f", after {self.failures} failures in a row, the last: {self._said}"
+        while cannot := self._cannot_fail(why, code):
+            if self._loop.place.stopping.is_set():
+                self._abandoned(error, cannot)
+                return
+            tries += 1
+            self._wait(tries, told(cannot))
+
+    def _blocked(self, error: Exception) -> str:
+        """Who held the lock that was waited for in vain: afterwards nobody can see it any more."""
+        session = self._loop.session
+        wait, session.wait = session.wait, None
+        if wait is None or wait.blocker is None or not is_lock_timeout(error):
+            return ""
+        log.warning("batch.blocked", job_id=self._loop.claim.job_id, **asdict(wait.blocker))
+        return f"; {wait.blocker}"
+
+    def _cannot_fail(self, why: str, code: str | None = None) -> Exception | None:
+        """Leaves as failed. Or what keeps Postgres from writing even that, now: then there is a next try."""
+        try:
+            self._loop.leave(FAILED, "failed", why, code=code)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return error
+        return None
+
+    def _wait(self, failures: int, said: str) -> None:
+        """Longer after each failure; beats, and says for what. A lost claim ends it, a new request, or a stop."""
+        loop = self._loop
+        known = loop.claim.requested  # if any, it could not be obeyed: that is what is waited for
+        seconds = backoff_seconds(failures)
+        log.warning("backoff", job_id=loop.claim.job_id, seconds=seconds, failures=failures, error=said)
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0 and not loop.place.stopping.is_set():
+            try:
+                with loop.place.engine.begin() as connection:
+                    loop.claim.beat(connection, said)
+            except Exception as beat_error:
+                if not is_transient(beat_error):
+                    raise
+            if loop.claim.requested != known:
+                break
+            loop.place.stopping.wait(min(left, BEAT_SECONDS))
+
+    def _leave_at_once(self, error: Exception) -> None:
+        """One try to put the job back; else the sweep does, once this process is gone."""
+        log.warning("batch.interrupted", job_id=self._loop.claim.job_id, error=told(error))
+        try:
+            self._loop.leave(QUEUED, "requeued", "the worker is stopping")
+        except Exception as cannot:  # whatever keeps us from saying goodbye, a process that is going cannot fix it
+            self._abandoned(error, cannot)
+
+    def _abandoned(self, cause: BaseException, error: Exception) -> None:
+        log.warning("job.abandoned", job_id=self._loop.claim.job_id, error=describe(error), cause=describe(cause))
+
+
+def told(error: BaseException) -> str:
+    """In the kind's own words, where it has some."""
+    return error.sentence if isinstance(error, Verdict) else describe_for_users(error)

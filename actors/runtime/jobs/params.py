@@ -1,0 +1,38 @@
+"""The params of a kind: a pydantic model, from which the start's body, its document and its form are made."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class Params(BaseModel):
+    """What is not named is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def set_at_start(default: Any = None) -> Any:
+    """A field that the kind's `prepare` fills in; who starts a job can't."""
+    return Field(default=default, json_schema_extra={"readOnly": True})
+
+
+def read_only(model: type[Params]) -> set[str]:
+    """The fields that `set_at_start()` declared."""
+    return {
+        name
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("readOnly")
+    }
+
+
+def sentence(error: ValidationError) -> str:
+    """What is wrong with the first of them, and where."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "params"
+    if "ctx" in first and isinstance(first["ctx"].get("error"), ValueError):
+        return str(first["ctx"]["error"])
+    if first["type"] == "extra_forbidden":
+        return f"Unknown field {where!r}"
+    if first["type"] == "missing":
+        return f"{where!r} is missing"
+    return f"Found {where} = {str(first['input'])[:80]!r}: {first['msg']}"

@@ -1,0 +1,99 @@
+"""The connection of a run: the transaction that its kind opens, and that the checkpoint ends."""
+
+import time
+from contextlib import ExitStack
+
+from sqlalchemy import Connection, Engine
+
+from actors.runtime.base.errors import KindError
+from actors.runtime.jobs.batch import Batch
+from actors.runtime.jobs.beats import Beats
+from actors.runtime.jobs.blockers import PID, Wait, Waits
+from actors.runtime.jobs.claim import Claim
+
+
+class Session:
+    def __init__(self, engine: Engine, waits: Waits, beats: Beats) -> None:
+        self._engine = engine
+        self._waits = waits
+        self._beats = beats
+        self._connection: Connection | None = None
+        self._open = ExitStack()
+        self._pid = 0
+        self.is_open = False
+        self.wait: Wait | None = None  # the transaction that is open, or has failed: who blocked it
+
+    def connect(self, claim: Claim) -> Claim:
+        """Takes a connection; returns the claim as the database has it now."""
+        self._connection = self._engine.connect()
+        connection = self.begin(claim)
+        if self.wait is not None:
+            self.wait.pid = self._pid = connection.execute(PID).scalar_one()
+        claim = claim.reload(connection)
+        self.commit_as_is()
+        return claim
+
+    def begin(self, claim: Claim) -> Connection:
+        """Opens the transaction; KindError when one is open."""
+        if self.is_open or self._connection is None:
+            raise KindError("begin() was called while a transaction was open: yield the batch first, or commit()")
+        self._beats.inside(claim)
+        self.wait = Wait(self._pid, time.monotonic())
+        self._open.enter_context(self._waits.noted(self.wait))
+        self._open.callback(self._rollback)
+        self.is_open = True
+        self._connection.begin()
+        return self._connection
+
+    @property
+    def connection(self) -> Connection:
+        """Inside the open transaction; KindError when none is open."""
+        if not self.is_open or self._connection is None:
+            raise KindError("no transaction is open: begin() opens one")
+        return self._connection
+
+    def checkpoint(self, claim: Claim, batch: Batch) -> None:
+        """Ends the transaction of a batch; opens one for it where the kind needed none."""
+        if not self.is_open:
+            self.begin(claim)
+        claim.checkpoint(self.connection, batch)
+        self._commit(claim)
+
+    def commit(self, claim: Claim) -> None:
+        """Ends the transaction without a checkpoint, if the claim is still held."""
+        claim.beat(self.connection)
+        self._commit(claim)
+
+    def beat(self, claim: Claim, why: str | None) -> None:
+        """Outside a transaction: "still here", and what is waited for."""
+        connection = self.begin(claim)
+        claim.beat(connection, why)
+        self._commit(claim)
+
+    def _commit(self, claim: Claim) -> None:
+        self.commit_as_is()
+        self._beats.outside(claim)
+
+    def commit_as_is(self) -> None:
+        transaction = self.connection.get_transaction()
+        assert transaction is not None
+        transaction.commit()
+        self.wait = None
+        self._end()
+
+    def close(self, claim: Claim) -> None:
+        """Lets go of the connection; what was not committed is rolled back."""
+        self._beats.inside(claim)
+        self._end()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _rollback(self) -> None:
+        transaction = None if self._connection is None else self._connection.get_transaction()
+        if transaction is not None:
+            transaction.rollback()
+
+    def _end(self) -> None:
+        self.is_open = False
+        self._open.close()

@@ -1,0 +1,26 @@
+"""Weak ETags: an answer that is as it was need not be sent again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import falcon
+
+from service.json_handler import as_json
+
+RELATIVE = {"seconds_since_heartbeat"}  # to now: what changes of itself is no change
+
+
+def reply_unless_known(request: falcon.Request, response: falcon.Response, body: Mapping[str, Any]) -> None:
+    """The answer with its ETag; or 304 for who has it already (If-None-Match)."""
+    known = as_json({name: value for name, value in body.items() if name not in RELATIVE})
+    tag = falcon.ETag(hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32])
+    tag.is_weak = True
+    response.etag = tag.dumps()
+    response.cache_control = ["private", "no-cache"]
+    response.append_header("Vary", "Authorization, Cookie")
+    if any(one == "*" or one == tag for one in request.if_none_match or ()):
+        response.status = falcon.HTTP_304
+        return
+    response.media = {"success": True, **body}
