@@ -8,13 +8,11 @@ from pydantic import BaseModel, Field, create_model
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from actors.runtime.jobs.kinds import Kind
+from actors.runtime.jobs.kinds import Kind, MissingError, RefusedError
 from actors.runtime.jobs.params import Params, read_only
 from actors.runtime.jobs.start import (
     JobActiveError,
-    MissingError,
     ParamsError,
-    RefusedError,
     Started,
     TooSoonError,
     is_second,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 import actors
 from actors.runtime.base.config import QUEUES, KindSettings, Settings
-from actors.runtime.base.errors import ConfigError, KindError
+from actors.runtime.base.errors import ConfigError, KindError, LonghaulError
 from actors.runtime.jobs.batch import Batch
 from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.run import Run
@@ -29,6 +29,18 @@ class Start:
     connection: Connection
     business_id: int
     settings: Settings
+
+
+class RefusedError(LonghaulError):
+    """A kind's `prepare` refuses the start; `code` says why to programs."""
+
+    def __init__(self, sentence: str, code: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class MissingError(LonghaulError):
+    """A kind's `prepare` finds nothing of that name or number in this business."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 from actors.runtime.base.config import Settings
 from actors.runtime.base.errors import KindError
 from actors.runtime.base.failures import describe_for_users, is_data, is_timeout, is_transient
+from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.backoff import Backoff
 from actors.runtime.jobs.batch import Batch, Cursor
 from actors.runtime.jobs.beats import Beats
@@ -52,6 +53,7 @@ class JobContext:
     waits: Waits = field(default_factory=Waits)  # batches that the process's watcher looks at
     beats: Beats = field(default_factory=Beats)  # jobs that are at work outside Postgres
     kinds: tuple[str, ...] = ()  # what this process works on
+    bucket: Bucket | None = None  # None: one is made when a kind asks for it
 
 
 class Loop:
@@ -198,7 +200,8 @@ class Loop:
             params = self._params()
             self._count(params)
             place = self.place
-            self.current = Run(self.claim, params, place.settings, self.session, place.stopping, self.limit)
+            bucket = place.bucket or Bucket(place.settings)
+            self.current = Run(self.claim, params, place.settings, bucket, self.session, place.stopping, self.limit)
             self.batches = self.kind.work(self.current)
             self.place.beats.outside(self.claim)
         return self.current

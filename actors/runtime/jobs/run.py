@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Executable
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.errors import KindError
+from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.batch import Batch, Cursor
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.params import Params
@@ -39,12 +40,20 @@ class Run(Generic[P]):
     """
 
     def __init__(
-        self, claim: Claim, params: P, settings: Settings, session: Session, stopping: Event, limit: int
+        self,
+        claim: Claim,
+        params: P,
+        settings: Settings,
+        bucket: Bucket,
+        session: Session,
+        stopping: Event,
+        limit: int,
     ) -> None:
         self.job_id = claim.job_id
         self.business_id = claim.business_id
         self.params = params
         self.settings = settings
+        self.bucket = bucket
         self.cursor: Cursor = claim.cursor or {}
         self.stats = claim.stats  # what the kind wants to be shown beside the counters; written with the checkpoint
         self.limit = limit  # how many items the next batch may have; smaller while looking for one that fails

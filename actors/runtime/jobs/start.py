@@ -57,18 +57,6 @@ class TooSoonError(LonghaulError):
         self.seconds = seconds
 
 
-class RefusedError(LonghaulError):
-    """A kind's `prepare` refuses the start; `code` says why to programs."""
-
-    def __init__(self, sentence: str, code: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-class MissingError(LonghaulError):
-    """A kind's `prepare` finds nothing of that name or number in this business."""
-
-
 @dataclass(frozen=True)
 class Started:
     job_id: int

@@ -85,6 +85,7 @@ class Process(dramatiq.Middleware):
             self.waits,
             self.beats,
             tuple(by_every_name(self.kinds.values())),
+            self.bucket,
         )
         for name, kind in by_every_name(self.kinds.values()).items():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")

@@ -47,6 +47,9 @@ DELETE = {
     "counts": "DELETE FROM attachment_counts WHERE job_id = ANY (:ids) RETURNING job_id",
 }
 
+# A start that is repeated later than that is another one.
+OLD_KEYS = text("DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'")
+
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
 UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 
@@ -62,6 +65,8 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
         try:
             for table in OLD:
                 deleted[table] = _clear(session, table, values)
+            with session.begin():
+                session.execute(OLD_KEYS)
         finally:
             if not session.invalidated:
                 with session.begin():

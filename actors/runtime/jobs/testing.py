@@ -1,0 +1,33 @@
+"""For tests of kinds: a job from its start to its end, in the test's own process, by the real start and the real loop."""
+
+from threading import Event
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from actors.runtime.base.config import Settings
+from actors.runtime.jobs.kinds import Kind
+from actors.runtime.jobs.loop import JobContext
+from actors.runtime.jobs.perform import perform
+from actors.runtime.jobs.start import read_params, start
+
+
+def run_kind(
+    kind: Kind, engine: Engine, settings: Settings, business_id: int, params: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Starts a job of this kind and works on it until it is done, paused, snoozed or failed; returns its row.
+
+    A start that is refused raises as it does for a caller (see `start`). To stop in the middle and go on, let the test's
+    own thread ask for a pause, resume the job and call `go_on()`.
+    """
+    with engine.begin() as connection:
+        started = start(connection, kind, settings, business_id, read_params(kind, params or {}), who="test")
+    return go_on(kind, engine, settings, started.job_id)
+
+
+def go_on(kind: Kind, engine: Engine, settings: Settings, job_id: int) -> dict[str, Any]:
+    """What a worker does with the job's message; returns the job's row."""
+    perform(job_id, kind, JobContext(engine, settings, lambda: 0, Event(), lambda: None))
+    with engine.begin() as connection:
+        found = connection.execute(text("SELECT * FROM background_jobs WHERE id = :id"), {"id": job_id}).mappings()
+        return dict(found.one())
