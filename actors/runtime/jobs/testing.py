@@ -1,4 +1,4 @@
-"""For tests of kinds: a job from its start to its end, in the test's own process, by the real start and the real loop."""
+"""For tests of kinds: a job from its start to its end in the test's own process, by the real start and loop."""
 
 from threading import Event
 from typing import Any
@@ -17,8 +17,8 @@ def run_kind(
 ) -> dict[str, Any]:
     """Starts a job of this kind and works on it until it is done, paused, snoozed or failed; returns its row.
 
-    A start that is refused raises as it does for a caller (see `start`). To stop in the middle and go on, let the test's
-    own thread ask for a pause, resume the job and call `go_on()`.
+    A start that is refused raises as it does for a caller (see `start`). To go on after a pause or a failure, resume
+    the job and call `go_on()`.
     """
     with engine.begin() as connection:
         started = start(connection, kind, settings, business_id, read_params(kind, params or {}), who="test")
