@@ -176,7 +176,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 if self.request is None:
                     self.request = self.parser_class(self.adj)
                 used = self.request.received(data)
-                if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
+                waits = self.request.expect_continue and self.request.headers_finished and not self.request.completed
+                if waits and not self.sent_continue:  # send_continue() would make a request that is complete go on
                     self.send_continue()
                 data = data[used:]
                 if self.request.completed:

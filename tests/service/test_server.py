@@ -66,6 +66,17 @@ def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) ->
     assert longest_wait(web(), 2) < 1
 
 
+def test_a_request_that_expects_100_but_has_no_body_is_answered_and_lends_its_token_to_none_after_it(
+    web, connect, make
+) -> None:
+    token = make.token(make.business()).encode()
+    client = connect()
+    client.sendall(HEAD + b"Authorization: Bearer " + token + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert client.recv(9999).startswith(b"HTTP/1.1 200 ")
+    client.sendall(b"GET /api/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.recv(9999).startswith(b"HTTP/1.1 401 ")
+
+
 @pytest.mark.parametrize(
     ("sort", "seconds"), [pytest.param("says nothing", 10, marks=pytest.mark.scale), ("drips its head", 10)]
 )
