@@ -16,7 +16,7 @@ HEAD_SECONDS = 10  # from the first byte, or from the connection's beginning, to
 BODY_SECONDS = 30
 ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
-IDLE_SECONDS_IN_A_CROWD = 2  # when most of the places are taken
+SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most of the places are taken
 LINGER_SECONDS = 2  # in which a client that was refused in the middle may read why
 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
@@ -123,8 +123,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def check_deadline(self, now: float, *, crowded: bool) -> None:
         """Closes the connection when its phase has lasted too long; called once a second."""
         phase, limit = self._now_in()
-        if crowded and phase[0] == "idle":
-            limit = IDLE_SECONDS_IN_A_CROWD
+        if crowded:
+            limit = SECONDS_IN_A_CROWD.get(str(phase[0]), limit)
         if phase != self._phase:
             self._phase, self._since = phase, now
         elif now - self._since > limit:
@@ -176,7 +176,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 if self.request is None:
                     self.request = self.parser_class(self.adj)
                 used = self.request.received(data)
-                if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
+                waits = self.request.expect_continue and self.request.headers_finished and not self.request.completed
+                if waits and not self.sent_continue:  # send_continue() would make a request that is complete go on
                     self.send_continue()
                 data = data[used:]
                 if self.request.completed:

@@ -8,11 +8,13 @@ from waitress.task import ThreadedTaskDispatcher
 from service.auth import bearer_token, known_tokens
 
 ASKS_NOBODY = "/healthz"  # neither Postgres nor the store
+ASKS_POSTGRES = "/readyz"
 
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     """In the order of their arrival, but a token's requests hold at most half of the threads at a time, and so do
-    those without a token that is known here. What asks nobody waits for none of these: one thread more is its own.
+    those without a token that is known here. Two threads more are for the platform's questions, which wait for none of
+    these, nor these for them: one for what asks nobody (at most half of all beside it), and the only one for /readyz.
     """
 
     def __init__(self, threads: int, most_in_flight: int) -> None:
@@ -22,7 +24,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._most_in_flight = most_in_flight  # of a token, from the time they are read whole; 0: no limit
         self._in_flight: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
-        self.set_thread_count(threads + 1)
+        self.set_thread_count(threads + 2)
 
     def add_task(self, channel: Any) -> None:
         request = channel.requests[0]
@@ -42,7 +44,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         if token and self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
             return ""
-        return token or ("/readyz" if request.path == "/readyz" else "")
+        return token or (ASKS_POSTGRES if request.path == ASKS_POSTGRES else "")
 
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:
@@ -75,10 +77,10 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             return None
 
     def _may_run(self, name: str) -> bool:
-        if name == ASKS_NOBODY:
-            return True
-        others = self._running.total() - self._running[ASKS_NOBODY]
-        return self._running[name] < self._share and others < self._threads
+        if name == ASKS_POSTGRES:
+            return not self._running[name]
+        others = self._running.total() - self._running[ASKS_NOBODY] - self._running[ASKS_POSTGRES]
+        return self._running[name] < self._share and (name == ASKS_NOBODY or others < self._threads)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         ended = bool(super().shutdown(cancel_pending=False, timeout=timeout))

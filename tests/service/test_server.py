@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from service.channel import Channel
 from service.local.client import Client
 from service.local.processes import wait_until
 
@@ -64,6 +66,17 @@ def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) ->
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         client.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
     assert longest_wait(web(), 2) < 1
+
+
+def test_a_request_that_expects_100_but_has_no_body_is_answered_and_lends_its_token_to_none_after_it(
+    web, connect, make
+) -> None:
+    token = make.token(make.business()).encode()
+    client = connect()
+    client.sendall(HEAD + b"Authorization: Bearer " + token + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert client.recv(9999).startswith(b"HTTP/1.1 200 ")
+    client.sendall(b"GET /api/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.recv(9999).startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.parametrize(
@@ -156,6 +169,28 @@ def test_one_connection_serves_many_requests(web) -> None:
 def test_a_request_whose_end_others_might_see_elsewhere_is_refused_and_the_connection_closed(head, connect) -> None:
     status, _ = ask(connect(), head + HEAD + b"\r\n")
     assert status == 400
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        ({}, 2),  # it has said nothing yet
+        ({"request": SimpleNamespace(headers_finished=False)}, 2),
+        ({"request": SimpleNamespace(headers_finished=True)}, 5),
+        ({"total_outbufs_len": 1}, 5),
+        ({"served": 1}, 2),
+        ({"requests": ["one"]}, None),  # it waits for us
+    ],
+)
+def test_who_is_waited_for_keeps_a_place_in_a_crowd_for_some_seconds_only(state, seconds) -> None:
+    channel = Channel.__new__(Channel)
+    vars(channel).update({"requests": [], "total_outbufs_len": 0, "request": None, "will_close": False, **state})
+    channel._since = 100.0
+    closed = []
+    for now in range(100, 200):
+        channel.check_deadline(float(now), crowded=True)
+        closed += [now - 101] if channel.will_close else []
+    assert closed[:1] == ([] if seconds is None else [seconds])
 
 
 def test_what_is_sent_behind_a_request_without_waiting_is_dropped_and_the_connection_closed(connect) -> None:

@@ -79,6 +79,20 @@ def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:
     assert turns(Held(path="/healthz")).begun.wait(5)
 
 
+def test_no_flood_without_a_token_takes_the_threads_that_tokens_have(turns) -> None:
+    floods = [[turns(Held(path=path)) for _ in range(6)] for path in ("/healthz", "/readyz", "/api/jobs")]
+    assert all(flood[0].begun.wait(5) for flood in floods)
+    assert turns(Held("a")).begun.wait(5)
+    assert [sum(held.begun.is_set() for held in flood) for flood in floods] == [2, 1, 2]
+
+
+def test_whether_the_process_is_ready_is_asked_beside_all_tokens(turns) -> None:
+    for token in ("a", "a", "b", "b"):
+        assert turns(Held(token)).begun.wait(5)
+    assert turns(Held(path="/readyz")).begun.wait(5)
+    assert not turns(Held("c")).begun.wait(0.2)
+
+
 def test_the_fourth_in_hand_is_refused_by_the_application_and_a_header_in_other_words_is_the_same_token(turns) -> None:
     for _ in range(3):
         assert not turns(Held("a")).request.is_too_many

@@ -102,6 +102,23 @@ def test_a_message_that_cannot_be_moved_holds_up_no_other_message(message, moved
     assert any("cannot be" in str(facts) for _, facts in logged), logged
 
 
+def test_delayed_messages_for_queues_whose_names_are_too_long_for_a_channel_hold_up_no_other(sql, round_) -> None:
+    """As many as one round looks at."""
+    for eta, (name, number) in enumerate((("q" * 64, 1000), ("low", 1))):
+        sql(
+            """INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+               SELECT gen_random_uuid(), :name, 'queued', jsonb_build_object('options', CAST(:options AS jsonb))
+               FROM generate_series(1, :number)""",
+            name=f"{name}.DQ",
+            options=f'{{"eta": {eta}}}',
+            number=number,
+        )
+    round_()
+    round_()
+    rows = sql("SELECT DISTINCT queue_name AS name FROM dramatiq.queue ORDER BY 1")
+    assert rows == [{"name": "low"}, {"name": "q" * 64}]
+
+
 @pytest.mark.parametrize("eta", ['"NaN"', '"Infinity"', "1e300"])
 def test_a_time_that_never_comes_is_rejected_with_the_reason(eta, sql, round_) -> None:
     sql(MESSAGES, name="low.DQ", state="queued", options=f'{{"eta": {eta}}}', worker=None)
