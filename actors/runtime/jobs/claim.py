@@ -4,7 +4,7 @@ Each method works in the caller's transaction, and raises ClaimLost when the cla
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,7 +17,8 @@ MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
 CLAIM = text("""
     SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer),
-                                   make_interval(secs => :stale_after), make_interval(secs => :unchanged_after))
+                                   make_interval(secs => :stale_after), make_interval(secs => :unchanged_after),
+                                   CAST(:types AS text[]))
 """)
 
 LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
@@ -118,10 +119,12 @@ class Claim:
         batch_size: int,
         stale_after: int | None = None,
         unchanged_after: int | None = None,
+        types: Sequence[str] | None = None,
     ) -> "Claim | None":
         """None when the job is not queued: nothing to do for this message. The limits of its kind are in seconds."""
-        values: dict[str, int | None] = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
+        values: dict[str, Any] = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
         values |= {"stale_after": stale_after, "unchanged_after": unchanged_after}
+        values["types"] = None if types is None else list(types)
         job = connection.execute(CLAIM, values).mappings().one_or_none()
         return None if job is None else cls.of(job)
 

@@ -1,5 +1,6 @@
 """What one message asks for: claim its job, run it, and leave it in a state that says what to expect of it."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -13,9 +14,9 @@ from actors.runtime.jobs.loop import JobContext, Loop
 log = structlog.get_logger("longhaul.job")
 
 
-def perform(job_id: int, kind: Kind, place: JobContext) -> None:
-    """The body of every job's Dramatiq actor."""
-    claim = _claim(job_id, kind, place)
+def perform(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | None = None) -> None:
+    """The body of every job's Dramatiq actor. `types`: the job_types that it takes; None: whatever the job is."""
+    claim = _claim(job_id, kind, place, types)
     if claim is None:
         log.info("job.skipped", job_id=job_id, kind=kind.name)
         return
@@ -34,7 +35,7 @@ def perform(job_id: int, kind: Kind, place: JobContext) -> None:
         loop.close()
 
 
-def _claim(job_id: int, kind: Kind, place: JobContext) -> Claim | None:
+def _claim(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | None) -> Claim | None:
     """Claims the job. None: it is not queued, so the message has no more to say.
 
     While Postgres is away it tries again, for nobody else would notice a claim that took place after all.
@@ -45,9 +46,15 @@ def _claim(job_id: int, kind: Kind, place: JobContext) -> Claim | None:
             with place.engine.begin() as connection:
                 if failures:  # did the last try succeed, and only its answer get lost?
                     Claim.release_unconfirmed(connection, job_id, place.worker_id())
-                names = ("BATCH_SIZE", "STALE_HEARTBEAT_SECONDS", "STALE_UPDATE_SECONDS")
-                limits = [kind.setting(place.settings, name) for name in names]
-                return Claim.acquire(connection, job_id, place.worker_id(), *limits)
+                return Claim.acquire(
+                    connection,
+                    job_id,
+                    place.worker_id(),
+                    kind.setting(place.settings, "BATCH_SIZE"),
+                    kind.setting(place.settings, "STALE_HEARTBEAT_SECONDS"),
+                    kind.setting(place.settings, "STALE_UPDATE_SECONDS"),
+                    types,
+                )
         except Exception as error:
             if not is_transient(error) or place.stopping.is_set():
                 raise

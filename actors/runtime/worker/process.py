@@ -89,7 +89,7 @@ class Process(dramatiq.Middleware):
         )
         for name, kind in by_every_name(self.kinds.values()).items():
             cap = kind.setting(self.settings, "MAX_RUNTIME_SECONDS")
-            broker.declare_job(name, kind.queue, cap, partial(perform, kind=kind, place=place))
+            broker.declare_job(name, kind.queue, cap, partial(perform, kind=kind, place=place, types=kind.names))
         return broker
 
     def _decide(self, delivery: Delivery) -> Outcome:

@@ -1,9 +1,11 @@
 -- A worker takes a queued job: no row means that it is not queued (any more) or waits for its time, and the message has
 -- no more to say.
 -- The new `attempt` fences every later write of this claim. `batch_size` is noted for whoever looks into its end.
+-- `types`: what the claimer works on; somebody's message that names another kind's job claims nothing.
 -- The stale limits of its kind come with the claim, so that one rule does for all kinds.
 CREATE OR REPLACE FUNCTION public.claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL,
-    stale_after interval DEFAULT NULL, unchanged_after interval DEFAULT NULL
+    stale_after interval DEFAULT NULL, unchanged_after interval DEFAULT NULL,
+    types text[] DEFAULT NULL
 ) RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -14,7 +16,7 @@ BEGIN
         started_at = coalesce(started_at, now()), waiting_for = NULL, wait_until = NULL, error_code = NULL,
         stale_after = claim_job.stale_after, unchanged_after = claim_job.unchanged_after,
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE j.id = claim_job.job_id AND j.status = 'queued'
+    WHERE j.id = claim_job.job_id AND j.status = 'queued' AND (types IS NULL OR j.job_type = ANY (types))
       AND (j.wait_until IS NULL OR j.wait_until <= clock_timestamp())
     RETURNING * INTO job;
     IF FOUND THEN

@@ -11,6 +11,7 @@ from actors.runtime.base.errors import ClaimLost
 from actors.runtime.jobs.batch import Batch
 from actors.runtime.jobs.kinds import job_kind
 from actors.runtime.jobs.params import Params
+from actors.runtime.jobs.perform import perform
 from actors.runtime.jobs.verdicts import Permanent, Snooze, Transient
 from tests.actors.runtime.tiny import kind, numbers
 
@@ -438,3 +439,11 @@ def test_a_business_has_one_active_job_for_each_key(make) -> None:
     make.job(business_id, key="b")
     with pytest.raises(Exception, match="unique"):
         make.job(business_id, key="a")
+
+
+def test_a_message_that_names_a_job_of_another_kind_claims_nothing(make, place, job_row) -> None:
+    """As somebody else may have put it into the queue."""
+    job_id = make.job(job_type="restore_receipts", actor="restore_receipts")
+    deletes = kind(lambda run: numbers(run, 10))
+    perform(job_id, deletes, place, types=("delete_receipts",))
+    assert (job_row(job_id)["status"], job_row(job_id)["attempt"]) == ("queued", 0)
