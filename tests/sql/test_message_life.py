@@ -89,7 +89,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(hist
         def release(self) -> None:
             due = [message_id for message_id, (_, is_due) in self.delayed.items() if is_due]
             with engine.begin() as connection:
-                assert connection.execute(text("SELECT release_due_messages()")).scalar() == len(due)
+                assert connection.execute(text("SELECT enqueue_due_messages()")).scalar() == len(due)
                 rows = connection.execute(
                     text("SELECT message_id::text AS id, seq FROM dramatiq.queue WHERE message_id::text = ANY(:ids)"),
                     {"ids": due},

@@ -131,7 +131,7 @@ def test_the_last_try_of_a_message_that_was_lost_twice_comes_half_a_minute_later
     assert row["queue"] == "low.DQ"
     assert 25 < row["seconds"] <= 30
     sql("UPDATE dramatiq.queue SET message = jsonb_set(message, '{options,eta}', '1')")
-    assert sql("SELECT release_due_messages() AS n") == [{"n": 1}]
+    assert sql("SELECT enqueue_due_messages() AS n") == [{"n": 1}]
     assert sql("SELECT queue_name AS queue, losses, eta FROM dramatiq.queue") == [
         {"queue": "low", "losses": 2, "eta": None}
     ]
@@ -171,8 +171,8 @@ def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row)
         sql("SELECT send_job_message(:id)", id=job_id)
     sql("UPDATE dramatiq.queue SET state = 'done' WHERE message_id = :id", id=job_row(done)["message_id"])
     kept = job_row(waiting)["message_id"]
-    assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [never, done]
-    assert sql("SELECT id FROM wake_queued_jobs()") == []
+    assert [row["id"] for row in sql("SELECT id FROM resend_lost_messages()")] == [never, done]
+    assert sql("SELECT id FROM resend_lost_messages()") == []
     assert job_row(waiting)["message_id"] == kept
 
 
@@ -193,3 +193,18 @@ def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events
         assert len(first.execute(text("SELECT * FROM recover_jobs()")).all()) == 1
         assert second.execute(text("SELECT * FROM recover_jobs()")).all() == []
     assert len(events(job_id)) == 1
+
+
+def test_the_release_before_finds_the_names_that_it_knows(make, sql) -> None:
+    job_id = make.job()
+    assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [job_id]
+    sql(
+        """INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           VALUES (gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}')""".replace(":", r"\:")
+    )
+    assert sql("SELECT release_due_messages() AS n") == [{"n": 1}]
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = 9, delivery = 1 WHERE queue_name = 'low'")
+    (message,) = sql("SELECT message_id::text AS id FROM dramatiq.queue WHERE queue_name = 'low'")
+    ended = sql("""SELECT settle_messages(9, CAST(ARRAY[:id] AS uuid[]), ARRAY[1], ARRAY['done'],
+                                          CAST(ARRAY[NULL] AS jsonb[]))::text AS id""", id=message["id"])  # fmt: skip
+    assert ended == [message]

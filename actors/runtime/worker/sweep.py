@@ -16,8 +16,8 @@ TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
 UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 RECOVER_MESSAGES = text("SELECT public.recover_messages()")
 DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), 1000)")
-RELEASE_DUE = text("SELECT public.release_due_messages()")
-WAKE = text("SELECT id FROM public.wake_queued_jobs()")
+ENQUEUE_DUE = text("SELECT public.enqueue_due_messages()")
+RESEND_LOST = text("SELECT id FROM public.resend_lost_messages()")
 
 
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
@@ -35,7 +35,7 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
     for event, ids in (
         ("sweep.recovered", swept.recovered),
         ("sweep.stale", swept.stale),
-        ("sweep.woken", swept.woken),
+        ("sweep.resent", swept.woken),
     ):
         if ids:
             log.warning(event, jobs=ids)
@@ -50,6 +50,6 @@ def _sweep(connection: Connection, kinds: list[Kind], settings: Settings) -> Swe
     steps = Steps(connection, swept)
     swept.dropped = steps.take("stale messages", scalar(DROP_STALE, names)) or 0
     swept.messages = steps.take("messages", scalar(RECOVER_MESSAGES)) or 0
-    swept.released = steps.take("due", scalar(RELEASE_DUE)) or 0
-    swept.woken = steps.take("wake", lambda session: list(session.scalars(WAKE))) or []
+    swept.released = steps.take("due messages", scalar(ENQUEUE_DUE)) or 0
+    swept.woken = steps.take("lost messages", lambda session: list(session.scalars(RESEND_LOST))) or []
     return swept

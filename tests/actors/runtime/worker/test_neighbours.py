@@ -125,7 +125,7 @@ def test_a_step_that_fails_costs_itself(make, sql, round_, job_row, logged) -> N
         "recover_jobs",
         "fail_stale_jobs",
         "recover_messages",
-        "release_due_messages",
+        "enqueue_due_messages",
         "drop_stale_messages",
     ):
         job = make.job()
