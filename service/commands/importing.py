@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from actors.receipts.currencies import read_currency
-from actors.receipts.dates import Order
+from actors.receipts.days import Order
 from actors.runtime.base.config import load_settings
 from actors.runtime.base.errors import LonghaulError
 from actors.runtime.base.storage import Bucket

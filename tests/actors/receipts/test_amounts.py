@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from actors.receipts.amounts import Money, Separators, read_money
+from actors.receipts.amounts import Money, read_money
+from actors.receipts.separators import Separators
 
 
 def read(

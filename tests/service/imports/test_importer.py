@@ -7,7 +7,7 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from actors.receipts.dates import Order
+from actors.receipts.days import Order
 from actors.runtime.base.errors import StorageError
 from actors.runtime.base.storage import Bucket
 from actors.runtime.outbox import purge_all_due
