@@ -47,19 +47,20 @@ class Broker(PostgresBroker):  # type: ignore[misc]
     def __init__(
         self,
         engine: Engine,
-        fetcher: Fetcher | None,
-        acks: Acks,
-        middleware: list[Any],
+        fetcher: Fetcher | None = None,
+        acks: Acks | None = None,
+        middleware: Sequence[Any] = (),
         decide: Callable[[Delivery], Outcome] = lambda _delivery: Outcome.RUN,
     ) -> None:
+        """Without a fetcher it only sends, from any process: `Broker(engine)`."""
         self._heard: dict[str, list[tuple[Any, Callable[..., None]]]] = {}  # who listens to a signal
         # dramatiq-pg wants a pool; it is never used, for all that would use it is ours.
         super().__init__(pool=engine.pool, results=False, middleware=[*middleware, *(made() for made in MIDDLEWARE)])
         self.engine = engine
-        self.acks = acks
+        self.acks = acks or Acks(engine)
         self.long_queues: set[str] = set()
         self._decide = decide
-        self.fetcher = fetcher  # None where messages are only sent
+        self.fetcher = fetcher
         if fetcher is not None:
             fetcher.actors = self.actors
 
@@ -67,7 +68,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         if queue_name in self.delay_queues:  # delayed messages stay in the table until they are due
             return Consumer(SimpleQueue(), self.end, timeout / 1000)
         if self.fetcher is None:
-            raise RuntimeError("this broker only sends")
+            raise RuntimeError("this broker has no fetcher: it only sends")
         return Consumer(self.fetcher.serve(queue_name, long=queue_name in self.long_queues), self.end, timeout / 1000)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:

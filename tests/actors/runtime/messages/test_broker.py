@@ -641,3 +641,18 @@ def test_no_sender_of_a_message_says_how_a_job_is_run(process, work, make, sql, 
     work(process().broker())
     wait_until(lambda: job_row(job_id)["status"] == "completed", 10, "the job")
     assert sql("SELECT state::text FROM dramatiq.queue") == [{"state": "done"}]
+
+
+def test_a_broker_without_a_fetcher_sends_and_consumes_nothing(engine, process, work, states) -> None:
+    sending, seen = Broker(engine), []
+    noting = naming(sending, seen, "here", "low")
+    noting.send()
+    sending.enqueue_many([noting.message(), noting.message()])
+    assert states() == {"queued": 3}
+    with pytest.raises(RuntimeError, match="only sends"):
+        sending.consume("low")
+    working = process().broker()
+    naming(working, seen, "here", "low")
+    work(working)
+    wait_until(lambda: states() == {"done": 3}, 10, "a worker to do them")
+    assert seen == ["here"] * 3
