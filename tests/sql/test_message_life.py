@@ -60,7 +60,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(hist
 
         def boot(self) -> None:
             session = engine.connect()
-            session.execute(text("SELECT pg_advisory_lock(1819242087, :id)"), {"id": self.next_worker})
+            session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": self.next_worker})
             session.commit()
             self.workers[self.next_worker] = session
             self.next_worker += 1

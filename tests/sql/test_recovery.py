@@ -24,14 +24,14 @@ def test_a_worker_that_comes_during_a_transaction_is_alive_in_it(engine, sql) ->
     with engine.connect() as sweeper, sweeper.begin():
         assert sweeper.execute(alive).all() == []
         with engine.connect() as worker:
-            worker.execute(text("SELECT pg_advisory_lock(1819242087, 7)"))
+            worker.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 7)"))
             assert sweeper.execute(alive).scalars().all() == [7]
             worker.invalidate()
 
 
 def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
     with engine.connect() as session:
-        session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
+        session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 77)"))
         assert sql("SELECT live_workers() AS id") == [{"id": 77}]
         session.invalidate()
     wait_until(lambda: sql("SELECT live_workers() AS id") == [], 5, "the server to notice")
@@ -42,8 +42,10 @@ def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql,
 
     elsewhere = make_engine(servers["DATABASE_URL"], application_name="other")
     with engine.connect() as one, elsewhere.connect() as two:
-        one.execute(text("SELECT pg_advisory_lock(1819242087), pg_advisory_lock(1819242088, 5), pg_advisory_lock(-1)"))
-        two.execute(text("SELECT pg_advisory_lock(1819242087, 9)"))
+        one.execute(
+            text("SELECT pg_advisory_lock(worker_lock_space()), pg_advisory_lock(1819242088, 5), pg_advisory_lock(-1)")
+        )
+        two.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 9)"))
         assert sql("SELECT live_workers()") == []
         two.invalidate()
         one.invalidate()
@@ -178,7 +180,7 @@ def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row)
 
 def test_the_session_of_a_worker_that_stood_still_is_ended_when_its_jobs_are_taken(make, engine, sql) -> None:
     with engine.connect() as session:
-        session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
+        session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 77)"))
         sql("CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE sql AS 'SELECT 0 WHERE false'")
         make.job(status="running", worker_id=77)
         sql("SELECT recover_jobs()")
