@@ -45,7 +45,7 @@ def test_a_version_of_somebody_elses_does_not_make_it_ready(api, sql) -> None:
     assert (answer.status_code, answer.json["code"]) == (503, "schema_too_old")
 
 
-def test_it_is_not_ready_while_the_database_is_read_only_and_is_at_once_when_it_is_not(api, settings, sql) -> None:
+def test_it_is_not_ready_while_the_database_is_read_only_and_is_at_once_afterwards(api, settings, sql) -> None:
     name = database_name(settings.DATABASE_URL)
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     caller = api()

@@ -84,7 +84,7 @@ def test_recovery_honours_what_was_asked_of_the_dead_worker(requested, ends, mak
     assert job_row(job_id)["status"] == ends
 
 
-def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count_anew(make, sql, job_row) -> None:
+def test_the_third_loss_in_a_row_fails_a_job_and_a_checkpoint_starts_the_count_anew(make, sql, job_row) -> None:
     job_id = make.job(cursor={"last_id": 8})
 
     def lose() -> str:
@@ -101,9 +101,7 @@ def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count
 
 
 @pytest.mark.parametrize(("minutes", "state", "losses"), [(60 * 24 * 365, "queued", 2), (0, "rejected", 3)])
-def test_a_message_that_a_restart_of_postgres_took_from_its_worker_is_not_one_loss_nearer_to_its_end(
-    minutes, state, losses, sql
-) -> None:
+def test_a_restart_of_postgres_brings_a_message_not_one_loss_nearer_to_its_end(minutes, state, losses, sql) -> None:
     sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
            VALUES (gen_random_uuid(), 'low', 'consumed', '{}', 9, 2, :at)""", at=minutes_ago(minutes))  # fmt: skip
     assert sql("SELECT recover_messages() AS n") == [{"n": 1}]
