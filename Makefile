@@ -47,9 +47,12 @@ psql: ## Open psql on the database of make dev, or on DATABASE_URL
 	@test -x $(BIN)/python || { echo "Nothing is installed yet: make setup"; exit 1; }
 	@$(BIN)/python -m service psql
 
+schema: $(READY) ## Write sql/schema.sql anew, from the migrations
+	$(BIN)/python -m service.local.schema
+
 lock: $(READY) ## Compile both requirements files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --group bench -c requirements-dev.txt -o bench/requirements.txt
 
-.PHONY: help setup demo dev test scale chaos lint bench psql lock
+.PHONY: help setup demo dev test scale chaos lint bench psql schema lock

@@ -51,10 +51,7 @@ def run() -> str:
             done.set()
             for poller in pollers:
                 poller.result()
-        with place.engine.connect() as connection:
-            waits = percentiles(list(connection.execute(WAITS).scalars()))
-            later = percentiles(list(connection.execute(LATER_WAITS).scalars()))
-            deleted = connection.execute(text("SELECT count(*) FROM receipts WHERE is_deleted")).scalar_one()
+        waits, later, deleted = outcome(place)
     assert deleted == BUSINESSES * RECEIPTS + LARGE, deleted
     rows = [
         (f"{BUSINESSES:,} jobs of {RECEIPTS} started within {started:.0f} s; all done after", f"{small:.0f} s"),
@@ -68,6 +65,14 @@ def run() -> str:
         ),
     ]
     return table(("2 workers of 8 threads, throttle 20 ms", ""), rows)
+
+
+def outcome(place: Site) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+    """Percentiles of the waits for a first and for any claim, and how many receipts are deleted."""
+    with place.engine.connect() as connection:
+        waits = percentiles(list(connection.execute(WAITS).scalars()))
+        later = percentiles(list(connection.execute(LATER_WAITS).scalars()))
+        return waits, later, connection.execute(text("SELECT count(*) FROM receipts WHERE is_deleted")).scalar_one()
 
 
 def poll(jobs: list[tuple[Client, int]], done: Event, polled: list[float]) -> None:

@@ -1,16 +1,16 @@
-"""A connection of the web server: how long each of its phases may last, and what is not taken for a request."""
+"""A connection of the web server: how long each of its phases may last, and how what it refuses is answered."""
 
 import json
-import re
 import socket
 import time
 from contextlib import suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest
+
+from service.request_head import Parser
 
 HEAD_SECONDS = 10  # from the first byte, or from the connection's beginning, to the end of the head
 BODY_SECONDS = 30
@@ -22,8 +22,6 @@ LINGER_SECONDS = 2  # in which a client that was refused in the middle may read 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
 
 MAX_HEAD_BYTES = 32 * 1024
-MAX_LINE_BYTES = 8 * 1024  # of a request line
-MAX_HEADERS = 100
 MAX_BODY_BYTES = 100 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
 
 CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
@@ -63,43 +61,6 @@ class Task(WSGITask):  # type: ignore[misc]
         environment: dict[str, Any] = super().get_environment()
         environment[IS_TOO_MANY] = self.request.is_too_many
         return environment
-
-
-REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]+ (?:/|\*|https?://)[\x21-\x7e\x80-\xff]* HTTP/1\.[01]")
-CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what a server in front might take for the end of a request where we don't, and what waitress would look
-    at for long: two of its patterns take time in the square of a line's length.
-    """
-
-    is_too_many = False  # set by Turns when the token has as many in hand as it may
-
-    def parse_header(self, header_plus: bytes) -> None:
-        lines = header_plus.split(b"\r\n", MAX_HEADERS + 2)
-        if len(lines) > MAX_HEADERS + 1 or len(lines[0]) > MAX_LINE_BYTES:
-            raise ParsingError("There are too many headers, or the request line is too long")
-        if not REQUEST_LINE.fullmatch(lines[0]) or any(CONTROL.search(line) for line in lines):
-            raise ParsingError("A line holds what has no place there")
-        names = [line.partition(b":")[0].strip().lower() for line in lines[1:]]
-        if any(line[:1] in (b" ", b"\t") for line in lines[1:]):
-            raise ParsingError("A header goes on in another line")
-        if names.count(b"host") > 1:
-            raise ParsingError("There are several Host headers")
-        if b"transfer-encoding" in names:
-            if b"content-length" in names or names.count(b"transfer-encoding") > 1:
-                raise ParsingError("The length of the body is told twice")
-            if not lines[0].endswith(b" HTTP/1.1"):
-                raise ParsingError("Only HTTP/1.1 has Transfer-Encoding")
-        fields = [line.partition(b":") for line in lines[1:] if line]
-        if not all(colon for _, colon, _ in fields):
-            raise ParsingError("A header has no colon")
-        clean = [name + colon + value.strip(b" \t") for name, colon, value in fields]
-        try:
-            super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
-        except ValueError as error:  # of a number or an address that is none
-            raise ParsingError(str(error)[:100]) from error
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]

@@ -90,23 +90,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )
-        servers = []
-        for wrapped in self.sockets:
-            sock = getattr(wrapped, "sock", wrapped)
-            kind = _UnixServer if sock.family == socket.AF_UNIX else _TcpServer
-            info = (sock.family, sock.type, sock.proto, sock.getsockname())
-            servers.append(
-                kind(
-                    self.wsgi,
-                    sockets,
-                    True,
-                    sock,
-                    dispatcher=dispatcher,
-                    adj=adjustments,
-                    bind_socket=False,
-                    sockinfo=info,
-                )
-            )
+        servers = [self._server(wrapped, sockets, dispatcher, adjustments) for wrapped in self.sockets]
         _Wakeup(self.PIPE[0], sockets)
         while self.alive and os.getppid() == self.ppid:
             self._turn(sockets)
@@ -116,6 +100,20 @@ class Worker(GunicornWorker):  # type: ignore[misc]
         while time.monotonic() < deadline and any(_is_busy(channel) for channel in sockets.values()):
             self._turn(sockets)
         dispatcher.shutdown(timeout=1)
+
+    def _server(self, wrapped: Any, sockets: dict[int, Any], dispatcher: Turns, adjustments: Adjustments) -> Any:
+        sock = getattr(wrapped, "sock", wrapped)
+        kind = _UnixServer if sock.family == socket.AF_UNIX else _TcpServer
+        return kind(
+            self.wsgi,
+            sockets,
+            True,
+            sock,
+            dispatcher=dispatcher,
+            adj=adjustments,
+            bind_socket=False,
+            sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+        )
 
     def _turn(self, sockets: dict[int, Any]) -> None:
         wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)

@@ -212,7 +212,7 @@ def worker_id(engine: Engine) -> Iterator[int]:
             worker_id = connection.execute(
                 text("INSERT INTO workers (hostname, pid, queues, release) VALUES ('test', 1, '{}', '') RETURNING id")
             ).scalar_one()
-            connection.execute(text("SELECT pg_advisory_lock(1819242087, :id)"), {"id": worker_id})
+            connection.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": worker_id})
         yield worker_id
         connection.invalidate()
 

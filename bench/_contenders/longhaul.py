@@ -5,7 +5,6 @@ import dramatiq
 
 from actors.runtime.base.config import load_settings
 from actors.runtime.base.log import set_up_logging
-from actors.runtime.messages.acks import Acks
 from actors.runtime.messages.broker import Broker
 from actors.runtime.worker.process import Process
 from bench._contenders import DRAMATIQ, sender
@@ -33,7 +32,7 @@ def install() -> None:
 
 def _sender() -> "tuple[Broker, dramatiq.Actor[[float], None]]":
     engine = make_engine(os.environ["DATABASE_URL"], application_name="bench")
-    broker = Broker(engine, None, Acks(engine), [])
+    broker = Broker(engine)
     return broker, dramatiq.actor(effect, broker=broker, queue_name="low")
 
 

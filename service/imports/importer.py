@@ -21,7 +21,8 @@ from typing import BinaryIO
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from actors.receipts.dates import Evidence, Order, Rule
+from actors.receipts.day_order import Evidence, Rule
+from actors.receipts.days import Order
 from actors.runtime.base.failures import sqlstate
 from actors.runtime.base.storage import Bucket
 from service.imports.files import find_file

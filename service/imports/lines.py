@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from actors.receipts.amounts import Money, Separators, read_money
+from actors.receipts.amounts import Money, read_money
 from actors.receipts.currencies import read_currency
-from actors.receipts.dates import DEFAULT, Rule, read_date
+from actors.receipts.dates import read_date
+from actors.receipts.day_order import DEFAULT, Rule
+from actors.receipts.separators import Separators
 from service.imports.cells import goes_on, text_of
 from service.imports.columns import Layout
 from service.imports.direction import directed

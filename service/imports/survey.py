@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from actors.receipts.amounts import Separators
 from actors.receipts.currencies import MINOR_UNITS
-from actors.receipts.dates import Evidence
+from actors.receipts.day_order import Evidence
+from actors.receipts.separators import Separators
 from service.imports.cells import cells_of, goes_on, positions
 from service.imports.columns import Layout
 from service.imports.encodings import NOT_UTF_8, undecoded

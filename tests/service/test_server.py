@@ -166,7 +166,7 @@ def test_one_connection_serves_many_requests(web) -> None:
         b"GET /healthz HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
     ],
 )
-def test_a_request_whose_end_others_might_see_elsewhere_is_refused_and_the_connection_closed(head, connect) -> None:
+def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_closed(head, connect) -> None:
     status, _ = ask(connect(), head + HEAD + b"\r\n")
     assert status == 400
 
@@ -193,7 +193,7 @@ def test_who_is_waited_for_keeps_a_place_in_a_crowd_for_some_seconds_only(state,
     assert closed[:1] == ([] if seconds is None else [seconds])
 
 
-def test_what_is_sent_behind_a_request_without_waiting_is_dropped_and_the_connection_closed(connect) -> None:
+def test_what_is_sent_behind_a_request_is_dropped_and_the_connection_closed(connect) -> None:
     status, body = ask(connect(), (HEAD + b"\r\n") * 100)
     assert (status, body) == (200, {"success": True})
 

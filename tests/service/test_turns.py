@@ -54,7 +54,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield add
 
 
-def test_a_token_holds_at_most_half_of_the_threads_and_others_overtake_what_it_has_waiting(turns) -> None:
+def test_a_token_holds_at_most_half_of_the_threads_and_others_overtake_the_rest(turns) -> None:
     mine = [turns(Held("a")) for _ in range(3)]
     wait_until(lambda: mine[0].begun.is_set() and mine[1].begun.is_set(), 5, "half of the threads")
     other = turns(Held("b"))
@@ -93,7 +93,7 @@ def test_whether_the_process_is_ready_is_asked_beside_all_tokens(turns) -> None:
     assert not turns(Held("c")).begun.wait(0.2)
 
 
-def test_the_fourth_in_hand_is_refused_by_the_application_and_a_header_in_other_words_is_the_same_token(turns) -> None:
+def test_the_fourth_in_hand_is_refused_however_the_header_spells_its_token(turns) -> None:
     for _ in range(3):
         assert not turns(Held("a")).request.is_too_many
     again = Held("a")

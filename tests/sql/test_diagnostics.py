@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.local.demo import psql_binary
+from service.local.embedded import psql_binary
 
 SCRIPTS = sorted(Path(__file__).parent.parent.parent.glob("sql/diagnostics/*.sql"))
 

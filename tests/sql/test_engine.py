@@ -77,9 +77,7 @@ def read_only(sql, settings):
     return change
 
 
-def test_sessions_that_began_while_the_database_was_read_only_are_replaced_once_it_is_not(
-    settings, sql, read_only
-) -> None:
+def test_sessions_that_began_read_only_are_replaced_once_the_database_takes_writes(settings, sql, read_only) -> None:
     engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=3, max_overflow=0)
     read_only("on")
     several = [engine.connect() for _ in range(3)]

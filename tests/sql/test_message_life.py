@@ -60,7 +60,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(hist
 
         def boot(self) -> None:
             session = engine.connect()
-            session.execute(text("SELECT pg_advisory_lock(1819242087, :id)"), {"id": self.next_worker})
+            session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": self.next_worker})
             session.commit()
             self.workers[self.next_worker] = session
             self.next_worker += 1
@@ -89,7 +89,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(hist
         def release(self) -> None:
             due = [message_id for message_id, (_, is_due) in self.delayed.items() if is_due]
             with engine.begin() as connection:
-                assert connection.execute(text("SELECT release_due_messages()")).scalar() == len(due)
+                assert connection.execute(text("SELECT enqueue_due_messages()")).scalar() == len(due)
                 rows = connection.execute(
                     text("SELECT message_id::text AS id, seq FROM dramatiq.queue WHERE message_id::text = ANY(:ids)"),
                     {"ids": due},

@@ -24,14 +24,14 @@ def test_a_worker_that_comes_during_a_transaction_is_alive_in_it(engine, sql) ->
     with engine.connect() as sweeper, sweeper.begin():
         assert sweeper.execute(alive).all() == []
         with engine.connect() as worker:
-            worker.execute(text("SELECT pg_advisory_lock(1819242087, 7)"))
+            worker.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 7)"))
             assert sweeper.execute(alive).scalars().all() == [7]
             worker.invalidate()
 
 
 def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
     with engine.connect() as session:
-        session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
+        session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 77)"))
         assert sql("SELECT live_workers() AS id") == [{"id": 77}]
         session.invalidate()
     wait_until(lambda: sql("SELECT live_workers() AS id") == [], 5, "the server to notice")
@@ -42,8 +42,10 @@ def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql,
 
     elsewhere = make_engine(servers["DATABASE_URL"], application_name="other")
     with engine.connect() as one, elsewhere.connect() as two:
-        one.execute(text("SELECT pg_advisory_lock(1819242087), pg_advisory_lock(1819242088, 5), pg_advisory_lock(-1)"))
-        two.execute(text("SELECT pg_advisory_lock(1819242087, 9)"))
+        one.execute(
+            text("SELECT pg_advisory_lock(worker_lock_space()), pg_advisory_lock(1819242088, 5), pg_advisory_lock(-1)")
+        )
+        two.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 9)"))
         assert sql("SELECT live_workers()") == []
         two.invalidate()
         one.invalidate()
@@ -82,7 +84,7 @@ def test_recovery_honours_what_was_asked_of_the_dead_worker(requested, ends, mak
     assert job_row(job_id)["status"] == ends
 
 
-def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count_anew(make, sql, job_row) -> None:
+def test_the_third_loss_in_a_row_fails_a_job_and_a_checkpoint_starts_the_count_anew(make, sql, job_row) -> None:
     job_id = make.job(cursor={"last_id": 8})
 
     def lose() -> str:
@@ -99,9 +101,7 @@ def test_the_third_loss_in_a_row_fails_the_job_and_a_checkpoint_starts_the_count
 
 
 @pytest.mark.parametrize(("minutes", "state", "losses"), [(60 * 24 * 365, "queued", 2), (0, "rejected", 3)])
-def test_a_message_that_a_restart_of_postgres_took_from_its_worker_is_not_one_loss_nearer_to_its_end(
-    minutes, state, losses, sql
-) -> None:
+def test_a_restart_of_postgres_brings_a_message_not_one_loss_nearer_to_its_end(minutes, state, losses, sql) -> None:
     sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
            VALUES (gen_random_uuid(), 'low', 'consumed', '{}', 9, 2, :at)""", at=minutes_ago(minutes))  # fmt: skip
     assert sql("SELECT recover_messages() AS n") == [{"n": 1}]
@@ -131,7 +131,7 @@ def test_the_last_try_of_a_message_that_was_lost_twice_comes_half_a_minute_later
     assert row["queue"] == "low.DQ"
     assert 25 < row["seconds"] <= 30
     sql("UPDATE dramatiq.queue SET message = jsonb_set(message, '{options,eta}', '1')")
-    assert sql("SELECT release_due_messages() AS n") == [{"n": 1}]
+    assert sql("SELECT enqueue_due_messages() AS n") == [{"n": 1}]
     assert sql("SELECT queue_name AS queue, losses, eta FROM dramatiq.queue") == [
         {"queue": "low", "losses": 2, "eta": None}
     ]
@@ -171,14 +171,14 @@ def test_a_queued_job_that_nothing_would_wake_gets_a_message(make, sql, job_row)
         sql("SELECT send_job_message(:id)", id=job_id)
     sql("UPDATE dramatiq.queue SET state = 'done' WHERE message_id = :id", id=job_row(done)["message_id"])
     kept = job_row(waiting)["message_id"]
-    assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [never, done]
-    assert sql("SELECT id FROM wake_queued_jobs()") == []
+    assert [row["id"] for row in sql("SELECT id FROM resend_lost_messages()")] == [never, done]
+    assert sql("SELECT id FROM resend_lost_messages()") == []
     assert job_row(waiting)["message_id"] == kept
 
 
 def test_the_session_of_a_worker_that_stood_still_is_ended_when_its_jobs_are_taken(make, engine, sql) -> None:
     with engine.connect() as session:
-        session.execute(text("SELECT pg_advisory_lock(1819242087, 77)"))
+        session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 77)"))
         sql("CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE sql AS 'SELECT 0 WHERE false'")
         make.job(status="running", worker_id=77)
         sql("SELECT recover_jobs()")
@@ -193,3 +193,18 @@ def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events
         assert len(first.execute(text("SELECT * FROM recover_jobs()")).all()) == 1
         assert second.execute(text("SELECT * FROM recover_jobs()")).all() == []
     assert len(events(job_id)) == 1
+
+
+def test_the_release_before_finds_the_names_that_it_knows(make, sql) -> None:
+    job_id = make.job()
+    assert [row["id"] for row in sql("SELECT id FROM wake_queued_jobs()")] == [job_id]
+    sql(
+        """INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           VALUES (gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}')""".replace(":", r"\:")
+    )
+    assert sql("SELECT release_due_messages() AS n") == [{"n": 1}]
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = 9, delivery = 1 WHERE queue_name = 'low'")
+    (message,) = sql("SELECT message_id::text AS id FROM dramatiq.queue WHERE queue_name = 'low'")
+    ended = sql("""SELECT settle_messages(9, CAST(ARRAY[:id] AS uuid[]), ARRAY[1], ARRAY['done'],
+                                          CAST(ARRAY[NULL] AS jsonb[]))::text AS id""", id=message["id"])  # fmt: skip
+    assert ended == [message]

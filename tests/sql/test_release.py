@@ -51,7 +51,7 @@ AS_BEFORE = """
 """
 
 
-def test_the_version_is_taken_over_from_the_table_of_the_former_name_which_keeps_in_step(empty, run) -> None:
+def test_the_version_is_taken_over_from_the_former_table_which_keeps_in_step(empty, run) -> None:
     release(empty)
     run("INSERT INTO businesses (name) VALUES ('kept')")
     run(AS_BEFORE.format(version=expected_version()))

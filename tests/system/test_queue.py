@@ -52,9 +52,7 @@ def test_connections_cut_by_the_server_each_second_lose_no_message(cuts, inserti
     assert all(process.poll() is None for process in workers)
 
 
-def test_a_message_that_kills_its_worker_is_rejected_at_the_third_loss_and_takes_no_other_along(
-    inserting: Inserting, sql
-) -> None:
+def test_a_message_that_kills_its_worker_is_rejected_at_the_third_and_costs_no_other(inserting: Inserting, sql) -> None:
     inserting.send(200)
     inserting.send_killer()
     inserting.send(200)

@@ -62,7 +62,7 @@ def test_a_rolling_restart_of_all_workers_does_not_one_batch_twice(owner, start)
     assert {event["event"] for event in user.events(job_id)} <= {"created", "claimed", "requeued", "completed"}
 
 
-def test_a_job_that_an_operator_takes_from_a_live_worker_stays_taken_and_can_be_resumed(
+def test_a_job_that_an_operator_takes_from_a_worker_stays_taken_and_can_be_resumed(
     owner, start, web, make, sql
 ) -> None:
     user = owner(1000)
@@ -79,9 +79,7 @@ def test_a_job_that_an_operator_takes_from_a_live_worker_stays_taken_and_can_be_
     assert user.wait_for(job_id, "completed")["succeeded"] == 1000
 
 
-def test_a_job_that_gives_no_sign_of_life_though_its_worker_lives_fails_and_the_late_batch_is_not_written(
-    owner, start, sql
-) -> None:
+def test_a_job_without_a_sign_of_life_fails_and_its_late_batch_is_not_written(owner, start, sql) -> None:
     user = owner(1000)
     worker = start("worker", THROTTLE_MS=3000)  # long enough to look at it between two batches
     job_id = user.start()

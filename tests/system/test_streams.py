@@ -118,7 +118,7 @@ def test_a_worker_that_was_started_without_stdout_works_and_writes_into_nothing_
 
 
 @pytest.mark.parametrize("streams", CLOSED)
-def test_a_web_process_that_was_started_without_stdout_works_and_writes_into_nothing_else(streams, closed) -> None:
+def test_a_web_process_started_without_stdout_works_and_writes_into_nothing_else(streams, closed) -> None:
     port = free_port()
     web = closed("web", streams, PORT=str(port))
     client = Client(f"http://127.0.0.1:{port}")

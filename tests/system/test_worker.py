@@ -152,7 +152,7 @@ def test_after_kill_9_the_api_tells_the_truth_with_no_worker_and_a_restart_goes_
 
 
 @pytest.mark.scale
-def test_a_stopped_worker_loses_its_job_within_20_s_and_changes_nothing_when_it_wakes_up(owner, start, sql) -> None:
+def test_a_stopped_worker_loses_its_job_within_20_s_and_changes_nothing_afterwards(owner, start, sql) -> None:
     user = owner(3000)
     frozen = start("worker")
     job_id = user.start()

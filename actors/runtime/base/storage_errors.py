@@ -1,8 +1,8 @@
-"""What an error of the store means, in one sentence that names the variable to look at."""
+"""What an error of the store means: in one sentence that names the variable to look at, and for what to try next."""
 
 from urllib.parse import urlsplit
 
-from botocore.exceptions import ClientError, ParamValidationError, SSLError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, SSLError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.errors import StorageError, StorageUnreachableError
@@ -30,6 +30,12 @@ SENTENCES = {
     "PermanentRedirect": "belongs to another region or address; see AWS_REGION and S3_ENDPOINT_URL",
     "InvalidRegion": "belongs to another region; see AWS_REGION",
 }
+
+FAULTS = (ClientError, BotoCoreError, RecursionError)
+# Refusals of us or of the bucket, which no other way of asking would change.
+FINAL = {"403", "404", "AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
+         "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "PermanentRedirect", "SlowDown",
+         "AuthorizationHeaderMalformed", "AllAccessDisabled", "AccountProblem"}  # fmt: skip
 
 
 def explain(error: Exception, settings: Settings) -> StorageError:
@@ -66,6 +72,14 @@ def code_of(error: ClientError) -> str:
 
 def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_of_the_call(error: BaseException) -> bool:
+    """Did the store refuse what was asked, so that asking for less may work? Not us, not the bucket, not for now."""
+    if not isinstance(error, ClientError):
+        return not isinstance(error, RecursionError) and type(error).__name__ == "ParamValidationError"
+    status = status_of(error)
+    return code_of(error) not in FINAL and (400 <= status < 500 or status == 501)
 
 
 def _shown(url: str | None) -> str:

@@ -63,6 +63,14 @@ class Acks:
         self._waiting.append(ack)
         self._write_waiting()
 
+    def add_or_retry(self, ack: Ack) -> None:
+        """Raises nothing: a write that fails is logged, and done with the next one or within a second."""
+        try:
+            self.add(ack)
+        except Exception as error:
+            bug = None if is_transient(error) else error
+            log.warning("ack.delayed", message_id=ack.message_id, error=describe(error), exc_info=bug)
+
     def flush(self) -> None:
         while self._later:
             self._waiting.append(self._later.popleft())

@@ -25,24 +25,18 @@ from dramatiq.middleware import (
 )
 from dramatiq_pg import PostgresBroker
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
-from actors.runtime.base.errors import MessageError
-from actors.runtime.base.failures import describe, is_transient, sqlstate
-from actors.runtime.messages.acks import DONE, QUEUED, REJECTED, Ack, Acks
+from actors.runtime.messages.acks import Acks
 from actors.runtime.messages.consumer import Consumer
 from actors.runtime.messages.delivery import Delivery, Outcome
+from actors.runtime.messages.ending import ack_of
+from actors.runtime.messages.enqueue import enqueue_messages
 from actors.runtime.messages.fetcher import Fetcher
 from actors.runtime.messages.format import encode
-from actors.runtime.messages.transaction import current_transaction
-from sql.engine import autocommitting
 
 log = structlog.get_logger("longhaul.queue")
 
 TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
-
-ENQUEUE = "SELECT public.enqueue_messages(%s::uuid[], %s::text[], %s::jsonb[])"
-BEING_PROCESSED = "LH409"  # what that function says of a copy of such a message
 
 # Dramatiq's default middleware, but for Prometheus, which would open a port; and which of it sends on.
 MIDDLEWARE = (AgeLimit, TimeLimit, ShutdownNotifications, Callbacks, Pipelines, Retries)
@@ -53,19 +47,20 @@ class Broker(PostgresBroker):  # type: ignore[misc]
     def __init__(
         self,
         engine: Engine,
-        fetcher: Fetcher | None,
-        acks: Acks,
-        middleware: list[Any],
+        fetcher: Fetcher | None = None,
+        acks: Acks | None = None,
+        middleware: Sequence[Any] = (),
         decide: Callable[[Delivery], Outcome] = lambda _delivery: Outcome.RUN,
     ) -> None:
+        """Without a fetcher it only sends, from any process: `Broker(engine)`."""
         self._heard: dict[str, list[tuple[Any, Callable[..., None]]]] = {}  # who listens to a signal
         # dramatiq-pg wants a pool; it is never used, for all that would use it is ours.
         super().__init__(pool=engine.pool, results=False, middleware=[*middleware, *(made() for made in MIDDLEWARE)])
         self.engine = engine
-        self.acks = acks
+        self.acks = acks or Acks(engine)
         self.long_queues: set[str] = set()
         self._decide = decide
-        self.fetcher = fetcher  # None where messages are only sent
+        self.fetcher = fetcher
         if fetcher is not None:
             fetcher.actors = self.actors
 
@@ -73,7 +68,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         if queue_name in self.delay_queues:  # delayed messages stay in the table until they are due
             return Consumer(SimpleQueue(), self.end, timeout / 1000)
         if self.fetcher is None:
-            raise RuntimeError("this broker only sends")
+            raise RuntimeError("this broker has no fetcher: it only sends")
         return Consumer(self.fetcher.serve(queue_name, long=queue_name in self.long_queues), self.end, timeout / 1000)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
@@ -134,30 +129,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         if delivery.outcome is Outcome.DROP and self.fetcher:
             self.fetcher.finish(delivery)
             return
-        try:
-            self.acks.add(self._ack(delivery, state))
-        except Exception as error:  # it is kept, and written with the next one or within a second
-            bug = None if is_transient(error) else error
-            log.warning("ack.delayed", message_id=delivery.message_id, error=describe(error), exc_info=bug)
-
-    def _ack(self, delivery: Delivery, state: str) -> Ack:
-        if delivery.outcome is Outcome.REQUEUE or state == QUEUED:
-            return Ack.of(delivery, QUEUED)
-        error = delivery.follow_up_error
-        if error is not None and is_transient(error):
-            return Ack.of(delivery, QUEUED)  # it is processed once more: better twice than half
-        if error is None and delivery.next is not None:
-            queue, body = delivery.next
-            return Ack.of(delivery, QUEUED, body)._replace(queue_name=queue)
-        if error is None and state == DONE:
-            return Ack.of(delivery, DONE)
-        cause = error or delivery.failure
-        reason = None if cause is None else describe(cause)
-        try:
-            body = encode(delivery)  # what its middleware noted on it, the traceback above all
-        except MessageError as unwritable:
-            return Ack.of(delivery, REJECTED, None, reason or str(unwritable)[:500])
-        return Ack.of(delivery, REJECTED, body, reason)
+        self.acks.add_or_retry(ack_of(delivery, state))
 
     def enqueue(self, message: "dramatiq.Message[Any]", *, delay: int | None = None) -> "dramatiq.Message[Any]":
         """Sends once; an error of Postgres is the caller's. Inside in_transaction(): in the caller's transaction.
@@ -196,19 +168,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
                 if delivery is not None:
                     self.acks.flush()  # its end may still wait to be written
         if rest:
-            self._insert(*(list(column) for column in zip(*rest, strict=True)))
-
-    def _insert(self, *columns: list[str]) -> None:
-        try:
-            if connection := current_transaction():
-                connection.exec_driver_sql(ENQUEUE, columns)
-                return
-            with self.engine.connect() as connection, autocommitting(connection):
-                connection.exec_driver_sql(ENQUEUE, columns)
-        except DBAPIError as error:
-            if sqlstate(error) == BEING_PROCESSED:
-                raise MessageError(describe(error)) from error
-            raise
+            enqueue_messages(self.engine, rest)
 
     def declare_job(self, name: str, queue: str, cap_seconds: int, perform: Callable[[int], None]) -> None:
         """Declares the actor of a kind of job: it takes a job's id, and never returns a failure to be retried."""

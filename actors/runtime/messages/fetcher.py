@@ -6,18 +6,13 @@ thread gets free, or a second is over.
 """
 
 import os
-import random
-import select
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Container
 from dataclasses import replace
 from itertools import count
-from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any, NamedTuple
 
 import psycopg2
 import structlog
@@ -25,33 +20,21 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.errors import MessageError
-from actors.runtime.base.failures import describe, is_transient
+from actors.runtime.base.failures import describe
 from actors.runtime.messages.acks import QUEUED, REJECTED, Ack, Acks, plain
+from actors.runtime.messages.claims import Claimed, claim_messages
 from actors.runtime.messages.delivery import Delivery
 from actors.runtime.messages.format import decode
 from actors.runtime.messages.identity import Identity
+from actors.runtime.messages.inboxes import Inbox, Inboxes
 from actors.runtime.messages.prefetch import Prefetch
+from actors.runtime.messages.wakeup import Wakeup
 from sql.engine import autocommitting
 
 log = structlog.get_logger("longhaul.worker")
 
 TICK_SECONDS = 1.0
-
-CLAIM = """
-    SELECT seq, delivery, queue_name, message_id::text, losses, message
-    FROM public.claim_messages(%s::integer, %s::text[], %s::integer[], %s::bigint[], %s::integer, %s::integer)
-"""
-
 WATCH_CLOCK = "SELECT public.watch_clock()"  # and something must be said each second
-
-
-class Claimed(NamedTuple):
-    seq: int
-    number: int
-    queue: str
-    message_id: str
-    losses: int
-    message: str | None
 
 
 class Fetcher(Thread):
@@ -75,25 +58,21 @@ class Fetcher(Thread):
         self._stopping = stopping
         self._tick = tick
         self._next_tick = 0.0
-        self._long: list[str] = []
-        self._short: list[str] = []
-        self._inboxes: dict[str, SimpleQueue[Delivery | None]] = {}
+        self._inboxes = Inboxes()
         self._afters: dict[str, int] = defaultdict(int)  # look above what was claimed last: cheap under an old snapshot
         self._order = count()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = Wakeup()
         self._ended = False
 
     def left_by(self, thread: Thread) -> list[Delivery]:
         """What a thread that has died was working on."""
         return [delivery for delivery in list(self.held.values()) if delivery.thread is thread]
 
-    def serve(self, queue: str, *, long: bool) -> "SimpleQueue[Delivery | None]":
+    def serve(self, queue: str, *, long: bool) -> Inbox:
         """From now on messages of this queue are claimed; they arrive in the queue that is returned."""
-        if queue not in self._inboxes:
-            self._inboxes[queue] = SimpleQueue()
-            (self._long if long else self._short).append(queue)
-            self.wake()
-        return self._inboxes[queue]
+        inbox = self._inboxes.open(queue, long=long)
+        self._wakeup.wake()
+        return inbox
 
     def finish(self, delivery: Delivery) -> None:
         """It is not in our hands any more: there is room for another."""
@@ -102,13 +81,10 @@ class Fetcher(Thread):
         delivery.finished = True
         if self.held.get(delivery.message_id) is delivery:
             del self.held[delivery.message_id]
-        self.prefetch.release(delivery.queue_name, delivery.seconds)
-        if delivery.was_lost or delivery.queue_name in self._long or self.prefetch.for_short(delivery.queue_name):
-            self.wake()
-
-    def wake(self) -> None:
-        with suppress(BlockingIOError, OSError):
-            os.write(self._wake_write, b".")
+        queue = delivery.queue_name
+        self.prefetch.release(queue, delivery.seconds)
+        if delivery.was_lost or queue in self._inboxes.long or self.prefetch.for_short(queue):
+            self._wakeup.wake()
 
     def run(self) -> None:
         try:
@@ -129,17 +105,16 @@ class Fetcher(Thread):
             told = describe(error)
             if known and session is not None and not session.invalidated and not session.connection.closed:
                 log.warning("fetcher.failed", error=told)  # a lock timeout, say: the session still holds our lock
-                self._wait(None)
-                return
-            # The identity goes with the session. What it had claimed and nobody began is dropped; the sweep of any
-            # worker, our next identity among them, puts it back. So it does with what a bug of ours has claimed.
-            log.warning("fetcher.lost", error=told, exc_info=None if known else error)
-            self._lose()
+            else:
+                # The identity goes with the session. What it had claimed and nobody began is dropped; the sweep of any
+                # worker, our next identity among them, puts it back. So it does with what a bug of ours has claimed.
+                log.warning("fetcher.lost", error=told, exc_info=None if known else error)
+                self._lose()
             self._wait(None)
 
     def _lose(self) -> None:
         self._identity.drop()
-        for delivery in self._taken_out():
+        for delivery in self._inboxes.taken_out():
             self.finish(delivery)
 
     def _round(self, session: Connection) -> None:
@@ -154,7 +129,7 @@ class Fetcher(Thread):
             self._tick()
             with autocommitting(session) as cursor:
                 cursor.execute(WATCH_CLOCK)
-        self._identity.listen(list(self._inboxes))
+        self._identity.listen(self._inboxes.names())
         if self._stopping.is_set() or self.is_paused():
             if self.is_paused():
                 self.give_back()
@@ -165,26 +140,23 @@ class Fetcher(Thread):
     def _claim(self, session: Connection) -> bool:
         """Claims what there is room for; True when there may be more."""
         more = False
-        if self._long:
-            most = self.prefetch.for_long(self._long, beside_short=bool(self._short))
-            more |= self._claim_from(session, {queue: most for queue in self._long if most}, most)
-        limits = {queue: room for queue in self._short if (room := self.prefetch.for_short(queue))}
-        if limits and (not self._long or self.prefetch.for_long(self._long, beside_short=False)):
+        long, short = self._inboxes.long, self._inboxes.short
+        if long:
+            most = self.prefetch.for_long(long, beside_short=bool(short))
+            more |= self._claim_from(session, {queue: most for queue in long if most}, most)
+        limits = {queue: room for queue in short if (room := self.prefetch.for_short(queue))}
+        if limits and (not long or self.prefetch.for_long(long, beside_short=False)):
             more |= self._claim_from(session, limits, sum(limits.values()))
         return more
 
     def _claim_from(self, session: Connection, limits: dict[str, int], most: int) -> bool:
         if not limits:
             return False
-        names = random.sample(list(limits), len(limits))  # nobody is always first, not even for a single free thread
-        afters = [self._afters[name] for name in names]
         lost = 0 if any(delivery.was_lost for delivery in list(self.held.values())) else 1
         worker_id = self._identity.worker_id()
-        with autocommitting(session) as cursor:
-            cursor.execute(CLAIM, (worker_id, names, [limits[name] for name in names], afters, most, lost))
-            rows = [Claimed(*row) for row in cursor.fetchall()]
+        rows = claim_messages(session, worker_id, limits, self._afters, most, lost)
         self._identity.seen()  # the server has answered on our session: to the others we are alive
-        self._hand_out(in_turn(rows), worker_id)
+        self._hand_out(rows, worker_id)
         return len(rows) >= most
 
     def _hand_out(self, rows: list[Claimed], worker_id: int) -> None:
@@ -202,65 +174,27 @@ class Fetcher(Thread):
                 continue
             except BaseException:  # memory, say: these have been claimed, so they must not be forgotten
                 for left in rows[place:]:
-                    self._end(Ack(worker_id, left.message_id, left.number, left.queue, QUEUED))
+                    self._acks.add_or_retry(Ack(worker_id, left.message_id, left.number, left.queue, QUEUED))
                 raise
             self.held[row.message_id] = delivery
             self.prefetch.acquire(row.queue)
-            self._inboxes[row.queue].put(delivery)
+            self._inboxes.put(delivery, row.queue)
 
     def _reject(self, row: Claimed, worker_id: int, reason: str) -> None:
         log.error("message.rejected", message_id=row.message_id, queue=row.queue, reason=reason)
-        self._end(Ack(worker_id, row.message_id, row.number, row.queue, REJECTED, reason=plain(reason)))
-
-    def _end(self, ack: Ack) -> None:
-        try:
-            self._acks.add(ack)
-        except Exception as error:  # it is kept, and written with the next one or within a second
-            bug = None if is_transient(error) else error
-            log.warning("ack.delayed", message_id=ack.message_id, error=describe(error), exc_info=bug)
+        self._acks.add_or_retry(Ack(worker_id, row.message_id, row.number, row.queue, REJECTED, reason=plain(reason)))
 
     def _wait(self, session: Connection | None) -> None:
         """Until a message is sent, room is made, or the tick is due."""
         seconds = max(0.0, self._next_tick - time.monotonic()) if session is not None else TICK_SECONDS
-        sockets: list[Any] = [self._wake_read]
-        connection = None if session is None else session.connection.driver_connection
-        if connection is not None:
-            if connection.notifies:  # it came with the answer to the claim, and may be later than what that saw
-                connection.notifies.clear()
-                return
-            sockets.append(connection)
-        select.select(sockets, [], [], seconds)
-        with suppress(BlockingIOError):
-            os.read(self._wake_read, 65536)
-        if connection is not None:
-            connection.poll()
-            connection.notifies.clear()
-
-    def _taken_out(self) -> Iterator[Delivery]:
-        """What was claimed and handed to nobody."""
-        for inbox in list(self._inboxes.values()):
-            with suppress(Empty):
-                while True:
-                    delivery = inbox.get_nowait()
-                    if delivery is not None:
-                        yield delivery
+        self._wakeup.wait(session, seconds)
 
     def give_back(self) -> None:
         """What was claimed and handed to nobody goes back to its queue."""
-        for delivery in self._taken_out():
+        for delivery in self._inboxes.taken_out():
             self._acks.add(Ack.of(delivery, QUEUED))
 
     def stop(self, seconds: float) -> None:
         self._ended = True
-        self.wake()
+        self._wakeup.wake()
         self.join(seconds)
-
-
-def in_turn(rows: list[Claimed]) -> list[Claimed]:
-    """Oldest first within a queue, turn by turn between them."""
-    found: dict[str, int] = defaultdict(int)
-    turns = []
-    for row in sorted(rows, key=lambda row: row.seq):
-        found[row.queue] += 1
-        turns.append((found[row.queue], row.seq, row))
-    return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])]

@@ -12,11 +12,10 @@ from sqlalchemy import Connection, Engine, event, text
 
 from actors.runtime.base.config import Settings
 from sql.engine import autocommitting, keep_session
-from sql.locks import worker_lock
 
 log = structlog.get_logger("longhaul.worker")
 
-SILENCE_SECONDS = 12
+SILENCE_SECONDS = 12  # less than in live_workers.sql, so that we stop believing before the others do
 CLAIM_SECONDS = 10
 WAIT_SECONDS = 10
 
@@ -24,6 +23,8 @@ REGISTER = text("""
     INSERT INTO workers (hostname, pid, queues, release, kinds)
     VALUES (:hostname, :pid, :queues, :release, :kinds) RETURNING id
 """)
+
+LOCK = text("SELECT pg_advisory_lock(public.worker_lock_space(), :id)")
 
 QUEUES = text("UPDATE workers SET queues = :queues WHERE id = :id")
 
@@ -59,7 +60,7 @@ class Identity:
             self._seen_at = _now()
 
     def is_fresh(self) -> bool:
-        """Others declare us dead after 15 s of silence (live_workers.sql); we stop believing before that."""
+        """Others declare us dead after 15 s of silence; we stop believing before that."""
         return _now() - self._seen_at < SILENCE_SECONDS
 
     def session(self) -> Connection:
@@ -94,7 +95,7 @@ class Identity:
                 }
                 worker_id: int = connection.execute(REGISTER, values).scalar_one()
                 # Held by the session, so past the commit; taken before it, so nobody sees us registered but dead.
-                connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), worker_lock(worker_id))
+                connection.execute(LOCK, {"id": worker_id})
                 connection.exec_driver_sql(
                     f"SET statement_timeout = '{CLAIM_SECONDS}s'"
                 )  # others must not think us silent

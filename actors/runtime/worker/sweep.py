@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import Kind
-from actors.runtime.jobs.reconcile import Steps, Swept, reconcile, scalar
+from actors.runtime.jobs.reconcile import RELEASED_AT_A_TIME, Steps, Swept, reconcile, scalar
 from sql.locks import SWEEP
 
 log = structlog.get_logger("longhaul.sweep")
@@ -15,9 +15,9 @@ log = structlog.get_logger("longhaul.sweep")
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
 UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 RECOVER_MESSAGES = text("SELECT public.recover_messages()")
-DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), 1000)")
-RELEASE_DUE = text("SELECT public.release_due_messages()")
-WAKE = text("SELECT id FROM public.wake_queued_jobs()")
+DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), :most)")
+ENQUEUE_DUE = text("SELECT public.enqueue_due_messages()")
+RESEND_LOST = text("SELECT id FROM public.resend_lost_messages()")
 
 
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
@@ -35,7 +35,7 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
     for event, ids in (
         ("sweep.recovered", swept.recovered),
         ("sweep.stale", swept.stale),
-        ("sweep.woken", swept.woken),
+        ("sweep.resent", swept.woken),
     ):
         if ids:
             log.warning(event, jobs=ids)
@@ -46,13 +46,14 @@ def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> 
 
 def _sweep(connection: Connection, kinds: list[Kind], settings: Settings) -> Swept:
     swept = reconcile(connection, settings)
-    names = {
+    stale = {
         "queues": list({kind.queue for kind in kinds}),
         "actors": [name for kind in kinds for name in kind.names],
+        "most": RELEASED_AT_A_TIME,
     }
     steps = Steps(connection, swept)
-    swept.dropped = steps.take("stale messages", scalar(DROP_STALE, names)) or 0
+    swept.dropped = steps.take("stale messages", scalar(DROP_STALE, stale)) or 0
     swept.messages = steps.take("messages", scalar(RECOVER_MESSAGES)) or 0
-    swept.released = steps.take("due", scalar(RELEASE_DUE)) or 0
-    swept.woken = steps.take("wake", lambda session: list(session.scalars(WAKE))) or []
+    swept.released = steps.take("due messages", scalar(ENQUEUE_DUE)) or 0
+    swept.woken = steps.take("lost messages", lambda session: list(session.scalars(RESEND_LOST))) or []
     return swept

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from actors.receipts.amounts import Money, Separators, read_money
+from actors.receipts.amounts import Money, read_money
+from actors.receipts.separators import Separators
 
 
 def read(
@@ -229,7 +230,7 @@ def test_a_sign_of_several_currencies_alone_is_refused(written: str) -> None:
 @pytest.mark.parametrize(
     "others", [("12.50",), ("0.5", "12,50"), (Decimal("1.5"),), ("1,234.50",), ("1,234,567",), ("1 234,50",), ("1234",)]
 )
-def test_one_point_before_three_digits_is_refused_where_other_amounts_make_it_doubtful(others) -> None:
+def test_a_point_before_three_digits_is_refused_where_other_amounts_make_it_doubtful(others) -> None:
     with pytest.raises(ValueError, match="before three digits, but"):
         read("1.234", others=others)
 

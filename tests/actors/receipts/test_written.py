@@ -16,7 +16,9 @@ from babel.numbers import format_currency
 
 from actors.receipts.amounts import read_money
 from actors.receipts.currencies import MINOR_UNITS
-from actors.receipts.dates import DEFAULT, Order, Rule, read_date
+from actors.receipts.dates import read_date
+from actors.receipts.day_order import DEFAULT, Rule
+from actors.receipts.days import Order
 from actors.receipts.names import LANGUAGES
 
 RULES = {

@@ -7,7 +7,7 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from actors.receipts.dates import Order
+from actors.receipts.days import Order
 from actors.runtime.base.errors import StorageError
 from actors.runtime.base.storage import Bucket
 from actors.runtime.outbox import purge_all_due
@@ -95,7 +95,7 @@ def test_a_file_that_the_first_release_imported_is_not_imported_twice(name, load
         )
 
 
-def test_equal_lines_without_an_id_are_as_many_receipts_however_often_the_file_is_read(load, receipts) -> None:
+def test_equal_lines_without_an_id_are_as_many_receipts_however_often_they_are_read(load, receipts) -> None:
     coffee = line("Coffee", 3)
     assert load([coffee, coffee, line("Bar"), coffee]).made == 4
     again = load([coffee, coffee, line("Bar"), coffee])
@@ -399,7 +399,7 @@ def test_an_upload_that_failed_is_made_up_for_by_running_again(load, sql, bucket
     assert len(bucket.keys()) == len(sql("SELECT FROM receipts")) == 1
 
 
-def test_killed_between_the_upload_and_its_mark_the_object_is_still_known_and_can_be_purged(
+def test_an_object_whose_import_was_killed_before_its_mark_can_still_be_purged(
     load, sql, bucket, engine, tmp_path
 ) -> None:
     (tmp_path / "1.pdf").write_bytes(PDF)

@@ -9,7 +9,7 @@ import pytest
 from tests.system.outages.clock import BEHIND_SECONDS
 
 
-def test_a_step_is_seen_by_all_sessions_at_once_and_leaves_short_timeouts_as_long_as_they_are(postgres) -> None:
+def test_a_step_is_seen_by_all_sessions_and_leaves_timeouts_as_long_as_they_are(postgres) -> None:
     if not postgres.clock.can_step:
         pytest.skip("faketime is not installed")  # a Debian package; .ci/run installs it where it may
     with closing(psycopg2.connect(postgres.url)) as one, closing(psycopg2.connect(postgres.url)) as other:

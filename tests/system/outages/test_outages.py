@@ -130,7 +130,7 @@ def test_a_cancel_during_an_outage_ends_in_cancelled_with_exact_counters(owner, 
 
 
 @pytest.mark.scale
-def test_a_black_hole_costs_the_worker_its_job_within_20_s_and_what_it_wrote_late_does_not_count(
+def test_a_black_hole_costs_a_worker_its_job_within_20_s_and_no_late_write_counts(
     owner, start, between, environment, exact, sql
 ) -> None:
     user = owner(3000)
@@ -221,7 +221,7 @@ def test_behind_a_proxy_that_pools_by_transaction_a_worker_refuses_to_start(size
         pool.close()
 
 
-def test_after_all_workers_and_postgres_were_killed_at_once_the_status_is_true_and_the_user_can_go_on(
+def test_with_all_workers_and_postgres_killed_the_status_is_true_and_users_can_go_on(
     owner, start, web, make, postgres, environment, exact, sql
 ) -> None:
     """The predecessor's users stared at "0 out of 412" for ever here."""

@@ -1,27 +1,13 @@
 """Deleting from stores of every kind: what one can't do costs a detour, and what one key spoils costs that key."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from actors.runtime.base import deletion
-from actors.runtime.base.errors import StorageError, StorageUnreachableError
-from actors.runtime.base.storage import NOT_TRIED, Bucket
+from actors.runtime.base.storage import NOT_TRIED
 from actors.runtime.outbox import Purged, purge
-from tests.actors.runtime.fakes3 import FakeS3, error, fake_s3
+from tests.actors.runtime.fakes3 import error
 
 KEYS = [f"businesses/1/receipts/{n}.pdf" for n in range(1000)]
-
-
-@pytest.fixture
-def store() -> Iterator[FakeS3]:
-    with fake_s3(FakeS3()) as store:
-        yield store
-
-
-@pytest.fixture
-def fake(store: FakeS3, settings) -> Callable[..., Bucket]:
-    return lambda **changes: Bucket(settings.model_copy(update={"S3_ENDPOINT_URL": store.url, **changes}))
 
 
 def test_a_thousand_objects_are_one_call_with_the_checksum_that_older_stores_want(store, fake) -> None:
@@ -142,120 +128,3 @@ def test_what_there_is_no_time_for_is_given_back_untried(store, fake, engine, ma
 
 
 # Versions
-
-
-def test_in_a_bucket_that_keeps_versions_all_of_them_go_and_no_mark_stays(store, fake) -> None:
-    store.versioning = "Enabled"
-    store.add(*KEYS[:5], *KEYS[:5], "businesses/1/receipts/1.pdf.other")
-    store.versions[KEYS[2]].append("mark0")
-    bucket = fake()
-    assert bucket.delete(KEYS[:5]) == {}
-    assert store.versions == {**{key: [] for key in KEYS[:5]}, "businesses/1/receipts/1.pdf.other": ["v11"]}
-    assert bucket.kept_versions() is None
-
-
-@pytest.mark.parametrize(
-    "answer", [error(403, "AccessDenied"), error(501, "NotImplemented"), error(405, "MethodNotAllowed")]
-)
-def test_a_store_that_does_not_list_versions_is_named_and_stops_nothing(
-    answer, store, fake, engine, make, sql, tmp_path
-) -> None:
-    business_id = make.business()
-    job_id = make.job(business_id)
-    keys = make.attachments(make.receipts(business_id, 3), tmp_path)
-    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = :id", id=job_id)
-    store.versioning = "Enabled"
-    store.add(*keys)
-    store.refuse = lambda name, *_: answer if name == "GET versions" else None
-    assert purge(engine, fake()) == Purged(deleted=3, failed=0)
-    assert sql("SELECT * FROM attachment_counts") == [
-        {"job_id": job_id, "deleted": 0, "kept": 3, "failed": 0, "pending": 0, "error": None}
-    ]
-    assert all("s3:ListBucketVersions" in row["purge_error"] for row in sql("SELECT purge_error FROM attachments"))
-
-
-def test_keys_that_may_not_ask_about_versions_delete_and_say_so_once_they_have(store, fake) -> None:
-    store.refuse = lambda name, _key, query, _body: error(403, "AccessDenied") if "versioning" in query else None
-    store.add(*KEYS[:3])
-    bucket = fake()
-    assert bucket.delete(KEYS[:3]) == {}
-    assert "s3:GetBucketVersioning" in str(bucket.kept_versions())
-    refused = fake()
-    store.refuse = lambda *_: error(403, "AccessDenied")
-    assert refused.delete(KEYS[:3]).keys() == set(KEYS[:3])
-    assert refused.kept_versions() is None  # all is refused: that says nothing of versions
-    store.refuse = lambda *_: None
-    store.versioning = "Enabled"
-    store.add(*KEYS[:3])
-    assert refused.delete(KEYS[:3]) == {}
-    assert store.keys() == set()
-
-
-def test_object_lock_is_shown_as_what_it_is_and_costs_its_own_key(store, fake) -> None:
-    store.versioning = "Enabled"
-    store.add(*KEYS[:3])
-    store.locked = {"v2"}
-    errors = fake().delete(KEYS[:3])
-    assert errors.keys() == {KEYS[1]}
-    assert "object lock" in errors[KEYS[1]]
-    assert store.keys() == {KEYS[1]}
-
-
-def test_a_store_that_does_not_answer_about_versions_now_is_asked_again(store, fake) -> None:
-    store.refuse = lambda name, _key, query, _body: error(503, "SlowDown") if "versioning" in query else None
-    store.versioning = "Enabled"
-    store.add(*KEYS[:3])
-    bucket = fake()
-    assert bucket.delete(KEYS[:3]).keys() == set(KEYS[:3])
-    store.refuse = lambda *_: None
-    assert bucket.delete(KEYS[:3]) == {}
-    assert store.keys() == set()
-
-
-# What is wrong, and which variable says so
-
-
-@pytest.mark.parametrize(
-    ("answer", "says"),
-    [
-        (error(301, "PermanentRedirect"), "AWS_REGION"),
-        ((301, ""), "redirect"),
-        ((307, ""), "redirect"),
-        ((308, "<html>moved</html>"), "redirect"),
-        (error(400, "AuthorizationHeaderMalformed"), "see AWS_REGION"),
-        (error(400, "IllegalLocationConstraintException"), "see AWS_REGION"),
-        (error(400, "ExpiredToken"), "see AWS_SESSION_TOKEN"),
-        (error(400, "InvalidToken"), "see AWS_SESSION_TOKEN"),
-        (error(403, "RequestTimeTooSkewed"), "set the clock"),
-        (error(403, "InvalidAccessKeyId"), "see AWS_ACCESS_KEY_ID"),
-        (error(403, "SignatureDoesNotMatch"), "AWS_SECRET_ACCESS_KEY"),
-        (error(404, "NoSuchBucket"), "see S3_BUCKET"),
-        (error(400, "InvalidBucketName"), "see S3_BUCKET"),
-    ],
-)
-def test_each_fault_names_the_right_variable_in_one_sentence(answer, says, store, fake, tmp_path) -> None:
-    store.refuse = lambda *_: answer
-    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.1")
-    for call in (lambda: fake().check(), lambda: fake().put("a.pdf", tmp_path / "a.pdf", "application/pdf")):
-        with pytest.raises(StorageError) as refusal:
-            call()
-        assert says in str(refusal.value)
-        assert "\n" not in str(refusal.value)
-        assert not isinstance(refusal.value, StorageUnreachableError)
-    assert fake().delete(["a"]).keys() == {"a"}
-
-
-@pytest.mark.parametrize("name", ["no spaces", "a/b", "ümlaut"])
-def test_a_name_that_no_bucket_can_have_is_named(name: str, fake) -> None:
-    with pytest.raises(StorageError, match="see S3_BUCKET"):
-        fake(S3_BUCKET=name).check()
-
-
-def test_a_session_token_is_sent(store, fake) -> None:
-    fake(AWS_SESSION_TOKEN="for-an-hour").check()
-    assert store.tokens == ["for-an-hour"]
-
-
-def test_https_where_the_store_speaks_plain_http_is_named(store, fake) -> None:
-    with pytest.raises(StorageError, match="see S3_ENDPOINT_URL"):
-        fake(S3_ENDPOINT_URL=store.url.replace("http://", "https://")).check()

@@ -46,7 +46,7 @@ def test_for_people_a_line_begins_with_its_time_and_a_trace_shows_no_values() ->
     assert "hunter2" not in text.replace('authenticate("hunter2")', "")
 
 
-def test_an_argument_that_cannot_be_shown_and_signs_that_a_terminal_obeys_stop_nobody() -> None:
+def test_what_cannot_be_shown_and_what_a_terminal_would_obey_stop_nobody() -> None:
     code = """
 import logging
 from actors.runtime.base.log import set_up_logging

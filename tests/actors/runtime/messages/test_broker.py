@@ -320,7 +320,7 @@ def test_a_message_that_disagrees_with_its_row_stops_nothing(odd, process, work,
     assert len(seen) == states()["done"]
 
 
-def test_a_process_that_stood_still_takes_a_new_identity_and_does_not_begin_what_it_held(process, work, sql) -> None:
+def test_a_process_that_stood_still_registers_anew_and_begins_nothing_that_it_held(process, work, sql) -> None:
     one, began, go_on = process(threads=1), [], Event()
     one.fetcher.prefetch = Prefetch(1, fixed=20)
     broker = one.broker()
@@ -365,9 +365,7 @@ def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, 
     assert seen == [1]
 
 
-def test_a_message_that_cannot_be_rejected_at_once_holds_up_no_other_and_is_rejected_later(
-    process, work, states, sql
-) -> None:
+def test_a_message_that_cannot_be_rejected_holds_up_no_other_and_is_tried_again(process, work, states, sql) -> None:
     broker, seen = process().broker(), []
 
     def note() -> None:
@@ -552,9 +550,7 @@ def test_on_shutdown_what_nobody_began_goes_back_and_is_told_of(process, work, s
     assert states()["done"] <= 4
 
 
-def test_when_the_session_is_cut_nothing_is_lost_and_what_nobody_began_is_not_begun_twice(
-    process, work, states, sql
-) -> None:
+def test_when_the_session_is_cut_nothing_is_lost_and_nothing_is_begun_twice(process, work, states, sql) -> None:
     one = process(threads=2)
     broker, runs, lock = one.broker(), {}, threading.Lock()
 
@@ -641,3 +637,18 @@ def test_no_sender_of_a_message_says_how_a_job_is_run(process, work, make, sql, 
     work(process().broker())
     wait_until(lambda: job_row(job_id)["status"] == "completed", 10, "the job")
     assert sql("SELECT state::text FROM dramatiq.queue") == [{"state": "done"}]
+
+
+def test_a_broker_without_a_fetcher_sends_and_consumes_nothing(engine, process, work, states) -> None:
+    sending, seen = Broker(engine), []
+    noting = naming(sending, seen, "here", "low")
+    noting.send()
+    sending.enqueue_many([noting.message(), noting.message()])
+    assert states() == {"queued": 3}
+    with pytest.raises(RuntimeError, match="only sends"):
+        sending.consume("low")
+    working = process().broker()
+    naming(working, seen, "here", "low")
+    work(working)
+    wait_until(lambda: states() == {"done": 3}, 10, "a worker to do them")
+    assert seen == ["here"] * 3

@@ -259,7 +259,7 @@ def test_middleware_before_and_after_hears_of_each_message_once(broker, work, no
 
 
 @pytest.mark.parametrize("where", ["the actor", "a helper thread", "before_ack", "middleware"])
-def test_a_message_sent_again_under_its_own_id_while_it_is_processed_is_delivered_again(
+def test_a_message_sent_again_under_its_id_while_it_is_processed_is_delivered_again(
     where, broker, work, states, seen
 ) -> None:
     def again(n: int) -> None:
@@ -291,9 +291,7 @@ def test_a_message_sent_again_under_its_own_id_while_it_is_processed_is_delivere
     wait_until(lambda: states() == {"done": 1}, 10, "its end")
 
 
-def test_a_copy_of_what_another_process_is_processing_is_refused_and_so_are_those_sent_with_it(
-    broker, note, sql, states
-) -> None:
+def test_a_copy_of_what_another_process_has_is_refused_and_so_is_all_sent_with_it(broker, note, sql, states) -> None:
     message = note.send(1)
     sql("SELECT * FROM claim_messages(999, '{low}', '{5}', '{0}', 5)")
     with pytest.raises(MessageError, match="is being processed"):

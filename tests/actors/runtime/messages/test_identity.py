@@ -68,7 +68,7 @@ def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(identity
 WRITE = "INSERT INTO businesses (name) VALUES ('x')"
 
 
-def test_a_server_that_becomes_read_only_under_a_worker_does_not_cost_it_its_identity(identity, sql) -> None:
+def test_a_server_that_becomes_read_only_does_not_cost_a_worker_its_identity(identity, sql) -> None:
     session = identity.session()
     first = identity.worker_id()
     with pytest.raises(DBAPIError, match="read-only"), session.begin():
@@ -80,7 +80,7 @@ def test_a_server_that_becomes_read_only_under_a_worker_does_not_cost_it_its_ide
     assert alive(sql) == [first]
 
 
-def test_nobody_registers_on_a_session_that_began_read_only_once_the_database_takes_writes(settings, sql) -> None:
+def test_once_the_database_takes_writes_nobody_registers_on_a_read_only_session(settings, sql) -> None:
     name = database_name(settings.DATABASE_URL)
     engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=1, max_overflow=0)
     identity = Identity(engine, settings)
@@ -137,9 +137,7 @@ def test_what_was_claimed_by_a_process_that_stood_still_is_not_begun(process, sq
     assert one._decide(Delivery(message, 1, 1, one.identity.current, was_lost=False)) is Outcome.REQUEUE
 
 
-def test_a_process_without_an_identity_is_told_so_after_a_while_and_gets_the_next_one_at_once(
-    identity, monkeypatch
-) -> None:
+def test_a_process_waits_for_an_identity_only_so_long_and_gets_the_next_one_at_once(identity, monkeypatch) -> None:
     found: list[object] = []
 
     def ask(seconds: float) -> Thread:

@@ -8,7 +8,7 @@ def after(prefetch: Prefetch, queue: str, seconds: float) -> None:
     prefetch.release(queue, seconds)
 
 
-def test_of_a_queue_of_which_nothing_is_known_as_many_are_claimed_as_threads_are_free() -> None:
+def test_of_a_queue_not_known_yet_as_many_are_claimed_as_threads_are_free() -> None:
     prefetch = Prefetch(8, fixed=0)
     assert prefetch.for_short("low") == 8
     prefetch.acquire("high")

@@ -142,7 +142,7 @@ def test_a_step_that_fails_costs_itself(make, sql, round_, job_row, logged) -> N
         "recover_jobs",
         "fail_stale_jobs",
         "recover_messages",
-        "release_due_messages",
+        "enqueue_due_messages",
         "drop_stale_messages",
     ):
         job = make.job()
@@ -167,7 +167,7 @@ def test_sessions_of_another_role_that_may_not_be_ended_hold_up_no_recovery(
                GRANT ALL ON ALL SEQUENCES IN SCHEMA public, dramatiq TO poor, other""")
         with engine.connect() as silent, engine.connect() as sweeping:
             silent.execute(text("SET SESSION AUTHORIZATION other"))
-            silent.execute(text("SELECT pg_advisory_lock(1819242087, 999)"))
+            silent.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 999)"))
             silent.commit()
             sweeping.execute(text("SET SESSION AUTHORIZATION poor"))
             sweeping.commit()
@@ -187,7 +187,7 @@ def test_a_foreign_session_cannot_pass_for_a_worker(environment, sql) -> None:
     try:
         for role, expected in (("stranger", []), ("postgres", [{"id": 999}])):
             session = psycopg2.connect(as_role(environment["DATABASE_URL"], role))
-            session.cursor().execute("SELECT pg_advisory_lock(1819242087, 999)")
+            session.cursor().execute("SELECT pg_advisory_lock(worker_lock_space(), 999)")
             session.commit()
             assert sql("SELECT live_workers() AS id") == expected
             session.close()

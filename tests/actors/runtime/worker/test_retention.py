@@ -62,9 +62,7 @@ def test_a_row_that_cannot_be_deleted_stays_and_all_others_go(does, which, make,
     assert sql("SELECT id FROM background_jobs") == [{"id": jobs[which]}]
 
 
-def test_what_says_more_of_the_server_than_of_a_row_ends_the_round_and_the_next_one_does_it_all(
-    make, sql, engine, settings
-) -> None:
+def test_an_error_of_the_server_ends_the_round_and_the_next_one_does_it_all(make, sql, engine, settings) -> None:
     old = datetime.now(UTC) - timedelta(days=400)
     for _ in range(2):
         make.job(status="completed", created_at=old, finished_at=old)

@@ -1,7 +1,21 @@
--- Of the release before; today ack_messages(). Ends deliveries: each message gets its new state ('done', 'rejected', or 'queued' to give it back), if this worker
--- still holds this delivery of it; else somebody else has it by now, and nothing changes. Null keeps the message.
--- Rows are found by primary key and locked in its order first: the planner may not take the index on state for it,
--- which gets slow while an old snapshot is open, and two workers cannot lock each other out.
+-- What the release before this one calls, under the names that it knows: it runs on while this one is deployed.
+-- They go in the release after the next, each with a migration that drops it.
+
+CREATE OR REPLACE FUNCTION public.release_due_messages() RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN public.enqueue_due_messages();
+END $$;
+
+CREATE OR REPLACE FUNCTION public.wake_queued_jobs() RETURNS SETOF public.background_jobs
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM public.resend_lost_messages();
+END $$;
+
+-- Today ack_messages(). Each message gets its new state ('done', 'rejected', or 'queued' to give it back) if this worker
+-- still holds this delivery of it; a null message keeps what is there. Returns the ids of those that it changed.
+-- Rows are locked in the order of their primary key, so that two workers cannot lock each other out.
 CREATE OR REPLACE FUNCTION public.settle_messages(
     worker integer, ids uuid[], deliveries integer[], states text[], messages jsonb[]
 ) RETURNS SETOF uuid LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -22,7 +22,7 @@ END $$;
 -- Delayed messages whose time has come join their queue, at its end; returns how many. Dramatiq keeps them under the
 -- queue's name and ".DQ", with the time in ms as the option `eta`. An eta that will never come (NaN, or far beyond
 -- the year 9999) is rejected. One message that cannot be moved is named in a warning, and holds up no others.
-CREATE OR REPLACE FUNCTION public.release_due_messages() RETURNS bigint
+CREATE OR REPLACE FUNCTION public.enqueue_due_messages() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     due uuid[];
@@ -43,7 +43,7 @@ BEGIN
             BEGIN
                 number := number + public.release_messages(ARRAY[id]);
             EXCEPTION WHEN OTHERS THEN
-                RAISE WARNING 'message %, which is due, cannot be released: %', id, SQLERRM;
+                RAISE WARNING 'message %, which is due, cannot be enqueued: %', id, SQLERRM;
             END;
         END LOOP;
         RETURN number;

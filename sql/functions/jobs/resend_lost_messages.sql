@@ -1,6 +1,6 @@
 -- Queued jobs that no message in the queue will wake get a new one; returns them. Where that does not help (the worker
 -- that takes it rejects it, say, for it does not know this kind), the next one comes after 2, 4, 8 … s, 60 at most.
-CREATE OR REPLACE FUNCTION public.wake_queued_jobs() RETURNS SETOF public.background_jobs
+CREATE OR REPLACE FUNCTION public.resend_lost_messages() RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job public.background_jobs;

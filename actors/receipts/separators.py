@@ -1,0 +1,60 @@
+"""What the amounts of one file prove about points and commas: which part decimals, and which group thousands."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from actors.receipts.written_amount import EITHER, GROUPED, split_amount
+
+Written = str | int | float | Decimal  # text, or a number of JSON
+
+
+@dataclass
+class Separators:
+    """The amounts of one file, seen one by one: which separators do they prove, and for what?"""
+
+    points: set[str] = field(default_factory=set)  # decimal points
+    groups: set[str] = field(default_factory=set)  # separators of thousands
+    ungrouped: str | None = None  # the first amount of thousands without a separator
+    open: str | None = None  # the first amount with one separator before exactly three digits
+
+    def see(self, written: Written) -> None:
+        if not isinstance(written, str):
+            with suppress(ArithmeticError):  # beyond all numbers; the line itself will say so
+                if Decimal(str(written)) % 1:
+                    self.points.add(".")
+            return
+        try:
+            number = split_amount(written).number
+        except (ValueError, ArithmeticError):
+            return
+        if EITHER.fullmatch(number):
+            self.open = self.open or written
+            return
+        last = max(number.rfind("."), number.rfind(","))
+        if last >= 0 and number.count(number[last]) == 1:
+            self.points.add(number[last])
+        if GROUPED.fullmatch(number):
+            self.groups.add(next(c for c in number if not c.isdigit()))
+        elif len(re.split("[.,]", number)[0].lstrip("0")) > 3:
+            self.ungrouped = self.ungrouped or written
+
+    def doubt(self, separator: str) -> str | None:
+        """Why a lone separator before three digits may not be one of thousands; None when it is."""
+        if separator in self.points:
+            return f"{separator!r} is the decimal point of other amounts here"
+        if self.groups and separator not in self.groups:
+            return f"other amounts here group their thousands with {min(self.groups)!r}"
+        if self.ungrouped is not None and not self.points and not self.groups:
+            return f"other amounts here do not group their thousands ({self.ungrouped[:40]})"
+        return None
+
+    def explain(self) -> str | None:
+        """What was decided where nothing proves it, in a sentence for the owner of the file."""
+        if self.open is None or self.points or self.groups or self.ungrouped:
+            return None
+        return f"Amounts such as {self.open[:40]} are read as thousands: no amount of this file proves otherwise."
+
+
+NOTHING_PROVEN = Separators()

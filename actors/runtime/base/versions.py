@@ -1,0 +1,85 @@
+"""The earlier versions that a bucket may keep of what is deleted: whether it does, and deleting them too."""
+
+import time
+from collections.abc import Iterable
+
+import structlog
+from botocore.exceptions import ClientError
+
+from actors.runtime.base.delete_calls import NOT_TRIED, DeleteCalls, each
+from actors.runtime.base.storage_errors import FAULTS, code_of, is_of_the_call
+
+log = structlog.get_logger("longhaul.storage")
+
+ASK_AGAIN_SECONDS = 300
+
+
+class Versions:
+    """Of one bucket; remembers what its store doesn't allow. Not for several threads at once."""
+
+    def __init__(self, calls: DeleteCalls) -> None:
+        self._calls = calls
+        self._there: bool | None = None  # does the bucket have versions? None: not known yet
+        self._asked = 0.0
+        self.may_not_ask = False
+        self.kept_versions: str | None = None  # why they are not deleted
+
+    def deletable(self) -> bool:
+        """Does the bucket keep versions, which we may delete?
+
+        Asked until there is an answer; raises when there may be one later.
+        """
+        if not self._there and time.monotonic() > self._asked + ASK_AGAIN_SECONDS:
+            self._there = None  # somebody may have switched it on
+        if self._there is None and self.kept_versions is None:
+            self._asked = time.monotonic()
+            self.may_not_ask = False
+            try:
+                status = self._calls.client.get_bucket_versioning(Bucket=self._calls.bucket).get("Status")
+                self._there = status in ("Enabled", "Suspended")
+            except ClientError as error:
+                if code_of(error) in ("AccessDenied", "403"):
+                    self.may_not_ask = True
+                elif is_of_the_call(error):
+                    self._there = False  # it knows no versions
+                else:
+                    raise
+        return bool(self._there) and self.kept_versions is None
+
+    def keep(self, why: str) -> None:
+        self.kept_versions = why
+        log.warning("storage.versions_kept", bucket=self._calls.bucket, why=why)
+
+    def delete(self, keys: list[str], deadline: float) -> dict[str, str]:
+        """All versions and marks of these keys; key → error for those of which one stays."""
+
+        def delete_one(key: str) -> str | None:
+            if time.monotonic() > deadline:
+                return NOT_TRIED
+            try:
+                for versions in self._of(key):
+                    errors = self._calls.delete_objects(versions)
+                    if errors is None or errors:
+                        said = next(iter((errors or {}).values()), "the store did not say what failed")
+                        return f"a version stays ({'object lock, or ' if 'AccessDenied' in said else ''}{said})"
+            except ClientError as error:
+                if code_of(error) in ("AccessDenied", "403", "NotImplemented", "MethodNotAllowed"):
+                    self.keep(f"the store does not list versions to us ({code_of(error)}; s3:ListBucketVersions)")
+                    return None
+                return self._calls.said(error)
+            except FAULTS as error:
+                return self._calls.explain(error)
+            return None
+
+        return each(keys, delete_one)
+
+    def _of(self, key: str) -> Iterable[list[dict[str, str]]]:
+        """The versions and delete marks of exactly this key, by pages."""
+        paginator = self._calls.client.get_paginator("list_object_versions")
+        for page in paginator.paginate(Bucket=self._calls.bucket, Prefix=key):
+            entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            found = [{"Key": key, "VersionId": entry["VersionId"]} for entry in entries if entry["Key"] == key]
+            if found:
+                yield found
+            if entries and all(entry["Key"] > key for entry in entries):
+                return

@@ -1,0 +1,47 @@
+"""A claim: messages from several queues by one statement, in the order in which they are begun."""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from sql.engine import autocommitting
+
+CLAIM = """
+    SELECT seq, delivery, queue_name, message_id::text, losses, message
+    FROM public.claim_messages(%s::integer, %s::text[], %s::integer[], %s::bigint[], %s::integer, %s::integer)
+"""
+
+
+class Claimed(NamedTuple):
+    seq: int
+    number: int
+    queue: str
+    message_id: str
+    losses: int
+    message: str | None
+
+
+def claim_messages(
+    session: Connection, worker_id: int, limits: Mapping[str, int], afters: Mapping[str, int], most: int, lost: int
+) -> list[Claimed]:
+    """Up to `most`, and of each queue its limit, above the seq in `afters`; beside them `lost`, lost with a worker.
+
+    Oldest first within a queue, turn by turn between them.
+    """
+    names = random.sample(list(limits), len(limits))  # nobody is always first, not even for a single free thread
+    values = (worker_id, names, [limits[name] for name in names], [afters[name] for name in names], most, lost)
+    with autocommitting(session) as cursor:
+        cursor.execute(CLAIM, values)
+        return _in_turn([Claimed(*row) for row in cursor.fetchall()])
+
+
+def _in_turn(rows: list[Claimed]) -> list[Claimed]:
+    found: dict[str, int] = defaultdict(int)
+    turns = []
+    for row in sorted(rows, key=lambda row: row.seq):
+        found[row.queue] += 1
+        turns.append((found[row.queue], row.seq, row))
+    return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])]

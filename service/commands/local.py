@@ -1,0 +1,42 @@
+"""`demo`, `dev` and `psql`: for the machine of whoever tries or operates Longhaul."""
+
+import argparse
+import os
+
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from actors.runtime.base.config import DatabaseSettings, load
+from service.commands.arguments import Add, number
+
+
+def add_to(add: Add) -> None:
+    demo = add("demo", demo_command)
+    demo.add_argument("--receipts", type=number, default=5000, metavar="N", help="how many (default: 5000)")
+    add("dev", dev_command)
+    add("psql", psql_command)
+
+
+def demo_command(arguments: argparse.Namespace) -> int:
+    """delete some thousand receipts on servers of its own, and prove it"""
+    from service.local.demo import demo  # needs requirements-dev.txt
+
+    return demo(arguments.receipts)
+
+
+def dev_command(_arguments: argparse.Namespace) -> int:
+    """start everything on servers of its own, and stay"""
+    from service.local.dev import dev
+
+    return dev()
+
+
+def psql_command(_arguments: argparse.Namespace) -> int:
+    """open psql on DATABASE_URL, or on the database of `dev`"""
+    from service.local.dev import dev_url
+    from service.local.embedded import psql_binary
+
+    url = os.environ.get("DATABASE_URL") or dev_url()
+    parts = parse_dsn(load(DatabaseSettings, {"DATABASE_URL": url}).DATABASE_URL)
+    if "password" in parts:
+        os.environ["PGPASSWORD"] = parts.pop("password")  # not on the command line, where `ps` shows it
+    os.execv(psql_binary(), ["psql", make_dsn(**parts)])  # noqa: S606 - becomes psql

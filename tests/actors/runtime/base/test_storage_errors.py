@@ -1,0 +1,54 @@
+"""What goes wrong with a store is told in a sentence that names the variable to look at."""
+
+import pytest
+
+from actors.runtime.base.errors import StorageError, StorageUnreachableError
+from tests.actors.runtime.fakes3 import error
+
+KEYS = [f"businesses/1/receipts/{n}.pdf" for n in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (error(301, "PermanentRedirect"), "AWS_REGION"),
+        ((301, ""), "redirect"),
+        ((307, ""), "redirect"),
+        ((308, "<html>moved</html>"), "redirect"),
+        (error(400, "AuthorizationHeaderMalformed"), "see AWS_REGION"),
+        (error(400, "IllegalLocationConstraintException"), "see AWS_REGION"),
+        (error(400, "ExpiredToken"), "see AWS_SESSION_TOKEN"),
+        (error(400, "InvalidToken"), "see AWS_SESSION_TOKEN"),
+        (error(403, "RequestTimeTooSkewed"), "set the clock"),
+        (error(403, "InvalidAccessKeyId"), "see AWS_ACCESS_KEY_ID"),
+        (error(403, "SignatureDoesNotMatch"), "AWS_SECRET_ACCESS_KEY"),
+        (error(404, "NoSuchBucket"), "see S3_BUCKET"),
+        (error(400, "InvalidBucketName"), "see S3_BUCKET"),
+    ],
+)
+def test_each_fault_names_the_right_variable_in_one_sentence(answer, says, store, fake, tmp_path) -> None:
+    store.refuse = lambda *_: answer
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.1")
+    for call in (lambda: fake().check(), lambda: fake().put("a.pdf", tmp_path / "a.pdf", "application/pdf")):
+        with pytest.raises(StorageError) as refusal:
+            call()
+        assert says in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+        assert not isinstance(refusal.value, StorageUnreachableError)
+    assert fake().delete(["a"]).keys() == {"a"}
+
+
+@pytest.mark.parametrize("name", ["no spaces", "a/b", "ümlaut"])
+def test_a_name_that_no_bucket_can_have_is_named(name: str, fake) -> None:
+    with pytest.raises(StorageError, match="see S3_BUCKET"):
+        fake(S3_BUCKET=name).check()
+
+
+def test_a_session_token_is_sent(store, fake) -> None:
+    fake(AWS_SESSION_TOKEN="for-an-hour").check()
+    assert store.tokens == ["for-an-hour"]
+
+
+def test_https_where_the_store_speaks_plain_http_is_named(store, fake) -> None:
+    with pytest.raises(StorageError, match="see S3_ENDPOINT_URL"):
+        fake(S3_ENDPOINT_URL=store.url.replace("http://", "https://")).check()

@@ -1,0 +1,79 @@
+"""Buckets that keep versions: all of them go, and what can't go is said."""
+
+import pytest
+
+from actors.runtime.outbox import Purged, purge
+from tests.actors.runtime.fakes3 import error
+
+KEYS = [f"businesses/1/receipts/{n}.pdf" for n in range(1000)]
+
+
+def test_in_a_bucket_that_keeps_versions_all_of_them_go_and_no_mark_stays(store, fake) -> None:
+    store.versioning = "Enabled"
+    store.add(*KEYS[:5], *KEYS[:5], "businesses/1/receipts/1.pdf.other")
+    store.versions[KEYS[2]].append("mark0")
+    bucket = fake()
+    assert bucket.delete(KEYS[:5]) == {}
+    assert store.versions == {**{key: [] for key in KEYS[:5]}, "businesses/1/receipts/1.pdf.other": ["v11"]}
+    assert bucket.kept_versions() is None
+
+
+@pytest.mark.parametrize(
+    "answer", [error(403, "AccessDenied"), error(501, "NotImplemented"), error(405, "MethodNotAllowed")]
+)
+def test_a_store_that_does_not_list_versions_is_named_and_stops_nothing(
+    answer, store, fake, engine, make, sql, tmp_path
+) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id)
+    keys = make.attachments(make.receipts(business_id, 3), tmp_path)
+    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = :id", id=job_id)
+    store.versioning = "Enabled"
+    store.add(*keys)
+    store.refuse = lambda name, *_: answer if name == "GET versions" else None
+    assert purge(engine, fake()) == Purged(deleted=3, failed=0)
+    assert sql("SELECT * FROM attachment_counts") == [
+        {"job_id": job_id, "deleted": 0, "kept": 3, "failed": 0, "pending": 0, "error": None}
+    ]
+    assert all("s3:ListBucketVersions" in row["purge_error"] for row in sql("SELECT purge_error FROM attachments"))
+
+
+def test_keys_that_may_not_ask_about_versions_delete_and_say_so_once_they_have(store, fake) -> None:
+    store.refuse = lambda name, _key, query, _body: error(403, "AccessDenied") if "versioning" in query else None
+    store.add(*KEYS[:3])
+    bucket = fake()
+    assert bucket.delete(KEYS[:3]) == {}
+    assert "s3:GetBucketVersioning" in str(bucket.kept_versions())
+    refused = fake()
+    store.refuse = lambda *_: error(403, "AccessDenied")
+    assert refused.delete(KEYS[:3]).keys() == set(KEYS[:3])
+    assert refused.kept_versions() is None  # all is refused: that says nothing of versions
+    store.refuse = lambda *_: None
+    store.versioning = "Enabled"
+    store.add(*KEYS[:3])
+    assert refused.delete(KEYS[:3]) == {}
+    assert store.keys() == set()
+
+
+def test_object_lock_is_shown_as_what_it_is_and_costs_its_own_key(store, fake) -> None:
+    store.versioning = "Enabled"
+    store.add(*KEYS[:3])
+    store.locked = {"v2"}
+    errors = fake().delete(KEYS[:3])
+    assert errors.keys() == {KEYS[1]}
+    assert "object lock" in errors[KEYS[1]]
+    assert store.keys() == {KEYS[1]}
+
+
+def test_a_store_that_does_not_answer_about_versions_now_is_asked_again(store, fake) -> None:
+    store.refuse = lambda name, _key, query, _body: error(503, "SlowDown") if "versioning" in query else None
+    store.versioning = "Enabled"
+    store.add(*KEYS[:3])
+    bucket = fake()
+    assert bucket.delete(KEYS[:3]).keys() == set(KEYS[:3])
+    store.refuse = lambda *_: None
+    assert bucket.delete(KEYS[:3]) == {}
+    assert store.keys() == set()
+
+
+# What is wrong, and which variable says so
