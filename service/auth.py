@@ -50,10 +50,13 @@ class Caller:
     token_id: int = 0
     allowance: float | None = None  # changes that this token may still make, as of …
     seconds_since_change: float = 0.0  # … so long ago; None: it never made one
+    shell: str | None = None  # who asks from the command line, without a token
 
     @property
     def name(self) -> str:
         """How this caller is named in a job's events."""
+        if self.shell is not None:
+            return f"shell:{self.shell}"
         return f"{'operator' if self.role == 'operator' else 'user'}:{self.user_id or 'unnamed'}"
 
     def require(self, roles: tuple[str, ...]) -> None:

@@ -90,7 +90,8 @@ class Starts:
     ) -> tuple[dict[str, Any], bool]:
         if idempotency is not None and (before := idempotency.take(connection)) is not None:
             return before, True
-        name_token(connection, caller)
+        if caller.token_id:
+            name_token(connection, caller)
         started = self._start(connection, caller, kind, params, notices)
         if caller.token_id:
             spend_change(connection, caller, self._jobs.settings)

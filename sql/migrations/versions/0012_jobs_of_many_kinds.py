@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:
@@ -49,4 +49,22 @@ def upgrade() -> None:
     op.execute("""
         ALTER TABLE attachments ADD CONSTRAINT attachments_of_a_receipt_or_to_be_purged
             CHECK (receipt_id IS NOT NULL OR purge_requested_at IS NOT NULL) NOT VALID
+    """)
+    op.execute("""
+        COMMENT ON COLUMN background_jobs.key IS
+            'One job of a type may be active for each key of a business; empty: one in all';
+        COMMENT ON COLUMN background_jobs.wait_until IS 'A queued job goes on then, and not before unless it is resumed';
+        COMMENT ON COLUMN background_jobs.waits_since IS 'Since when it has only waited, without progress between';
+        COMMENT ON COLUMN background_jobs.stale_after IS
+            'Without a heartbeat for so long it fails; noted at the claim. Null: the general setting';
+        COMMENT ON COLUMN background_jobs.unchanged_after IS
+            'Without a change for so long it fails; noted at the claim. Null: the general setting';
+        COMMENT ON COLUMN background_jobs.error_code IS 'Why it failed, for programs; where its kind knows';
+        COMMENT ON INDEX idx_background_jobs_unique_active IS
+            'One active job per business, type and key: the second of two starts at once meets this.';
+        COMMENT ON INDEX idx_receipts_deleted_by_job IS 'Which receipts has this job deleted?';
+        COMMENT ON INDEX idx_idempotency_keys_created_at IS 'Which are older than a day?';
+        COMMENT ON TABLE idempotency_keys IS 'Starts that took place, with their answers, for a day';
+        COMMENT ON COLUMN receipts.deleted_by_job_id IS 'The job that restore_receipts can undo';
+        COMMENT ON COLUMN attachments.receipt_id IS 'Null: a file of a job, to be purged from the start'
     """)
