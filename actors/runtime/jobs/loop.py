@@ -165,7 +165,7 @@ class Loop:
         }
         connection = self.session.begin(self.claim)
         waits = bool(connection.execute(OTHERS_WAIT, values).scalar_one())
-        self.session.commit_as_is()
+        self.session.commit_as_is(self.claim)
         return waits
 
     def _next_batch(self) -> Batch | None:
@@ -200,7 +200,6 @@ class Loop:
             place = self.place
             self.current = Run(self.claim, params, place.settings, self.session, place.stopping, self.limit)
             self.batches = self.kind.work(self.current)
-            self.place.beats.outside(self.claim)
         return self.current
 
     def _params(self) -> Params:
@@ -223,7 +222,7 @@ class Loop:
                 raise
         else:
             self.claim.set_total(connection, total)
-        self.session.commit_as_is()
+        self.session.commit_as_is(self.claim)
 
     def close(self) -> None:
         """Ends the generator, and lets go of the connection; what was not committed is rolled back."""

@@ -160,6 +160,19 @@ def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
     assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
 
 
+def test_between_its_transactions_a_job_beats_also_once_it_has_asked_whether_others_wait(run, place, settings) -> None:
+    beating = []
+
+    @kind
+    def slow(run: Run) -> Iterator[Batch]:
+        for batch in numbers(run, 100, lambda ids: Event().wait(1.1) if ids[0] == 1 else None):
+            yield batch
+            beating.append(run.job_id in place.beats._outside)
+
+    job = run(slow, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
+    assert (job["status"], beating) == ("completed", [True, True])
+
+
 def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, events) -> None:
     stopping = Event()
     job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)
