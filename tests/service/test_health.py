@@ -5,6 +5,7 @@ import secrets
 import pytest
 
 from sql.url import database_name
+from sql.version import expected_version
 
 
 def test_the_process_is_healthy_whatever_the_database_does(api) -> None:
@@ -30,7 +31,7 @@ def test_it_is_ready_on_the_schema_of_a_newer_release(api, sql) -> None:
     assert api().get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("version", ["10000", "00010"])
+@pytest.mark.parametrize("version", ["10000", f"0{expected_version()}"])
 def test_versions_are_compared_as_numbers(version, api, sql) -> None:
     sql("UPDATE longhaul_version SET version_num = :version", version=version)
     assert api().get("/readyz").status_code == 200

@@ -84,9 +84,7 @@ def test_percent_is_honest_at_its_edges(columns, percent, api, make) -> None:
         ({"status": "paused", "processed": 3, "succeeded": 2, "failed_count": 1}, False, ["cancel", "resume"]),
     ],
 )
-def test_a_job_that_is_completed_with_failures_says_so_and_where_to_try_again(
-    columns, again, verbs, api, make
-) -> None:
+def test_a_job_that_is_completed_with_failures_says_so_and_where_to_try_again(columns, again, verbs, api, make) -> None:
     business_id = make.business()
     job_id = make.job(business_id, **columns)
     caller = api(business_id)
