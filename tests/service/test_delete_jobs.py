@@ -34,6 +34,10 @@ def test_a_start_tells_how_many_live_workers_will_take_it(api, make, sql, worker
     sql("UPDATE workers SET queues = '{low,maintenance}'")
     sql("INSERT INTO workers (hostname, pid, queues, release) VALUES ('dead', 1, '{maintenance}', '')")
     assert api(make.business()).post(START, CONFIRMED).json["workers_listening"] == 1
+    sql("UPDATE workers SET kinds = '{sync_receipts, delete_receipts}'")
+    assert api(make.business()).post(START, CONFIRMED).json["workers_listening"] == 1
+    sql("UPDATE workers SET kinds = '{sync_receipts}'")  # it would reject the message
+    assert api(make.business()).post(START, CONFIRMED).json["workers_listening"] == 0
 
 
 @pytest.mark.parametrize(
