@@ -101,9 +101,9 @@ def _bare(engine: Engine, url: str) -> float:
                 break
             last_id = ids[-1]
             cursor.execute(
-                """UPDATE receipts SET is_deleted = true, deleted_at = now()
+                """UPDATE receipts SET is_deleted = true, deleted_at = now(), deleted_by_job_id = %s
                    WHERE id = ANY(%s) AND business_id = %s AND NOT is_deleted""",
-                (ids, job["business_id"]),
+                (job["id"], ids, job["business_id"]),
             )
             cursor.execute(
                 """UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = %s

@@ -32,7 +32,7 @@ POLL_SECONDS = "2"  # until a look at the job is worth it
 
 LISTENING = text("""
     SELECT count(*) FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
-    WHERE :queue = ANY (w.queues)
+    WHERE :queue = ANY (w.queues) AND (w.kinds IS NULL OR :kind = ANY (w.kinds))
 """)
 
 STARTABLE = sorted({kind.name for kind in KINDS.values()})
@@ -96,7 +96,7 @@ class Starts:
         if caller.token_id:
             spend_change(connection, caller, self._jobs.settings)
         row = self._jobs.find(connection, caller, started.job_id)
-        listening = connection.execute(LISTENING, {"queue": kind.queue}).scalar_one()
+        listening = connection.execute(LISTENING, {"queue": kind.queue, "kind": kind.name}).scalar_one()
         answer = as_json({**self._jobs.view(connection, caller, row), "workers_listening": listening})
         if idempotency is not None:
             idempotency.store(connection, answer)

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from actors.runtime.base.config import Settings, load_settings
 from actors.runtime.base.storage import Bucket
+from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from actors.runtime.jobs.loop import JobContext
 from service.auth import create_token
 from service.local import runs, sandbox
@@ -220,7 +221,8 @@ def worker_id(engine: Engine) -> Iterator[int]:
 @pytest.fixture
 def place(engine: Engine, settings: Settings, worker_id: int) -> JobContext:
     """A worker's surroundings, in the test's own process."""
-    return JobContext(engine, settings, lambda: worker_id, Event(), lambda: None)
+    kinds = tuple(by_every_name(load_kinds().values()))
+    return JobContext(engine, settings, lambda: worker_id, Event(), lambda: None, kinds=kinds)
 
 
 @dataclass

@@ -2,19 +2,30 @@
 
 import pytest
 
-from actors.delete_receipts import bounds, delete_receipts
+from actors.delete_receipts import DeleteReceipts, delete_receipts, prepare
+from actors.runtime.jobs.kinds import Start
 from actors.runtime.jobs.perform import perform
 from actors.runtime.outbox import purge_all_due
 
 
 @pytest.fixture
-def delete(make, engine, place, job_row):
+def started(make, engine, settings):
+    """A delete job of the business with the params of a start; returns its id."""
+
+    def start(business_id: int) -> int:
+        with engine.begin() as connection:
+            params = prepare(Start(connection, business_id, settings), DeleteReceipts())
+        return make.job(business_id, params=params.model_dump())
+
+    return start
+
+
+@pytest.fixture
+def delete(started, place, job_row):
     """Runs a delete job for the business to its end; returns the job."""
 
     def run(business_id: int) -> dict:
-        with engine.begin() as connection:
-            params = bounds(connection, business_id)
-        job_id = make.job(business_id, params=params)
+        job_id = started(business_id)
         perform(job_id, delete_receipts, place)
         return job_row(job_id)
 
@@ -43,11 +54,10 @@ def test_deletion_is_soft_and_says_when(make, delete, sql) -> None:
     assert row == {"n": 5, "soft": True}
 
 
-def test_receipts_that_arrive_after_the_start_stay(make, engine, place, sql, job_row) -> None:
+def test_receipts_that_arrive_after_the_start_stay(make, started, place, sql, job_row) -> None:
     business_id = make.business()
     make.receipts(business_id, 10)
-    with engine.begin() as connection:
-        job_id = make.job(business_id, params=bounds(connection, business_id))
+    job_id = started(business_id)
     late = make.receipts(business_id, 3)
     perform(job_id, delete_receipts, place)
     assert job_row(job_id)["processed"] == 10

@@ -1,5 +1,6 @@
 """The application in the test's own process."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,9 @@ import pytest
 
 from actors.runtime.base.config import Settings
 from service.app import create_app
+from sql.states import ACTIVE
+
+ONE_JOB = re.compile(r"/api/(receipts/)?jobs/[^/]+")
 
 
 class Api:
@@ -33,9 +37,27 @@ class Api:
         if result.status_code >= 400:
             assert result.json["error"]
             assert result.json["code"]
-        if path.startswith("/api"):
+        if method == "GET" and ONE_JOB.fullmatch(path) and result.status_code == 200:
+            check_headers_of_one_job(result)
+        elif path.startswith("/api"):
             assert result.headers["cache-control"] == "no-store"
+            assert "etag" not in result.headers
         return result
+
+
+def check_headers_of_one_job(result: falcon.testing.Result) -> None:
+    """It alone may be kept, by its caller only, who asks each time whether it is still so."""
+    assert result.headers["cache-control"] == "private, no-cache"
+    assert re.fullmatch('W/"[0-9a-f]{32}"', result.headers["etag"])
+    assert result.headers["vary"] == "Authorization, Cookie"
+    assert result.headers.get("retry-after") == ("2" if result.json["status"] in ACTIVE else None)
+
+
+def changed(settings: Settings, **changes: Any) -> Settings:
+    """With these variables, be they general ones or those of a kind."""
+    general = {name: value for name, value in changes.items() if name in Settings.model_fields}
+    of_kinds = {name: str(value) for name, value in changes.items() if name not in Settings.model_fields}
+    return settings.model_copy(update={**general, "of_kinds": settings.of_kinds | of_kinds})
 
 
 @pytest.fixture
@@ -43,7 +65,7 @@ def api(settings: Settings, make: Any) -> Callable[..., Api]:
     """api(business_id, role="owner", **settings) → a caller; api() has no token."""
 
     def caller(business_id: int | None = None, role: str | None = None, **changes: Any) -> Api:
-        client = falcon.testing.TestClient(create_app(settings.model_copy(update=changes)))
+        client = falcon.testing.TestClient(create_app(changed(settings, **changes)))
         role = role or ("owner" if business_id else None)
         return Api(client, make.token(business_id, role) if role else None)
 

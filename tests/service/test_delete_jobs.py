@@ -18,16 +18,14 @@ def test_a_start_answers_at_once_with_the_job_and_how_much_there_is_to_do(api, m
     business_id = make.business()
     ids = make.receipts(business_id, 7)
     make.receipts(make.business(), 5)
-    answer = api(business_id).post(START, CONFIRMED)
+    caller = api(business_id)
+    answer = caller.post(START, CONFIRMED)
     assert answer.status_code == 202
     job = job_row(answer.json["job_id"])
-    assert answer.json == {
-        "success": True,
-        "job_id": job["id"],
-        "status": "queued",
-        "total": 7,
-        "workers_listening": 0,
-    }
+    address = f"/api/jobs/{job['id']}"
+    assert (answer.headers["location"], answer.headers["retry-after"]) == (address, "2")
+    assert (answer.json["status"], answer.json["total"]) == ("queued", 7)
+    assert answer.json == {**caller.get(address).json, "workers_listening": 0}
     assert (job["params"], job["requested_by_user_id"], job["queue"]) == ({"max_id": ids[-1]}, 7, "maintenance")
     assert sql("SELECT message_id, state FROM dramatiq.queue") == [{"message_id": job["message_id"], "state": "queued"}]
 
@@ -36,6 +34,10 @@ def test_a_start_tells_how_many_live_workers_will_take_it(api, make, sql, worker
     sql("UPDATE workers SET queues = '{low,maintenance}'")
     sql("INSERT INTO workers (hostname, pid, queues, release) VALUES ('dead', 1, '{maintenance}', '')")
     assert api(make.business()).post(START, CONFIRMED).json["workers_listening"] == 1
+    sql("UPDATE workers SET kinds = '{sync_receipts, delete_receipts}'")
+    assert api(make.business()).post(START, CONFIRMED).json["workers_listening"] == 1
+    sql("UPDATE workers SET kinds = '{sync_receipts}'")  # it would reject the message
+    assert api(make.business()).post(START, CONFIRMED).json["workers_listening"] == 0
 
 
 @pytest.mark.parametrize(
@@ -99,12 +101,7 @@ def test_an_active_job_is_a_409_even_within_the_minute(api, make) -> None:
 
 
 def test_when_counting_takes_too_long_the_start_leaves_it_to_the_worker(api, make, engine, monkeypatch) -> None:
-    import service.delete_jobs
-
-    def slow_count(connection, _business_id, _params):
-        connection.execute(text("SELECT pg_sleep(30)"))
-
-    monkeypatch.setattr(service.delete_jobs, "count", slow_count)
+    monkeypatch.setattr("actors.delete_receipts.COUNT", text("SELECT pg_sleep(30)"))
     answer = api(make.business()).post(START, CONFIRMED)
     assert (answer.status_code, answer.json["total"]) == (202, None)
 
@@ -149,27 +146,26 @@ def test_with_no_worker_at_all_the_status_call_still_tells_the_truth(api, make) 
 @pytest.fixture
 def overtaken(make, sql, monkeypatch):
     """overtaken(times, ends): so many starts meet a job that came past them, and that may have ended since."""
-    import service.delete_jobs
-    from service.delete_jobs import DeleteAllReceipts
+    import actors.runtime.jobs.start as module
 
-    bounds, refuse = service.delete_jobs.bounds, DeleteAllReceipts._refuse_second
+    start, refuse_too_soon = module.start, module._refuse_too_soon
 
     def set_up(times: int, ends: bool) -> None:
         left = [times]
 
-        def come_past(connection, business_id):
-            if left[0]:
-                left[0] -= 1
-                make.job(business_id)
-            return bounds(connection, business_id)
-
-        def look(self, connection, *arguments):
+        def look(*arguments, **named):
             if ends:
                 sql("UPDATE background_jobs SET status = 'completed', finished_at = now() WHERE status = 'queued'")
-            refuse(self, connection, *arguments)
+            return start(*arguments, **named)
 
-        monkeypatch.setattr(service.delete_jobs, "bounds", come_past)
-        monkeypatch.setattr(DeleteAllReceipts, "_refuse_second", look)
+        def come_past(connection, kind, settings, scope):  # once the look at the one place is over
+            if left[0]:
+                left[0] -= 1
+                make.job(scope["business_id"])
+            refuse_too_soon(connection, kind, settings, scope)
+
+        monkeypatch.setattr("service.start.start", look)
+        monkeypatch.setattr(module, "_refuse_too_soon", come_past)
 
     return set_up
 

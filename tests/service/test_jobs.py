@@ -34,6 +34,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "success": True,
         "job_id": job_id,
         "job_type": "delete_receipts",
+        "key": "",
         "status": "running",
         "requested": None,
         "total": 582,
@@ -41,10 +42,12 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "succeeded": 149,
         "failed_count": 1,
         "with_failures": False,
-        "links": {},
+        "links": {"self": f"/api/jobs/{job_id}", "events": f"/api/jobs/{job_id}/events"},
         "percent": 25.8,
         "last_error": "receipt 5 is under audit",
+        "error_code": None,
         "waiting_for": "the connection to Postgres was lost",
+        "wait_until": None,
         "finished_at": None,
         "is_stale": False,
         "attempt": 1,
@@ -72,22 +75,24 @@ def test_percent_is_honest_at_its_edges(columns, percent, api, make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "links"),
+    ("columns", "again", "verbs"),
     [
-        ({"status": "completed", "processed": 3, "succeeded": 2, "failed_count": 1}, True),
-        ({"status": "completed", "processed": 3, "succeeded": 3}, False),
-        ({"status": "failed", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
-        ({"status": "cancelled", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
-        ({"status": "paused", "processed": 3, "succeeded": 2, "failed_count": 1}, False),
+        ({"status": "completed", "processed": 3, "succeeded": 2, "failed_count": 1}, True, []),
+        ({"status": "completed", "processed": 3, "succeeded": 3}, False, []),
+        ({"status": "failed", "processed": 3, "succeeded": 2, "failed_count": 1}, False, ["resume"]),
+        ({"status": "cancelled", "processed": 3, "succeeded": 2, "failed_count": 1}, False, []),
+        ({"status": "paused", "processed": 3, "succeeded": 2, "failed_count": 1}, False, ["cancel", "resume"]),
     ],
 )
-def test_a_job_that_is_completed_with_failures_says_so_and_where_to_try_again(columns, links, api, make) -> None:
+def test_a_job_that_is_completed_with_failures_says_so_and_where_to_try_again(columns, again, verbs, api, make) -> None:
     business_id = make.business()
     job_id = make.job(business_id, **columns)
     caller = api(business_id)
     for job in (caller.get(f"/api/jobs/{job_id}").json, caller.get("/api/jobs").json["jobs"][0]):
-        assert job["with_failures"] is links
-        assert job["links"] == ({"retry": "/api/receipts/delete_all"} if links else {})
+        assert job["with_failures"] is again
+        here = {name: f"/api/jobs/{job_id}/{name}" for name in ("events", *verbs)}
+        retry = {"retry": "/api/receipts/delete_all"} if again else {}
+        assert job["links"] == {"self": f"/api/jobs/{job_id}"} | here | retry
 
 
 def test_the_link_to_try_again_starts_a_new_job(api, make) -> None:

@@ -42,7 +42,7 @@ def test_in_a_read_only_database_every_look_is_answered_and_says_why_it_may_be_o
         job = caller.get(f"/api/jobs/{job_id}")
     assert (job.status_code, job.json["status"], job.json["percent"]) == (200, "running", 50.0)
     assert job.json["notice"] == f"{READ_ONLY}; this is the last state known"
-    assert [line["business_id"] for line in lines if line["event"] == "jobs.not_settled"] == [business_id]
+    assert [line["business_id"] for line in lines if line["event"] == "jobs.not_reconciled"] == [business_id]
     assert caller.get(f"/api/jobs/{queued}").json["notice"] is None
     listed = {one["job_id"]: one["notice"] for one in caller.get("/api/jobs").json["jobs"]}
     assert listed == {job_id: job.json["notice"], queued: None}

@@ -167,7 +167,7 @@ class Loop:
         }
         connection = self.session.begin(self.claim)
         waits = bool(connection.execute(OTHERS_WAIT, values).scalar_one())
-        self.session.commit_as_is()
+        self.session.commit_as_is(self.claim)
         return waits
 
     def _next_batch(self) -> Batch | None:
@@ -203,7 +203,6 @@ class Loop:
             bucket = place.bucket or Bucket(place.settings)
             self.current = Run(self.claim, params, place.settings, bucket, self.session, place.stopping, self.limit)
             self.batches = self.kind.work(self.current)
-            self.place.beats.outside(self.claim)
         return self.current
 
     def _params(self) -> Params:
@@ -226,7 +225,7 @@ class Loop:
                 raise
         else:
             self.claim.set_total(connection, total)
-        self.session.commit_as_is()
+        self.session.commit_as_is(self.claim)
 
     def close(self) -> None:
         """Ends the generator, and lets go of the connection; what was not committed is rolled back."""

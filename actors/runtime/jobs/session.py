@@ -30,7 +30,7 @@ class Session:
         if self.wait is not None:
             self.wait.pid = self._pid = connection.execute(PID).scalar_one()
         claim = claim.reload(connection)
-        self.commit_as_is()
+        self.commit_as_is(claim)
         return claim
 
     def begin(self, claim: Claim) -> Connection:
@@ -57,29 +57,27 @@ class Session:
         if not self.is_open:
             self.begin(claim)
         claim.checkpoint(self.connection, batch)
-        self._commit(claim)
+        self.commit_as_is(claim)
 
     def commit(self, claim: Claim) -> None:
         """Ends the transaction without a checkpoint, if the claim is still held."""
         claim.beat(self.connection)
-        self._commit(claim)
+        self.commit_as_is(claim)
 
     def beat(self, claim: Claim, why: str | None) -> None:
         """Outside a transaction: "still here", and what is waited for."""
         connection = self.begin(claim)
         claim.beat(connection, why)
-        self._commit(claim)
+        self.commit_as_is(claim)
 
-    def _commit(self, claim: Claim) -> None:
-        self.commit_as_is()
-        self._beats.outside(claim)
-
-    def commit_as_is(self) -> None:
+    def commit_as_is(self, claim: Claim) -> None:
+        """Ends the transaction, whoever holds the claim; from now on the job beats outside of one."""
         transaction = self.connection.get_transaction()
         assert transaction is not None
         transaction.commit()
         self.wait = None
         self._end()
+        self._beats.outside(claim)
 
     def close(self, claim: Claim) -> None:
         """Lets go of the connection; what was not committed is rolled back."""

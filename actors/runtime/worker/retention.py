@@ -1,4 +1,4 @@
-"""Clears away what is old: finished messages, finished jobs with their events, workers that are gone."""
+"""Clears away what is old: finished messages, finished jobs with their events, workers that are gone, used keys."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -38,6 +38,10 @@ OLD = {
         WHERE NOT EXISTS (SELECT FROM background_jobs j WHERE j.id = c.job_id)
           AND job_id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
     """,
+    "keys": """
+        SELECT ctid::text FROM idempotency_keys
+        WHERE created_at < now() - interval '24 hours' AND ctid <> ALL (CAST(:left AS tid[])) LIMIT :chunk
+    """,
 }
 
 DELETE = {
@@ -45,10 +49,13 @@ DELETE = {
     "jobs": "DELETE FROM background_jobs WHERE id = ANY (:ids) RETURNING id",
     "workers": "DELETE FROM workers WHERE id = ANY (:ids) RETURNING id",
     "counts": "DELETE FROM attachment_counts WHERE job_id = ANY (:ids) RETURNING job_id",
+    "keys": """
+        DELETE FROM idempotency_keys
+        WHERE ctid = ANY (CAST(:ids AS tid[])) AND created_at < now() - interval '24 hours' RETURNING ctid::text
+    """,  # its row may have been taken anew, or its place by another, since it was found
 }
 
-# A start that is repeated later than that is another one.
-OLD_KEYS = text("DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'")
+TEXTS = ("messages", "keys")  # whose ids are no numbers
 
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
 UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
@@ -65,13 +72,11 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
         try:
             for table in OLD:
                 deleted[table] = _clear(session, table, values)
-            with session.begin():
-                session.execute(OLD_KEYS)
         finally:
             if not session.invalidated:
                 with session.begin():
                     session.execute(UNLOCK, RETENTION)
-    del deleted["counts"]
+    del deleted["counts"], deleted["keys"]
     if any(deleted.values()):
         log.info("retention.cleared", **deleted)
     return deleted
@@ -83,7 +88,7 @@ def _clear(session: Connection, table: str, values: dict[str, int]) -> int:
     while more:
         with session.begin():
             old = [str(found) for found in session.scalars(text(OLD[table]), {**values, "left": left})]
-        ids = old if table == "messages" else [int(found) for found in old]
+        ids = old if table in TEXTS else [int(found) for found in old]
         gone: set[str] = set()
         for done in write_apart(session, ids, partial(_delete, table=table), what=f"retention of {table}"):
             gone.update(str(found) for found in done)

@@ -46,8 +46,8 @@ def holder(settings, done) -> Iterator[Any]:
 def limited(how: str, statement: str = "SELECT 1") -> Any:
     @kind
     def work(run: Run) -> Iterator[Batch]:
-        run.connection.execute(text(f"SET LOCAL {how} = '800ms'; {statement}"))
-        yield from numbers(run, 10)
+        limit = text(f"SET LOCAL {how} = '800ms'; {statement}")
+        yield from numbers(run, 10, before=lambda: run.connection.execute(limit))
 
     return work
 
@@ -103,7 +103,7 @@ def test_who_held_an_earlier_lock_is_not_blamed_for_a_later_timeout(fails_at_onc
     @kind
     def work(run: Run) -> Iterator[Batch]:
         Timer(0.4, first.close).start()
-        run.connection.execute(text("LOCK TABLE other"))
+        run.begin().execute(text("LOCK TABLE other"))
         run.connection.execute(text("SET LOCAL statement_timeout = '500ms'; SELECT pg_sleep(5)"))
         yield from numbers(run, 10)
 
@@ -135,11 +135,13 @@ def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> No
 
     @kind
     def work(run: Run) -> Iterator[Batch]:
-        if run.cursor is None and not seen:
-            seen.append(other.execute(text("SELECT pg_backend_pid()")).scalar_one())
-            other.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
-            run.connection.execute(text("SET LOCAL lock_timeout = '800ms'"))
-        yield from numbers(run, 10)
+        def lock() -> None:
+            if not run.cursor and not seen:
+                seen.append(other.execute(text("SELECT pg_backend_pid()")).scalar_one())
+                other.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+                run.connection.execute(text("SET LOCAL lock_timeout = '800ms'"))
+
+        yield from numbers(run, 10, before=lock)
 
     seen: list[int] = []
     with capture_logs() as lines:

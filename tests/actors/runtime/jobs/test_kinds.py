@@ -72,7 +72,7 @@ def no_work(run: Run) -> Iterator[Batch]:
 def test_an_unknown_queue_or_setting_of_a_kind_is_refused() -> None:
     with pytest.raises(KindError, match="found the queue 'maintenence', expected one of high"):
         job_kind(queue="maintenence")(no_work)
-    with pytest.raises(KindError, match="found the setting 'batchsize'"):
+    with pytest.raises(KindError, match="found 'batchsize', expected a setting"):
         job_kind(queue="low", batchsize=3)(no_work)
 
 

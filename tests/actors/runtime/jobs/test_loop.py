@@ -13,12 +13,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
-from actors.runtime.jobs import loop
+from actors.runtime.jobs import backoff
 from actors.runtime.jobs.claim import Claim
-from actors.runtime.jobs.kinds import Kind, job_kind
+from actors.runtime.jobs.kinds import Kind, Start, job_kind
 from actors.runtime.jobs.run import Batch, Run
 from service.local.processes import wait_until
-from tests.actors.runtime.tiny import kind, numbers
+from tests.actors.runtime.tiny import AnyParams, kind, numbers
 
 
 def test_a_job_is_done_batch_by_batch_and_its_counters_are_exact(run, done, events) -> None:
@@ -38,13 +38,13 @@ def test_a_job_with_nothing_to_do_is_completed(run) -> None:
 
 
 def test_the_total_is_counted_at_the_first_claim_when_the_start_did_not(run) -> None:
-    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _connection, _business, _params: 10)
+    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _start, _params: 10)
     assert run(a_kind)["total"] == 10
 
 
 def test_a_total_that_the_start_has_counted_is_not_counted_again(run, make) -> None:
     """It is what the progress is told of; by now there may be more, or less."""
-    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _connection, _business, _params: 99)
+    a_kind = replace(kind(lambda run: numbers(run, 10)), count=lambda _start, _params: 99)
     assert run(a_kind, make.job(total=10))["total"] == 10
 
 
@@ -158,6 +158,19 @@ def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
     job = run(slow, job_id, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
     assert (job["status"], job["processed"]) == (status, processed)
     assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
+
+
+def test_between_its_transactions_a_job_beats_also_once_it_has_asked_whether_others_wait(run, place, settings) -> None:
+    beating = []
+
+    @kind
+    def slow(run: Run) -> Iterator[Batch]:
+        for batch in numbers(run, 100, lambda ids: Event().wait(1.1) if ids[0] == 1 else None):
+            yield batch
+            beating.append(run.job_id in place.beats._outside)
+
+    job = run(slow, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
+    assert (job["status"], beating) == ("completed", [True, True])
 
 
 def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, events) -> None:
@@ -282,14 +295,14 @@ def test_a_checkpoint_whose_commit_is_still_on_its_way_is_waited_for(make, engin
 
 
 def test_a_total_that_is_counted_late_counts_what_is_done_already(run, make) -> None:
-    def left(connection: Connection, _business_id: int, params: dict[str, Any]) -> int:
+    def left(_start: Start, _params: AnyParams) -> int:
         return 60
 
     def count_on(run: Run) -> Iterator[Batch]:
         yield from numbers(run, 100)
 
     job_id = make.job(cursor={"last_id": 40}, processed=40, succeeded=40)
-    job = run(job_kind(queue="maintenance", count=left)(count_on), job_id)
+    job = run(job_kind(queue="maintenance", params=AnyParams, count=left)(count_on), job_id)
     assert (job["total"], job["processed"]) == (100, 100)
 
 
@@ -306,7 +319,7 @@ def test_a_stopping_worker_that_meets_a_transient_failure_still_puts_the_job_bac
     @kind
     def locked(run: Run) -> Iterator[Batch]:
         stopping.set()
-        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        run.begin().execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
         yield from numbers(run, 1)
 
     job = run(locked, stopping=stopping)
@@ -337,7 +350,7 @@ def test_where_two_errors_meet_the_first_is_told_as_the_cause_of_the_second(run,
     @kind
     def locked(run: Run) -> Iterator[Batch]:
         stopping.set()
-        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        run.begin().execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
         yield from numbers(run, 1)
 
     with capture_logs() as lines:
@@ -354,7 +367,7 @@ def test_the_error_that_a_stop_cuts_short_is_in_the_log(run) -> None:
     @kind
     def locked(run: Run) -> Iterator[Batch]:
         stopping.set()
-        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        run.begin().execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
         yield from numbers(run, 1)
 
     with capture_logs() as lines:
@@ -364,8 +377,8 @@ def test_the_error_that_a_stop_cuts_short_is_in_the_log(run) -> None:
 
 
 def test_a_count_that_takes_too_long_leaves_the_total_unknown_and_the_job_goes_on(run, done) -> None:
-    def slow(connection: Connection, _business_id: int, _params: Any) -> int:
-        connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+    def slow(start: Start, _params: Any) -> int:
+        start.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
         return 0
 
     job = run(replace(kind(lambda run: numbers(run, 100)), count=slow))
@@ -378,7 +391,7 @@ def test_after_so_many_transient_failures_in_a_row_the_job_fails_and_can_be_resu
     @kind
     def locked(run: Run) -> Iterator[Batch]:
         if broken:
-            run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+            run.begin().execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
         yield from numbers(run, 100)
 
     job = run(locked, settings=settings.model_copy(update={"MAX_BATCH_FAILURES": 2}))
@@ -392,13 +405,13 @@ def test_after_so_many_transient_failures_in_a_row_the_job_fails_and_can_be_resu
 
 def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job_row, sql, place, monkeypatch) -> None:
     """In the middle of a wait: the next try, which would obey it too, is a minute away."""
-    monkeypatch.setattr(loop, "backoff_seconds", lambda failures: 60)
-    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 60)
+    monkeypatch.setattr(backoff, "BEAT_SECONDS", 0.2)
     job_id = make.job()
 
     @kind
     def locked(run: Run) -> Iterator[Batch]:
-        run.connection.execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
+        run.begin().execute(text("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)"))
         yield from numbers(run, 1)
 
     worker = threading.Thread(target=run, args=(locked, job_id))

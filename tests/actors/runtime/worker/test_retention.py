@@ -35,6 +35,19 @@ def test_old_messages_jobs_and_workers_go_and_all_else_stays(make, sql, engine, 
     assert sql("SELECT id FROM workers") == [{"id": worker_id}]  # alive, however old
 
 
+def test_a_key_of_a_start_goes_after_a_day_when_it_is_as_good_as_none(make, sql, engine, settings) -> None:
+    for hours in (23, 25):
+        sql(
+            """INSERT INTO idempotency_keys (business_id, token_id, address, key, request_sha256, created_at)
+               SELECT :b, 1, '/api/jobs', :h || '-' || n, '', now() - make_interval(hours => :h)
+               FROM generate_series(1, 1200) n""",
+            b=make.business(),
+            h=hours,
+        )
+    clear_old_rows(engine, settings)
+    assert sql("SELECT count(*) AS n, min(key) AS key FROM idempotency_keys") == [{"n": 1200, "key": "23-1"}]
+
+
 def test_more_rows_than_one_statement_takes_are_all_cleared(sql, engine, settings) -> None:
     sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
            SELECT gen_random_uuid(), 'done', now() - interval '8 days' FROM generate_series(1, 2500)""")
