@@ -47,9 +47,15 @@ class Prefetch:
         with self._lock:
             held, limit = self._held[queue], self._fixed or self._limit(queue)
             if not self._fixed and limit <= self._threads:
-                return max(0, min(limit - held, self._threads - sum(self._held.values())))
+                return max(0, min(limit - held, self._threads - self._slow()))
             free = max(0, limit - held)
             return free if free * 2 >= limit or held < self._threads else 0
+
+    def _slow(self) -> int:
+        """Those that keep a thread for a while, or may. What is really short is gone soon, however many there are: no
+        other queue waits for a moment at which none is there.
+        """
+        return sum(number for queue, number in self._held.items() if self._limit(queue) <= self._threads)
 
     def _limit(self, queue: str) -> int:
         seconds = self._seconds.get(queue)

@@ -36,6 +36,16 @@ def test_messages_that_take_long_are_claimed_for_a_free_thread_only() -> None:
     assert prefetch.for_short("low") == 0
 
 
+def test_a_flood_of_short_messages_leaves_room_for_a_queue_that_is_slow_or_not_known_yet() -> None:
+    prefetch = Prefetch(2, fixed=0)
+    after(prefetch, "flood", 0.0001)
+    for _ in range(MOST):
+        prefetch.acquire("flood")
+    assert prefetch.for_short("rare") == 2
+    after(prefetch, "rare", 0.5)
+    assert prefetch.for_short("rare") == 2
+
+
 def test_a_queue_that_gets_slow_is_noticed_soon() -> None:
     prefetch = Prefetch(4, fixed=0)
     after(prefetch, "low", 0.0001)
