@@ -44,7 +44,7 @@ class Fetcher(Thread):
         acks: Acks,
         stopping: Event,
         threads: int,
-        tick: Callable[[], None] = lambda: None,  # each second; touches no database
+        tick: Callable[[], None],  # each second; touches no database
     ) -> None:
         super().__init__(name="fetcher", daemon=True)
         self.prefetch = Prefetch(threads)
