@@ -6,6 +6,7 @@ thread gets free, or a second is over.
 """
 
 import os
+import random
 import signal
 import time
 from collections import defaultdict
@@ -138,16 +139,26 @@ class Fetcher(Thread):
             self._wait(session)
 
     def _claim(self, session: Connection) -> bool:
-        """Claims what there is room for; True when there may be more."""
-        more = False
-        long, short = self._inboxes.long, self._inboxes.short
-        if long:
-            most = self.prefetch.for_long(long, beside_short=bool(short))
-            more |= self._claim_from(session, {queue: most for queue in long if most}, most)
-        limits = {queue: room for queue in short if (room := self.prefetch.for_short(queue))}
-        if limits and (not long or self.prefetch.for_long(long, beside_short=False)):
-            more |= self._claim_from(session, limits, sum(limits.values()))
-        return more
+        """Claims what there is room for; True when there may be more. Either sort first, by chance: for a single thread
+        neither is always first.
+        """
+        sorts = [self._claim_long, self._claim_short]
+        random.shuffle(sorts)
+        first, second = (claim(session) for claim in sorts)
+        return first or second
+
+    def _claim_long(self, session: Connection) -> bool:
+        queues = self._inboxes.long
+        most = self.prefetch.for_long(queues, beside_short=bool(self._inboxes.short)) if queues else 0
+        return self._claim_from(session, {queue: most for queue in queues if most}, most)
+
+    def _claim_short(self, session: Connection) -> bool:
+        """Nothing short waits behind long jobs."""
+        queues = self._inboxes.long
+        if queues and not self.prefetch.for_long(queues, beside_short=False):
+            return False
+        limits = {queue: room for queue in self._inboxes.short if (room := self.prefetch.for_short(queue))}
+        return self._claim_from(session, limits, sum(limits.values()))
 
     def _claim_from(self, session: Connection, limits: dict[str, int], most: int) -> bool:
         if not limits:

@@ -20,7 +20,7 @@ from actors.runtime.base.config import QUEUES
 from actors.runtime.messages.acks import DONE, Ack, Acks
 from actors.runtime.messages.broker import Broker
 from actors.runtime.messages.delivery import Delivery
-from actors.runtime.messages.prefetch import Prefetch
+from actors.runtime.messages.prefetch import MOST, Prefetch
 from actors.runtime.messages.transaction import in_transaction
 from actors.runtime.worker.process import Process
 from service.local.processes import wait_until
@@ -97,7 +97,8 @@ def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
         drops.send()
     work(broker)
     wait_until(lambda: states() == {"done": 505}, 20, "all to be done")
-    assert max(n for n, name in enumerate(seen) if name == "rare") < 50
+    # One load of the busy queue may have been claimed before the other queue was served, and one beside its messages.
+    assert max(n for n, name in enumerate(seen) if name == "rare") < 2 * MOST + 10
 
 
 def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, states) -> None:
@@ -111,6 +112,19 @@ def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, state
     work(broker)
     wait_until(lambda: states() == {"done": 101}, 20, "all to be done")
     assert seen.index("rare") < 40  # by chance, once in a million million runs it is not
+
+
+def test_a_flood_of_long_jobs_does_not_starve_short_messages_of_a_single_thread(process, work, states) -> None:
+    broker, seen = process(threads=1).broker(), []
+
+    broker.long_queues.add("receipts")
+    flood, drop = naming(broker, seen, "busy", "receipts"), naming(broker, seen, "rare", "high")
+    for _ in range(100):
+        flood.send()
+    drop.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 101}, 20, "all to be done")
+    assert seen.index("rare") < 50  # by chance, once in a million million runs it is not
 
 
 def test_messages_of_long_jobs_are_claimed_for_a_free_thread_only(process, work, states) -> None:
