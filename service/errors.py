@@ -70,7 +70,12 @@ def _http(_request: falcon.Request, response: falcon.Response, error: falcon.HTT
 
 
 # What the verbs of functions/jobs/person_verbs.sql refuse.
-REFUSALS = {"LH404": (404, "not_found"), "LH409": (409, "wrong_status"), "LH423": (409, "job_active")}
+REFUSALS = {
+    "LH400": (400, "invalid_input"),
+    "LH404": (404, "not_found"),
+    "LH409": (409, "wrong_status"),
+    "LH423": (409, "job_active"),
+}
 
 
 # SQLSTATE classes and codes that a caller can make something of.
