@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.failures import describe
 from service.errors import ApiError
+from sql.engine import reading
 
 log = structlog.get_logger("longhaul.auth")
 
@@ -142,7 +143,7 @@ class Authentication:
         if token is None:
             raise self._refused("Send the header Authorization: Bearer <token>")
         hashed = _hash(token)
-        with self._engine.begin() as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(FIND, {"hash": hashed}).one_or_none()
         if row is None:
             known_tokens.forget(hashed)

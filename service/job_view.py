@@ -16,6 +16,7 @@ from actors.runtime.jobs.progress import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import WRITERS, Caller
 from service.errors import not_found, outdated
+from sql.engine import reading
 from sql.states import COMPLETED, RUNNING, verb_changes
 
 log = structlog.get_logger("longhaul.http")
@@ -25,9 +26,9 @@ KINDS = by_every_name(load_kinds().values())  # by job_type
 
 # The newest first; all of them, or those that these filters leave.
 SELECT = text("""
-    WITH known AS MATERIALIZED (
-        SELECT w.kinds FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
-    )
+    WITH live AS MATERIALIZED (
+        SELECT w.id, w.kinds FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
+    ), known AS (SELECT kinds FROM live)
     SELECT j.*, j.status = 'queued' AND j.resends > 1 AND EXISTS (SELECT FROM known) AND NOT EXISTS (
                SELECT FROM known WHERE known.kinds IS NULL OR j.job_type = ANY (known.kinds)) AS is_unknown,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
@@ -35,7 +36,11 @@ SELECT = text("""
                                              > coalesce(j.stale_after, make_interval(secs => :heartbeat_seconds))
                                           OR public.silence(j.updated_at)
                                              > coalesce(j.unchanged_after, make_interval(secs => :update_seconds))
-                ELSE false END AS is_stale
+                ELSE false END AS is_stale,
+           j.status = 'running' AND NOT (
+               EXISTS (SELECT FROM live WHERE live.id = j.worker_id)
+               AND EXISTS (SELECT FROM watched_clock c
+                           WHERE clock_timestamp() - c.seen_at BETWEEN '0 s' AND '5 s')) AS is_in_doubt
     FROM background_jobs j
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
       AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
@@ -106,18 +111,22 @@ class Jobs:
 
     def show(self, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job as it truly is; or as it was known last, and a notice why. 404 for another business's."""
-        row, notices = self.look(caller, job_id)
-        with self.engine.begin() as connection:
-            return self.view(connection, caller, row, notices)
+        with reading(self.engine) as connection:
+            row = self.find(connection, caller, job_id)
+            if not _needs_reconciling(row):
+                return self.view(connection, caller, row)
+        _, notices = self.reconcile(row["business_id"])
+        with reading(self.engine) as connection:
+            return self.view(connection, caller, self.find(connection, caller, job_id), notices)
 
     def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
         """Its row, and why that may be outdated."""
-        with self.engine.begin() as connection:
+        with reading(self.engine) as connection:
             row = self.find(connection, caller, job_id)
-        if row["status"] != RUNNING:
+        if not _needs_reconciling(row):
             return row, {}
         _, notices = self.reconcile(row["business_id"])
-        with self.engine.begin() as connection:
+        with reading(self.engine) as connection:
             return self.find(connection, caller, job_id), notices
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
@@ -187,6 +196,11 @@ class Jobs:
             if kind is not None and kind.stats is not None:
                 stats |= kind.stats(connection, ids)
         return [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
+
+
+def _needs_reconciling(row: Mapping[str, Any]) -> bool:
+    """Not while its worker is seen to live, somebody watches the clock, and it is not stale."""
+    return bool(row["status"] == RUNNING and (row["is_in_doubt"] or row["is_stale"]))
 
 
 def _view(row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices: Notices) -> dict[str, Any]:

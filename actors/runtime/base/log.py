@@ -39,6 +39,9 @@ class _Stdout(logging.Handler):
             line = self.format(record)
         except Exception as error:  # an argument that cannot be shown; to fail here would end the thread that logs
             line = f"{record.levelname.lower()} {record.name}: a line that cannot be shown: {type(error).__name__}"
+        self.write(line)
+
+    def write(self, line: str) -> None:
         if lost := STDOUT.take_lost():
             structlog.get_logger("longhaul.log").warning("log.lines_lost", lines=lost)
         STDOUT.put((self.escape(line) + "\n").encode(errors="backslashreplace"))
@@ -46,6 +49,52 @@ class _Stdout(logging.Handler):
     def flush(self) -> None:
         """Called by `logging` when the process ends."""
         STDOUT.flush()
+
+
+class _Lines:
+    """What structlog writes our own lines with: straight to stdout, which costs half of the way through `logging`.
+
+    Whoever else listens there (an error tracker's handler, say) gets each of them too, as a record.
+    """
+
+    def __init__(self, name: str, output: _Stdout) -> None:
+        self.name = name
+        self._output = output
+
+    def _write(self, level: int, line: str) -> None:
+        self._output.write(line)
+        for handler in logging.getLogger().handlers:
+            if handler is not self._output and level >= handler.level:
+                handler.handle(logging.LogRecord(self.name, level, "", 0, line, None, None))
+
+    def debug(self, line: str) -> None:
+        self._write(logging.DEBUG, line)
+
+    def info(self, line: str) -> None:
+        self._write(logging.INFO, line)
+
+    def warning(self, line: str) -> None:
+        self._write(logging.WARNING, line)
+
+    def error(self, line: str) -> None:
+        self._write(logging.ERROR, line)
+
+    exception = error
+
+    def critical(self, line: str) -> None:
+        self._write(logging.CRITICAL, line)
+
+
+def _shown(render: Any) -> Any:
+    """A line must never end the thread that logs it, even if an argument cannot be shown."""
+
+    def shown(logger: Any, method: str, event: Any) -> str:
+        try:
+            return str(render(logger, method, event))
+        except Exception as error:
+            return f"{method} {logger.name}: a line that cannot be shown: {type(error).__name__}"
+
+    return shown
 
 
 def set_up_logging(log_format: Literal["console", "json"]) -> None:
@@ -59,19 +108,20 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
             exception_formatter=structlog.dev.plain_traceback,  # no local variables: one may be a token
         )
     )
-    tail: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if log_format == "json":
-        tail.append(structlog.processors.format_exc_info)
+    tail: list[Any] = [structlog.processors.format_exc_info] if log_format == "json" else []
     handler = _Stdout(escape=not colors)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=PROCESSORS, processors=[*tail, renderer])
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=PROCESSORS,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail, renderer],
+        )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # a line per message, ours say more
     structlog.configure(
-        processors=[*PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*PROCESSORS, *tail, _shown(renderer)],
+        logger_factory=lambda *names: _Lines(names[0] if names else "longhaul", handler),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

@@ -60,3 +60,29 @@ logging.getLogger("a").error("x\\x1b[2Jy\\u2028z")
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "a line that cannot be shown: RecursionError" in ran.stdout
     assert "x\\x1b[2Jy\\u2028z" in ran.stdout
+
+
+def test_our_own_lines_stop_nobody_either_and_other_handlers_hear_them_too() -> None:
+    code = """
+import logging, structlog
+from actors.runtime.base.log import set_up_logging
+class Bad:
+    def __repr__(self):
+        raise RecursionError
+class Tracker(logging.Handler):
+    def emit(self, record):
+        print("tracked", record.name, record.levelname, "job.failed" in record.getMessage(), flush=True)
+set_up_logging("console")
+log = structlog.get_logger("longhaul.job")
+log.error("job.failed", shows=Bad())
+log.info("job.failed", why="x\\x1b[2Jy")
+log.debug("not.shown")
+logging.getLogger().addHandler(Tracker(level=logging.WARNING))
+log.warning("job.failed", job_id=3)
+log.info("job.failed")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "error longhaul.job: a line that cannot be shown: RecursionError" in ran.stdout
+    assert "x\\x1b[2Jy" in ran.stdout
+    assert "not.shown" not in ran.stdout
+    assert ran.stdout.count("tracked longhaul.job WARNING True") == ran.stdout.count("tracked") == 1
