@@ -1,7 +1,12 @@
-"""The README and SECURITY.md name nothing that is not there."""
+"""The README: what it names is there, and what it prints works."""
 
 import re
+import sys
 from pathlib import Path
+from typing import Any
+
+import actors
+from actors.runtime.jobs.kinds import load_kinds
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,3 +24,14 @@ def test_every_file_of_tests_that_is_named_exists() -> None:
     assert len(named) > 5
     named.remove("test_anonymise_receipts.py")  # to be written by who follows the README
     assert [name for name in named if not list(ROOT.glob(f"tests/**/{name}"))] == []
+
+
+def test_the_new_kind_in_the_readme_works_as_printed(tmp_path, monkeypatch, make, engine, settings, sql) -> None:
+    kind, test = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "anonymise_receipts.py").write_text(kind)
+    monkeypatch.setattr(actors, "__path__", [*actors.__path__, str(tmp_path)])
+    assert load_kinds()["anonymise_receipts"].queue == "maintenance"
+    namespace: dict[str, Any] = {}
+    exec(test, namespace)  # noqa: S102 - the README's own test
+    namespace["test_old_receipts_lose_their_vendor_and_new_ones_keep_it"](make, engine, settings, sql)
+    sys.modules.pop("actors.anonymise_receipts")
