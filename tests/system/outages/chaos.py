@@ -227,13 +227,29 @@ class Chaos:
         with suppress(DBAPIError, psycopg2.Error):
             for business_id in (*self.businesses, *self.hostile):
                 self._customer(business_id, starting=starting)
+            for business_id in self.businesses:
+                self._exporter(business_id, starting=starting)
+
+    def _exporter(self, business_id: int, *, starting: bool) -> None:
+        """Now and then wants a file of what there is, while it is being deleted."""
+        job_id, status = self._last_job(business_id, "export_receipts")
+        if status in ("completed", "cancelled") and starting and self.chance.random() < 0.02:
+            params = {"format": self.chance.choice(("csv", "jsonl"))}
+            self._post(business_id, "/api/jobs", {"job_type": "export_receipts", "params": params})
+        elif status in ("paused", "failed") and (not starting or self.chance.random() < 0.2):
+            self._post(business_id, f"/api/jobs/{job_id}/resume")
+
+    def _last_job(self, business_id: int, job_type: str) -> tuple[int, str]:
+        rows = self.sql(
+            "SELECT id, status FROM background_jobs WHERE business_id = :b AND job_type = :t ORDER BY id DESC LIMIT 1",
+            b=business_id,
+            t=job_type,
+        )
+        return (rows[0]["id"], rows[0]["status"]) if rows else (0, "completed")
 
     def _customer(self, business_id: int, *, starting: bool) -> None:
         """Starts a deletion when none is active, gets receipts meanwhile, resumes what was paused or has failed."""
-        rows = self.sql(
-            "SELECT id, status FROM background_jobs WHERE business_id = :b ORDER BY id DESC LIMIT 1", b=business_id
-        )
-        status = rows[0]["status"] if rows else "completed"
+        job_id, status = self._last_job(business_id, "delete_receipts")
         if status in ("completed", "cancelled") and starting:
             if business_id not in self.hostile or not self._has_receipts(business_id):  # its starts fail as well
                 ids = self.make.receipts(business_id, self.chance.randrange(100, 2000))
@@ -242,7 +258,7 @@ class Chaos:
         elif status in ("queued", "running") and starting and self.chance.random() < 0.05:
             self.make.receipts(business_id, 3)  # these come after the start: they stay
         elif status in ("paused", "failed") and (not starting or self.chance.random() < 0.2):
-            self._post(business_id, f"/api/jobs/{rows[0]['id']}/resume")
+            self._post(business_id, f"/api/jobs/{job_id}/resume")
 
     def _has_receipts(self, business_id: int) -> bool:
         return bool(self.sql("SELECT FROM receipts WHERE business_id = :b AND NOT is_deleted LIMIT 1", b=business_id))
@@ -308,7 +324,13 @@ class Chaos:
     def _at_rest(self) -> bool:
         self._customers(starting=False)
         # A backoff may have reached minutes, and the lease of a purger that was killed lasts for 45 s.
-        self.sql("UPDATE attachments SET purge_after = now() WHERE purge_after > now() + interval '5 seconds'")
+        # The files of exports would be kept for a week; not before these are done.
+        self.sql("""
+            UPDATE attachments a SET purge_after = now() WHERE purge_after > now() + interval '5 seconds'
+            AND (receipt_id IS NOT NULL OR NOT EXISTS (
+                SELECT FROM background_jobs j WHERE j.business_id = a.business_id AND j.job_type = 'export_receipts'
+                AND j.status NOT IN ('completed', 'cancelled')))
+        """)
         (row,) = self.sql("""
             SELECT EXISTS (SELECT FROM background_jobs WHERE status NOT IN ('completed', 'cancelled'))
                 OR EXISTS (SELECT FROM attachments WHERE purge_requested_at IS NOT NULL AND purged_at IS NULL) AS more

@@ -11,12 +11,13 @@ QUESTIONS = {
         CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM receipts r WHERE r.business_id = b.id AND r.is_deleted) deleted
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(j.succeeded), 0) AS n FROM background_jobs j WHERE j.business_id = b.id) counted
+            SELECT coalesce(sum(j.succeeded), 0) AS n FROM background_jobs j
+            WHERE j.business_id = b.id AND j.job_type = 'delete_receipts') counted
         WHERE deleted.n <> counted.n""",
     "no receipt above the bound of every job of its business is deleted": """
         SELECT r.business_id, max(r.id) FROM receipts r WHERE r.is_deleted GROUP BY r.business_id
         HAVING max(r.id) > coalesce((SELECT max((j.params ->> 'max_id')::bigint) FROM background_jobs j
-                                     WHERE j.business_id = r.business_id), 0)""",
+                                     WHERE j.business_id = r.business_id AND j.job_type = 'delete_receipts'), 0)""",
     "a business without a job keeps everything": """
         SELECT r.id FROM receipts r LEFT JOIN attachments a ON a.receipt_id = r.id
         WHERE r.business_id = %(bystander)s AND (r.is_deleted OR a.purge_requested_at IS NOT NULL)""",
@@ -32,6 +33,9 @@ QUESTIONS = {
                    count(*) FILTER (WHERE purged_at IS NULL AND purge_error IS NULL) AS pending
             FROM attachments WHERE purge_job_id IS NOT NULL GROUP BY purge_job_id) a USING (job_id)
         WHERE (c.deleted, c.kept, c.failed, c.pending) IS DISTINCT FROM (a.deleted, a.kept, a.failed, a.pending)""",
+    "a completed export has a file": """
+        SELECT j.id FROM background_jobs j LEFT JOIN attachments a ON a.id = (j.cursor ->> 'file_id')::bigint
+        WHERE j.job_type = 'export_receipts' AND j.status = 'completed' AND a.id IS NULL""",
     "a job counts no more than there was": """
         SELECT id, processed, total, failed_count FROM background_jobs
         WHERE processed > total OR processed <> succeeded + failed_count
@@ -49,7 +53,7 @@ QUESTIONS = {
         SELECT j.id, j.attempt, claims.n FROM background_jobs j CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM job_events e WHERE e.job_id = j.id AND e.event = 'claimed') claims
         WHERE j.attempt <> claims.n""",
-    "a business has at most one active job": """
+    "a business has at most one active job of a type": """
         SELECT business_id FROM background_jobs WHERE status IN ('queued', 'running', 'paused')
         GROUP BY business_id, job_type HAVING count(*) > 1""",
 }
