@@ -62,6 +62,13 @@ class Task(WSGITask):  # type: ignore[misc]
         environment[IS_TOO_MANY] = self.request.is_too_many
         return environment
 
+    def set_close_on_finish(self) -> None:
+        """Not after a 304 or a 204, whose end needs no length: waitress would close the connection of every poll."""
+        asked = self.request.headers.get("CONNECTION", "").lower()
+        if self.version == "1.1" and asked != "close" and self.status.startswith(("304", "204")):
+            return
+        super().set_close_on_finish()
+
 
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""

@@ -336,3 +336,22 @@ def test_many_heads_at_once_cost_neither_time_nor_memory(web, connect) -> None:
         client.sendall(b"\r\n")
     assert longest_wait(web(), 0.5) < 1
     assert process.memory_info().rss < before + 40 * 2**20
+
+
+def test_a_304_leaves_the_connection_open_for_the_next_poll(web, connect, make) -> None:
+    business_id = make.business()
+    head = (
+        f"GET /api/jobs/{make.job(business_id, status='paused')} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {make.token(business_id)}\r\nIf-None-Match: *\r\n"
+    ).encode()
+    client = connect()
+    for _ in range(3):
+        client.sendall(head + b"\r\n")
+        answer = client.recv(9999)
+        assert answer.startswith(b"HTTP/1.1 304 ")
+        assert b"Connection: close" not in answer
+    client.sendall(head + b"Connection: close\r\n\r\n")
+    answer = b""
+    while chunk := client.recv(9999):
+        answer += chunk
+    assert b"Connection: close" in answer

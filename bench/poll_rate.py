@@ -1,0 +1,123 @@
+"""Polls of a job that a page would make: how many a second, beside a bare Falcon that makes one query.
+
+Two processes and 16 connections each, in short turns; the median of paired ratios. With and without If-None-Match.
+"""
+
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench._site import Site, site
+from service.local.embedded import free_port
+from service.local.processes import ROOT, procfile, stop_process, wait_until
+
+CONNECTIONS = 16
+SECONDS = 2.0
+TURNS = 7
+
+
+def run() -> str:
+    with site(workers=1, THROTTLE_MS=1000, BATCH_SIZE=10, READS_PER_SECOND=0, WEB_CONCURRENCY=2) as place:
+        owner = place.owner(receipts=100_000)
+        job_id = owner.post("/api/receipts/delete_all", {"confirm": "DELETE"}).body["job_id"]
+        wait_until(lambda: owner.get(f"/api/jobs/{job_id}").body["status"] == "running", 20, "the job to run")
+        bare_port = free_port()
+        bare = _start_bare(place, bare_port)
+        try:
+            rates = _rates(place.port, bare_port, job_id, owner.headers["Authorization"])
+        finally:
+            stop_process(bare)
+    lines = [f"| {CONNECTIONS} connections, 2 processes, median of {TURNS} turns | polls/s | ratio |", "|---|---|---|"]
+    for name, found in rates.items():
+        ratio = statistics.median(
+            one / other for one, other in zip(found, rates["bare Falcon, one query"], strict=True)
+        )
+        lines.append(f"| {name} | {statistics.median(found):,.0f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def _start_bare(place: Site, port: int) -> "subprocess.Popen[bytes]":
+    """The web process's own command line, with another application."""
+    command = procfile()["web"].replace('"service.app:create_app()"', "bench._bare_poll:app")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **place.environment, "PATH": path, "WEB_BIND": "127.0.0.1", "PORT": str(port)}
+    process = subprocess.Popen(
+        ["sh", "-c", f"exec {command}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(lambda: _answers(port), 20, "the bare process")
+    return process
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _rates(port: int, bare_port: int, job_id: int, authorization: str) -> dict[str, list[float]]:
+    head = f"GET /api/jobs/{job_id} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n"
+    kinds = {
+        "bare Falcon, one query": (bare_port, lambda: f"{head}\r\n"),
+        "Longhaul": (port, lambda: f"{head}\r\n"),
+        "Longhaul, If-None-Match": (port, lambda: f"{head}If-None-Match: {_tag(port, head)}\r\n\r\n"),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(TURNS):
+        for name, (to, request) in kinds.items():
+            rates[name].append(_rate(to, request().encode()))
+    return rates
+
+
+def _tag(port: int, head: str) -> str:
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        answer = _ask(client, f"{head}\r\n".encode())
+    return re.findall(r"(?i)^etag: (.*?)\r", answer.decode(), re.MULTILINE)[0]
+
+
+def _rate(port: int, request: bytes) -> float:
+    ends_at = time.perf_counter() + SECONDS
+
+    def poll(_number: int) -> int:
+        asked = 0
+        with socket.create_connection(("127.0.0.1", port), 10) as client:
+            while time.perf_counter() < ends_at:
+                _ask(client, request)
+                asked += 1
+        return asked
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        return sum(pool.map(poll, range(CONNECTIONS))) / SECONDS
+
+
+def _some(client: socket.socket) -> bytes:
+    got = client.recv(65536)
+    if not got:
+        raise ConnectionError("the connection was closed")
+    return got
+
+
+def _ask(client: socket.socket, request: bytes) -> bytes:
+    """The whole answer; by hand, for a real client would cost more than the server."""
+    client.sendall(request)
+    answer = _some(client)
+    while b"\r\n\r\n" not in answer:
+        answer += _some(client)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    found = re.search(rb"(?i)content-length: (\d+)", head)
+    while found and len(body) < int(found[1]):
+        body += _some(client)
+    assert head.split()[1] in (b"200", b"304"), answer
+    return head + b"\r\n\r\n" + body
