@@ -18,7 +18,7 @@ class UnusableDatabaseError(Exception):
 
 
 def check_database(connection: Connection) -> None:
-    """UnusableDatabaseError when no release can mend it."""
+    """UnusableDatabaseError when no release can fix it."""
     version = connection.dialect.server_version_info or (0,)
     if version < (OLDEST,):
         raise UnusableDatabaseError(f"found PostgreSQL {'.'.join(map(str, version))}, expected {OLDEST} or newer")

@@ -132,7 +132,7 @@ class Claim:
     def release_unconfirmed(connection: Connection, job_id: int, worker_id: int) -> None:
         """Puts the job back if it is this worker's: after a claim of which nobody knows whether it took place.
 
-        Waits for that claim first: its commit may still be on its way. Should another thread of this worker have the
+        Waits for that claim first: its commit may still be on its way. If another thread of this worker has the
         job, that one is fenced off and the job goes on from its cursor.
         """
         connection.execute(LOCK, {"job_id": job_id})

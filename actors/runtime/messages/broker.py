@@ -82,9 +82,9 @@ class Broker(PostgresBroker):  # type: ignore[misc]
                 delivery.thread, delivery.begun_at = threading.current_thread(), time.monotonic()
             elif delivery.outcome is not Outcome.RUN:
                 return
-        for middleware, heed in self._listeners(f"before_{signal}"):
+        for middleware, call in self._listeners(f"before_{signal}"):
             try:
-                heed(self, *args, **kwargs)
+                call(self, *args, **kwargs)
             except MiddlewareError:
                 raise
             except Exception:  # as Dramatiq does: a middleware that fails is no reason not to process the message
@@ -101,9 +101,9 @@ class Broker(PostgresBroker):  # type: ignore[misc]
                 return
             if signal == "process_message":
                 delivery.seconds = time.monotonic() - delivery.begun_at
-        for middleware, heed in reversed(self._listeners(f"after_{signal}")):
+        for middleware, call in reversed(self._listeners(f"after_{signal}")):
             try:
-                heed(self, *args, **kwargs)
+                call(self, *args, **kwargs)
             except Exception as error:
                 log.exception("middleware.failed", middleware=type(middleware).__name__, signal=f"after_{signal}")
                 if signal == "process_message" and delivery is not None and isinstance(middleware, SENDING_ON):
@@ -119,7 +119,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         if found is None:
             silent = getattr(dramatiq.Middleware, name, None)
             named = [(one, getattr(one, name, None)) for one in self.middleware]
-            found = [(one, heed) for one, heed in named if heed and getattr(heed, "__func__", heed) is not silent]
+            found = [(one, call) for one, call in named if call and getattr(call, "__func__", call) is not silent]
             self._heard[name] = found
         return found
 
