@@ -35,3 +35,8 @@ def test_the_new_kind_in_the_readme_works_as_printed(tmp_path, monkeypatch, make
     exec(test, namespace)  # noqa: S102 - the README's own test
     namespace["test_old_receipts_lose_their_vendor_and_new_ones_keep_it"](make, engine, settings, sql)
     sys.modules.pop("actors.anonymise_receipts")
+
+
+def test_no_name_of_a_test_is_longer_than_80_characters() -> None:
+    written = re.findall(r"def (test_\w+)", "".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py")))
+    assert [name for name in written if len(name) > 80] == []

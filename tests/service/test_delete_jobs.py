@@ -75,7 +75,7 @@ def test_a_stale_job_makes_way_for_a_new_start(api, make, worker_id, job_row) ->
     assert job_row(stale)["status"] == "failed"
 
 
-def test_within_a_minute_of_the_last_start_there_is_a_429_whatever_became_of_that_job(api, make) -> None:
+def test_within_a_minute_of_the_last_start_there_is_a_429_whatever_came_of_it(api, make) -> None:
     business_id = make.business()
     make.job(business_id, status="completed", created_at=ago(20))
     caller = api(business_id, DELETE_RATE_LIMIT_SECONDS=60)
@@ -84,7 +84,7 @@ def test_within_a_minute_of_the_last_start_there_is_a_429_whatever_became_of_tha
     assert 30 <= int(answer.headers["retry-after"]) <= 40
 
 
-def test_after_the_minute_or_for_another_business_or_with_the_limit_off_a_start_is_taken(api, make) -> None:
+def test_after_the_minute_for_another_business_or_without_a_limit_a_start_is_taken(api, make) -> None:
     business_id = make.business()
     make.job(business_id, status="completed", created_at=ago(61))
     assert api(business_id, DELETE_RATE_LIMIT_SECONDS=60).post(START, CONFIRMED).status_code == 202

@@ -125,7 +125,7 @@ def test_a_jobs_attachments_are_counted(api, make, sql, tmp_path) -> None:
     assert stats == refused | {"attachments_deleted": 1, "attachments_failed": 1, "attachments_pending": 3}
 
 
-def test_while_attachments_are_left_the_last_error_of_the_bucket_is_told_without_its_address(api, make, sql) -> None:
+def test_while_attachments_are_left_the_buckets_error_is_told_without_its_address(api, make, sql) -> None:
     business_id = make.business()
     job_id, other = make.job(business_id), make.job()
     for number, job in ((4, job_id), (1, other)):
@@ -194,7 +194,7 @@ def test_a_look_at_a_job_of_a_dead_worker_brings_it_back_to_the_queue(api, make,
     ("column", "seconds", "stale"),
     [("heartbeat_at", 125, True), ("heartbeat_at", 110, False), ("updated_at", 305, True), ("updated_at", 290, False)],
 )
-def test_a_stale_job_whose_row_somebody_holds_is_told_as_stale_and_failed_once_it_is_let_go(
+def test_a_stale_job_whose_row_is_held_is_told_as_stale_and_failed_once_let_go(
     column, seconds, stale, api, make, worker_id, engine
 ) -> None:
     business_id = make.business()

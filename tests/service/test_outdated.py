@@ -32,7 +32,7 @@ def read_only(sql):
     return switch
 
 
-def test_in_a_read_only_database_every_look_is_answered_and_says_why_it_may_be_outdated(api, make, read_only) -> None:
+def test_in_a_read_only_database_every_look_says_why_it_may_be_outdated(api, make, read_only) -> None:
     business_id = make.business()
     job_id = make.job(business_id, "running", worker_id=99, total=10, processed=5, succeeded=5)
     queued = make.job(business_id, job_type="sync_receipts")

@@ -68,9 +68,7 @@ def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) ->
     assert longest_wait(web(), 2) < 1
 
 
-def test_a_request_that_expects_100_but_has_no_body_is_answered_and_lends_its_token_to_none_after_it(
-    web, connect, make
-) -> None:
+def test_a_request_that_expects_100_without_a_body_lends_its_token_to_no_other(web, connect, make) -> None:
     token = make.token(make.business()).encode()
     client = connect()
     client.sendall(HEAD + b"Authorization: Bearer " + token + b"\r\nExpect: 100-continue\r\n\r\n")

@@ -163,6 +163,6 @@ def test_without_a_long_wait_postgres_is_not_asked() -> None:
     waits.look(Nobody())  # type: ignore[arg-type]
 
 
-def test_a_session_that_may_not_be_looked_into_and_a_prepared_transaction_are_named_as_far_as_known() -> None:
+def test_a_hidden_session_and_a_prepared_transaction_are_named_as_far_as_known() -> None:
     assert str(Blocker(7, None, None, None)) == "blocked by the session with the pid 7"
     assert str(Blocker(0, None, None, None)).startswith("blocked by a prepared transaction")

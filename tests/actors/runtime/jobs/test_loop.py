@@ -160,7 +160,7 @@ def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
     assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
 
 
-def test_between_its_transactions_a_job_beats_also_once_it_has_asked_whether_others_wait(run, place, settings) -> None:
+def test_a_job_beats_outside_also_once_it_has_asked_whether_others_wait(run, place, settings) -> None:
     beating = []
 
     @kind

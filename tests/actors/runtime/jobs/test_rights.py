@@ -83,7 +83,7 @@ def files(sql, business_id: int) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 3, 5], ids=["first batch", "mid-job", "at the end"])
-def test_a_job_that_may_not_insert_waits_says_so_and_is_completed_with_exact_counters(
+def test_a_job_that_may_not_insert_waits_says_so_and_ends_with_exact_counters(
     after, make, sql, job_row, events, tenant, at_work, short_waits
 ) -> None:
     """Ten failures in a row and more: not even its failing can be written, so it is tried again."""
@@ -167,7 +167,7 @@ def test_what_can_never_be_written_ends_with_the_claim_or_with_the_worker(
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-def test_a_cancel_that_cannot_be_written_is_waited_for_too_and_not_tried_without_a_pause(
+def test_a_cancel_that_cannot_be_written_is_tried_again_after_a_pause(
     crashes, make, sql, job_row, tenant, at_work, short_waits
 ) -> None:
     job_id = make.job()
@@ -239,9 +239,7 @@ def test_a_job_that_cannot_even_be_claimed_stays_queued_until_it_can(
     assert job_row(job_id)["status"] == "completed"
 
 
-def test_meanwhile_the_api_answers_503_to_what_it_cannot_write_and_200_to_what_it_can_read(
-    make, settings, tenant, job_row
-) -> None:
+def test_meanwhile_the_api_answers_503_to_writes_and_200_to_reads(make, settings, tenant, job_row) -> None:
     business_id = make.business()
     job_id = make.job(business_id)
     token = {"Authorization": f"Bearer {make.token(business_id)}"}

@@ -110,9 +110,7 @@ def test_a_plain_beat_moves_the_heart_only_and_one_with_a_reason_is_an_update(cl
     assert job_row(claim.job_id)["waiting_for"] == "deadlock detected"
 
 
-def test_a_job_that_only_beats_fails_as_stale_and_one_that_says_what_it_waits_for_does_not(
-    claim, beat, job_row, sql
-) -> None:
+def test_a_job_that_only_beats_is_stale_and_one_that_says_what_it_waits_for_is_not(claim, beat, job_row, sql) -> None:
     long_ago = "UPDATE background_jobs SET updated_at = now() - interval '301 seconds'"
     sql(long_ago)
     beat("the connection to Postgres was lost")

@@ -36,7 +36,7 @@ def test_messages_that_take_long_are_claimed_for_a_free_thread_only() -> None:
     assert prefetch.for_short("low") == 0
 
 
-def test_a_flood_of_short_messages_leaves_room_for_a_queue_that_is_slow_or_not_known_yet() -> None:
+def test_a_flood_of_short_messages_leaves_room_for_slow_and_new_queues() -> None:
     prefetch = Prefetch(2, fixed=0)
     after(prefetch, "flood", 0.0001)
     for _ in range(MOST):

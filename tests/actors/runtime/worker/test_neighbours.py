@@ -102,7 +102,7 @@ def test_a_message_that_cannot_be_moved_holds_up_no_other_message(message, moved
     assert any("cannot be" in str(facts) for _, facts in logged), logged
 
 
-def test_delayed_messages_for_queues_whose_names_are_too_long_for_a_channel_hold_up_no_other(sql, round_) -> None:
+def test_delayed_messages_for_queues_with_too_long_names_hold_up_no_other(sql, round_) -> None:
     """As many as one round looks at."""
     for eta, (name, number) in enumerate((("q" * 64, 1000), ("low", 1))):
         sql(
