@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from actors.delete_receipts import delete_receipts
 from actors.runtime.base.config import load_settings
 from actors.runtime.base.log import set_up_logging
-from actors.runtime.jobs.loop import JobContext
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.perform import perform
 from service.local.sandbox import sandbox
 from sql.engine import make_engine

@@ -14,7 +14,8 @@ from service.etag import reply_unless_known
 from service.job_view import KINDS, Job, Jobs, Status, notice_of
 from service.openapi import MAX_ID, Input, NoQuery, Success, parse_id, responses, spec
 from service.rates import spend_change
-from service.start import POLL_SECONDS, StartAny
+from service.start import StartAny
+from service.starting import POLL_SECONDS
 from sql.states import ACTIVE
 
 EVENTS = text("""

@@ -17,8 +17,8 @@ from sqlalchemy import Engine, create_engine, text
 
 from actors.runtime.base.config import Settings, load_settings
 from actors.runtime.base.storage import Bucket
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import by_every_name, load_kinds
-from actors.runtime.jobs.loop import JobContext
 from service.auth import create_token
 from service.local import runs, sandbox
 from service.local.client import Client

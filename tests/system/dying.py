@@ -13,8 +13,8 @@ import falcon.testing
 from sqlalchemy import Engine, event, text
 
 from actors.runtime.base.config import load_settings
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import load_kinds
-from actors.runtime.jobs.loop import JobContext
 from actors.runtime.jobs.perform import perform
 from service.app import create_app
 from service.auth import create_token

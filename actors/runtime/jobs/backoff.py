@@ -67,7 +67,7 @@ class Backoff:
     def _cannot_fail(self, why: str, code: str | None = None) -> Exception | None:
         """Leaves as failed. Or what keeps Postgres from writing even that, now: then there is a next try."""
         try:
-            self._loop.leave(FAILED, "failed", why, code=code)
+            self._loop.leaving.leave(FAILED, "failed", why, code=code)
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -96,7 +96,7 @@ class Backoff:
         """One try to put the job back; else the sweep does, once this process is gone."""
         log.warning("batch.interrupted", job_id=self._loop.claim.job_id, error=told(error))
         try:
-            self._loop.leave(QUEUED, "requeued", "the worker is stopping")
+            self._loop.leaving.leave(QUEUED, "requeued", "the worker is stopping")
         except Exception as cannot:  # whatever keeps us from saying goodbye, a process that is going cannot fix it
             self._abandoned(error, cannot)
 

@@ -74,7 +74,6 @@ LEAVE = text("""
                                        make_interval(secs => :wait), CAST(:code AS text))
 """)
 
-
 LAST_EVENT = text("SELECT to_status, actor, reason FROM job_events WHERE job_id = :job_id ORDER BY id DESC LIMIT 1")
 
 
@@ -164,12 +163,8 @@ class Claim:
     def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
         """Passes over the one row in `batch`, which cannot be done."""
         self.checkpoint(connection, batch, error)
-        details = {
-            "job_id": self.job_id,
-            "row_id": json.dumps(batch.ids[0], default=str),
-            "error": error,
-            "most": MAX_ROW_EVENTS,
-        }
+        row_id = json.dumps(batch.ids[0], default=str)
+        details = {"job_id": self.job_id, "row_id": row_id, "error": error, "most": MAX_ROW_EVENTS}
         connection.execute(ROW_FAILED, details)
 
     def beat(self, connection: Connection, reason: str | None = None) -> None:

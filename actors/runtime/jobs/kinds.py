@@ -123,7 +123,14 @@ def job_kind(
     """
     if queue not in QUEUES:
         raise KindError(f"found the queue {queue!r}, expected one of {', '.join(QUEUES)}")
-    own = {name.upper(): value for name, value in settings.items()}
+    own = _own_settings(settings)
+    roles, old_names, old = tuple(roles), tuple(old_names), old_settings or {}
+    rest = (params, done_label, roles, confirm, key, prepare, count, stats, result, classify, old_names, old, own)
+    return lambda work: Kind(work.__name__, queue, work, *rest)
+
+
+def _own_settings(declared: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name.upper(): value for name, value in declared.items()}
     if unknown := own.keys() - KindSettings.model_fields.keys():
         raise KindError(f"found {min(unknown).lower()!r}, expected a setting: {', '.join(KindSettings.model_fields)}")
     for name, value in own.items():
@@ -131,28 +138,7 @@ def job_kind(
             _usable(name.lower(), name, value)
         except ConfigError as error:
             raise KindError(str(error)) from None
-
-    def declare(work: Work) -> Kind:
-        return Kind(
-            name=work.__name__,
-            queue=queue,
-            work=work,
-            params=params,
-            done_label=done_label,
-            roles=tuple(roles),
-            confirm=confirm,
-            key=key,
-            prepare=prepare,
-            count=count,
-            stats=stats,
-            result=result,
-            classify=classify,
-            old_names=tuple(old_names),
-            old_settings=old_settings or {},
-            defaults=own,
-        )
-
-    return declare
+    return own
 
 
 def load_kinds() -> dict[str, Kind]:

@@ -8,8 +8,9 @@ import structlog
 from actors.runtime.base.errors import ClaimLost
 from actors.runtime.base.failures import backoff_seconds, describe, is_transient
 from actors.runtime.jobs.claim import Claim
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import Kind
-from actors.runtime.jobs.loop import JobContext, Loop
+from actors.runtime.jobs.loop import Loop
 
 log = structlog.get_logger("longhaul.job")
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from actors.runtime.base.config import Settings
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import Kind
-from actors.runtime.jobs.loop import JobContext
 from actors.runtime.jobs.perform import perform
 from actors.runtime.jobs.start import read_params, start
 

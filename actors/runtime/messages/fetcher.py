@@ -142,23 +142,11 @@ class Fetcher(Thread):
         """Claims what there is room for; True when there may be more. Either sort first, by chance: for a single thread
         neither is always first.
         """
-        sorts = [self._claim_long, self._claim_short]
+        sorts = [self.prefetch.long_limits, self.prefetch.short_limits]
         random.shuffle(sorts)
-        first, second = (claim(session) for claim in sorts)
+        long, short = self._inboxes.long, self._inboxes.short
+        first, second = (self._claim_from(session, *limits(long, short)) for limits in sorts)
         return first or second
-
-    def _claim_long(self, session: Connection) -> bool:
-        queues = self._inboxes.long
-        most = self.prefetch.for_long(queues, beside_short=bool(self._inboxes.short)) if queues else 0
-        return self._claim_from(session, {queue: most for queue in queues if most}, most)
-
-    def _claim_short(self, session: Connection) -> bool:
-        """Nothing short waits behind long jobs."""
-        queues = self._inboxes.long
-        if queues and not self.prefetch.for_long(queues, beside_short=False):
-            return False
-        limits = {queue: room for queue in self._inboxes.short if (room := self.prefetch.for_short(queue))}
-        return self._claim_from(session, limits, sum(limits.values()))
 
     def _claim_from(self, session: Connection, limits: dict[str, int], most: int) -> bool:
         if not limits:

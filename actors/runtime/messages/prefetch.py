@@ -36,6 +36,18 @@ class Prefetch:
             if seconds is not None:
                 self._seconds[queue] = 0.8 * self._seconds.get(queue, seconds) + 0.2 * seconds
 
+    def long_limits(self, long: list[str], short: list[str]) -> tuple[dict[str, int], int]:
+        """How many of each queue of long jobs may be claimed now, and how many of all of them."""
+        most = self.for_long(long, beside_short=bool(short)) if long else 0
+        return {queue: most for queue in long if most}, most
+
+    def short_limits(self, long: list[str], short: list[str]) -> tuple[dict[str, int], int]:
+        """The same for short messages; none while all threads are at long jobs."""
+        if long and not self.for_long(long, beside_short=False):
+            return {}, 0
+        limits = {queue: room for queue in short if (room := self.for_short(queue))}
+        return limits, sum(limits.values())
+
     def for_long(self, queues: list[str], beside_short: bool) -> int:
         """Over all of these queues together."""
         with self._lock:

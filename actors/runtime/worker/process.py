@@ -16,8 +16,8 @@ from actors.runtime.base.storage import Bucket
 from actors.runtime.base.streams import print_without_waiting
 from actors.runtime.jobs.beats import BEAT_SECONDS, Beats
 from actors.runtime.jobs.blockers import LOOK_SECONDS, Waits
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import by_every_name, load_kinds
-from actors.runtime.jobs.loop import JobContext
 from actors.runtime.jobs.perform import perform
 from actors.runtime.messages.acks import QUEUED, Ack, Acks
 from actors.runtime.messages.broker import Broker

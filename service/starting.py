@@ -1,0 +1,119 @@
+"""Starting a job, for every address and for the shell: what is refused, and the answer to what is not."""
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from actors.runtime.jobs.kinds import Kind, MissingError, RefusedError
+from actors.runtime.jobs.params import Params
+from actors.runtime.jobs.start import (
+    JobActiveError,
+    ParamsError,
+    Started,
+    TooSoonError,
+    is_second,
+    start,
+)
+from service.auth import Caller, name_token
+from service.errors import ApiError, bad_input
+from service.idempotency import Idempotency
+from service.job_view import Jobs, Notices
+from service.json_handler import as_json
+from service.rates import spend_change
+
+TRIES = 3  # of a start that others get in the way of
+POLL_SECONDS = "2"  # until a look at the job is worth it
+
+LISTENING = text("""
+    SELECT count(*) FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
+    WHERE :queue = ANY (w.queues) AND (w.kinds IS NULL OR :kind = ANY (w.kinds))
+""")
+
+
+class Starts:
+    """One implementation for every address, and for the shell."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def start(
+        self, caller: Caller, kind: Kind, params: Params, idempotency: Idempotency | None = None
+    ) -> tuple[dict[str, Any], bool]:
+        """The answer, and whether it was given before. ApiError where it is refused."""
+        _, notices = self._jobs.reconcile(caller.own_business(), alone=True)
+        for _ in range(TRIES):
+            try:
+                with self._jobs.engine.begin() as connection:
+                    return self._try(connection, caller, kind, params, idempotency, notices)
+            except IntegrityError as error:
+                # A job that was resumed, or started past us in psql, took the one place meanwhile. In the next try this
+                # one is refused as the second; unless that other job has ended since.
+                if not is_second(error):
+                    raise
+        raise ApiError(
+            503,
+            "unavailable",
+            "Other jobs of this business start and end all the time; try again",
+            headers={"Retry-After": "5"},
+        )
+
+    def _try(
+        self,
+        connection: Connection,
+        caller: Caller,
+        kind: Kind,
+        params: Params,
+        idempotency: Idempotency | None,
+        notices: Notices,
+    ) -> tuple[dict[str, Any], bool]:
+        if idempotency is not None and (before := idempotency.take(connection)) is not None:
+            return before, True
+        if caller.token_id:
+            name_token(connection, caller)
+        started = self._start(connection, caller, kind, params, notices)
+        if caller.token_id:
+            spend_change(connection, caller, self._jobs.settings)
+        row = self._jobs.find(connection, caller, started.job_id)
+        listening = connection.execute(LISTENING, {"queue": kind.queue, "kind": kind.name}).scalar_one()
+        answer = as_json({**self._jobs.view(connection, caller, row), "workers_listening": listening})
+        if idempotency is not None:
+            idempotency.store(connection, answer)
+        return answer, False
+
+    def _start(self, connection: Connection, caller: Caller, kind: Kind, params: Params, notices: Notices) -> Started:
+        business_id = caller.own_business()
+        try:
+            return start(
+                connection,
+                kind,
+                self._jobs.settings,
+                business_id,
+                params,
+                who=caller.name,
+                user_id=caller.user_id,
+            )
+        except JobActiveError as error:
+            job = self._jobs.view(connection, caller, self._jobs.find(connection, caller, error.job_id), notices)
+            raise ApiError(
+                409,
+                "job_active",
+                f"{error}; it is {job['status']}",
+                headers={"Location": job["links"]["self"], "Retry-After": POLL_SECONDS},
+                job_id=error.job_id,
+                progress=job,
+            ) from None
+        except TooSoonError as error:
+            raise ApiError(
+                429,
+                "rate_limited",
+                str(error),
+                headers={"Retry-After": str(error.seconds)},
+                retry_after=error.seconds,
+            ) from None
+        except ParamsError as error:
+            raise bad_input(str(error)) from None
+        except MissingError as error:
+            raise ApiError(404, "not_found", str(error)) from None
+        except RefusedError as error:
+            raise ApiError(409, error.code, str(error)) from None
