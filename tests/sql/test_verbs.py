@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from actors.runtime.base.config import QUEUES
 from sql.states import ACTIVE, FINISHED, RUNNING, STATUSES, TRANSITIONS, VERBS
 
 SITUATIONS = [(status, None) for status in STATUSES] + [(RUNNING, "pause"), (RUNNING, "cancel")]
@@ -176,3 +177,25 @@ def test_the_events_of_a_job_form_an_unbroken_chain_of_statuses(make, sql, event
     for event in told:
         assert event["from_status"] == event["to_status"] or event["to_status"] in TRANSITIONS[event["from_status"]]
     assert told[-1]["to_status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "queue", "params", "says"),
+    [
+        ("Delete Receipts", "low", "{}", "job_type: found Delete Receipts"),
+        ("delete_receipts", "nowhere", "{}", "queue: found nowhere"),
+        ("delete_receipts", "low", "[]", "params: found array, expected an object"),
+        ("delete_receipts", "low", "null", "params: found null, expected an object"),
+    ],
+)
+def test_a_start_in_psql_that_no_worker_could_do_is_refused(kind, queue, params, says, make, sql) -> None:
+    start = "SELECT * FROM start_job(:b, :kind, :queue, CAST(:params AS jsonb), 3, 7, 'dana')"
+    with pytest.raises(DBAPIError, match=says) as refused:
+        sql(start, b=make.business(), kind=kind, queue=queue, params=params)
+    assert refused.value.orig.pgcode == "LH400"
+    assert sql("SELECT FROM background_jobs") == []
+
+
+def test_a_start_in_psql_takes_every_queue_that_workers_know(make, sql) -> None:
+    for queue in QUEUES:
+        sql("SELECT start_job(:b, 'delete_receipts', :queue, '{}', 3, 7, 'dana')", b=make.business(), queue=queue)

@@ -7,6 +7,14 @@ CREATE OR REPLACE FUNCTION public.start_job(
 DECLARE
     job public.background_jobs;
 BEGIN
+    IF job_type !~ '^[a-z][a-z0-9_]{0,62}$' THEN
+        RAISE EXCEPTION 'job_type: found %, expected the name of a kind, such as delete_receipts', job_type
+            USING ERRCODE = 'LH400';
+    END IF;
+    IF queue <> ALL (ARRAY['high', 'default', 'low', 'receipts', 'receipts_sync', 'maintenance', 'recordings',
+                           'broadcasts']) THEN
+        RAISE EXCEPTION 'queue: found %, in which no worker looks', queue USING ERRCODE = 'LH400';
+    END IF;
     IF params IS NULL OR jsonb_typeof(params) <> 'object' THEN
         RAISE EXCEPTION 'params: found %, expected an object', coalesce(jsonb_typeof(params), 'null')
             USING ERRCODE = 'LH400';
