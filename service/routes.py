@@ -16,6 +16,7 @@ from service.openapi import Docs, Document
 from service.receipts import ReceiptCollection
 from service.results import JobResult
 from service.start import start_at
+from service.why import JobWhy
 
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
@@ -34,6 +35,7 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
     for prefix in ("/api/jobs", "/api/receipts/jobs"):
         app.add_route(f"{prefix}/{{job_id}}", JobItem(jobs))
         app.add_route(f"{prefix}/{{job_id}}/events", JobEvents(jobs))
+        app.add_route(f"{prefix}/{{job_id}}/why", JobWhy(jobs))
         app.add_route(f"{prefix}/{{job_id}}/result", JobResult(jobs, settings))
         app.add_route(f"{prefix}/{{job_id}}/pause", JobVerb(jobs, "pause"))
         app.add_route(f"{prefix}/{{job_id}}/cancel", JobVerb(jobs, "cancel"))

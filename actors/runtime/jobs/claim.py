@@ -49,7 +49,9 @@ CHECKPOINT = text("""
 BEAT = text("""
     UPDATE background_jobs
     SET heartbeat_at = clock_timestamp(), waiting_for = coalesce(CAST(:reason AS text), waiting_for),
-        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END
+        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END,
+        waits_since = CASE WHEN CAST(:reason AS text) IS NULL THEN waits_since
+                           ELSE coalesce(waits_since, clock_timestamp()) END
     WHERE id = :job_id AND attempt = :attempt AND status = 'running'
     RETURNING requested
 """)
