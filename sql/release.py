@@ -7,6 +7,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
+from sql.roles import grant_to_operator
 from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
 
 HERE = Path(__file__).parent
@@ -116,4 +117,5 @@ def create_ops(connection: Connection) -> str | None:
         connection.execute(text("CREATE SCHEMA ops"))
     for file in sorted((HERE / "ops").glob("*.sql")):
         connection.exec_driver_sql(file.read_text().replace("%", "%%"))
+    grant_to_operator(connection)
     return None
