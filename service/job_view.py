@@ -16,6 +16,7 @@ from actors.runtime.jobs.progress import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import WRITERS, Caller
 from service.errors import not_found, outdated
+from service.why import GONE, Why, whys
 from sql.engine import reading
 from sql.states import COMPLETED, RUNNING, verb_changes
 
@@ -88,6 +89,7 @@ class Job(BaseModel):
     is_stale: bool
     attempt: int
     stats: dict[str, Any]
+    why: Why = Field(description="why it is where it is, in short; more at its address and /why")
     notice: str | None = Field(description="what else to know of it: why it may be outdated, or that nobody can run it")
     requested_by_user_id: int | None
 
@@ -195,7 +197,9 @@ class Jobs:
             kind = KINDS.get(job_type)
             if kind is not None and kind.stats is not None:
                 stats |= kind.stats(connection, ids)
-        return [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
+        why = whys(connection, [row["id"] for row in rows])
+        shown = [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
+        return [job | {"why": why.get(job["job_id"], GONE)} for job in shown]
 
 
 def _needs_reconciling(row: Mapping[str, Any]) -> bool:

@@ -12,10 +12,12 @@ from service.delete_jobs import DeleteJob
 from service.health import Health, Readiness, Root
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
+from service.jobs_health import JobsHealth, WorkerSettings
 from service.openapi import Docs, Document
 from service.receipts import ReceiptCollection
 from service.results import JobResult
 from service.start import start_at
+from service.why import JobWhy
 
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
@@ -31,9 +33,12 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
     app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine, settings))
     app.add_route("/api/jobs", JobCollection(jobs))
+    app.add_route("/api/jobs/health", JobsHealth(engine, settings))
+    app.add_route("/api/jobs/worker/config", WorkerSettings(engine))
     for prefix in ("/api/jobs", "/api/receipts/jobs"):
         app.add_route(f"{prefix}/{{job_id}}", JobItem(jobs))
         app.add_route(f"{prefix}/{{job_id}}/events", JobEvents(jobs))
+        app.add_route(f"{prefix}/{{job_id}}/why", JobWhy(jobs))
         app.add_route(f"{prefix}/{{job_id}}/result", JobResult(jobs, settings))
         app.add_route(f"{prefix}/{{job_id}}/pause", JobVerb(jobs, "pause"))
         app.add_route(f"{prefix}/{{job_id}}/cancel", JobVerb(jobs, "cancel"))

@@ -1,4 +1,4 @@
-"""Brings a database to this release's schema: migrations, then the functions, in one transaction."""
+"""Brings a database to this release's schema: migrations, the functions, the schema ops, in one transaction."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
+from sql.roles import grant_to_operator
 from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
 
 HERE = Path(__file__).parent
@@ -58,9 +59,11 @@ def release(engine: Engine) -> str | None:
         command.upgrade(config, "head")
         follow(connection, before)
         create_functions(connection)
+        warnings = [create_ops(connection)]
         # A process with a role of its own asks for it at its start.
         connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
-        return close_doors(connection)
+        warnings.append(close_doors(connection))
+        return "; ".join(filter(None, warnings)) or None
 
 
 # Who else may create in our schema? Its owner may, and superusers.
@@ -98,3 +101,21 @@ def close_doors(connection: Connection) -> str | None:
 def create_functions(connection: Connection) -> None:
     for file in sorted((HERE / "functions").rglob("*.sql")):
         connection.exec_driver_sql(file.read_text().replace("%", "%%"))
+
+
+MAY_MAKE_OPS = text("""
+    SELECT coalesce(has_schema_privilege(to_regnamespace('ops')::oid, 'CREATE'),
+                    has_database_privilege(current_database(), 'CREATE'))
+""")
+
+
+def create_ops(connection: Connection) -> str | None:
+    """The schema for people with psql. It is no reason not to release: returns a warning where it cannot be made."""
+    if not connection.execute(MAY_MAKE_OPS).scalar_one():
+        return "the schema ops is missing: a DBA can CREATE SCHEMA ops AUTHORIZATION this role; then release again"
+    if connection.execute(text("SELECT to_regnamespace('ops')")).scalar() is None:
+        connection.execute(text("CREATE SCHEMA ops"))
+    for file in sorted((HERE / "ops").glob("*.sql")):
+        connection.exec_driver_sql(file.read_text().replace("%", "%%"))
+    grant_to_operator(connection)
+    return None

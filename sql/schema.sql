@@ -43,6 +43,10 @@ CREATE TABLE public.background_jobs (
     stale_after interval,
     unchanged_after interval,
     error_code text,
+    rate_from_at timestamp with time zone,
+    rate_from bigint,
+    rate_next_at timestamp with time zone,
+    rate_next bigint,
     CONSTRAINT background_jobs_attempts_not_negative CHECK (((attempt >= 0) AND (recoveries >= 0))),
     CONSTRAINT background_jobs_counters_not_negative CHECK (((processed >= 0) AND (succeeded >= 0) AND (failed_count >= 0) AND (total >= 0))),
     CONSTRAINT background_jobs_finished_at_iff_finished CHECK (((status = ANY (ARRAY['completed'::text, 'cancelled'::text, 'failed'::text])) = (finished_at IS NOT NULL))),
@@ -55,9 +59,33 @@ CREATE TABLE public.background_jobs (
 )
 WITH (fillfactor='70');
 COMMENT ON TABLE public.background_jobs IS 'Pages have room (fillfactor), and a checkpoint writes no indexed column, so that it is a HOT update.';
+COMMENT ON COLUMN public.background_jobs.id IS 'Of a job, in every address and command';
+COMMENT ON COLUMN public.background_jobs.business_id IS 'Whose job it is';
+COMMENT ON COLUMN public.background_jobs.job_type IS 'The kind: a file in actors/';
+COMMENT ON COLUMN public.background_jobs.status IS 'queued, running, paused, completed, cancelled or failed: sql/states.py. Changed by functions only';
+COMMENT ON COLUMN public.background_jobs.requested IS 'What somebody asked of a running job: pause or cancel, obeyed at the end of a batch';
+COMMENT ON COLUMN public.background_jobs.total IS 'How many items there are to do; null while that is unknown';
+COMMENT ON COLUMN public.background_jobs.processed IS 'Items that were done or refused';
+COMMENT ON COLUMN public.background_jobs.succeeded IS 'Items that were done';
+COMMENT ON COLUMN public.background_jobs.failed_count IS 'Items that were refused';
 COMMENT ON COLUMN public.background_jobs.last_error IS 'Of a row, or of the end.';
+COMMENT ON COLUMN public.background_jobs.cursor IS 'Where the job goes on, saved with each batch';
+COMMENT ON COLUMN public.background_jobs.params IS 'What it was started with, as its kind declares';
+COMMENT ON COLUMN public.background_jobs.stats IS 'What its kind counts beside the items';
 COMMENT ON COLUMN public.background_jobs.attempt IS 'The number of the claim: the fencing token that every write of a worker carries.';
+COMMENT ON COLUMN public.background_jobs.recoveries IS 'How many workers died with it in a row, without a batch between';
+COMMENT ON COLUMN public.background_jobs.worker_id IS 'Who has it, while running';
+COMMENT ON COLUMN public.background_jobs.queue IS 'Where its message waits';
+COMMENT ON COLUMN public.background_jobs.actor IS 'The Dramatiq actor that its message calls';
+COMMENT ON COLUMN public.background_jobs.message_id IS 'The message that will start it, or has';
+COMMENT ON COLUMN public.background_jobs.requested_by_user_id IS 'Who started it';
+COMMENT ON COLUMN public.background_jobs.created_at IS 'When it was started';
+COMMENT ON COLUMN public.background_jobs.updated_at IS 'The last batch, change of status, or wait that said what it waits for';
+COMMENT ON COLUMN public.background_jobs.started_at IS 'The first claim';
+COMMENT ON COLUMN public.background_jobs.finished_at IS 'Set exactly for completed, cancelled and failed';
+COMMENT ON COLUMN public.background_jobs.heartbeat_at IS 'The last sign of life of its run';
 COMMENT ON COLUMN public.background_jobs.resends IS 'How often its message was sent again, since the last claim.';
+COMMENT ON COLUMN public.background_jobs.resent_at IS 'When its message was sent again';
 COMMENT ON COLUMN public.background_jobs.waiting_for IS 'What keeps a running job now.';
 COMMENT ON COLUMN public.background_jobs.refusals IS 'Rows refused in a row, since the last success.';
 COMMENT ON COLUMN public.background_jobs.key IS 'One job of a type may be active for each key of a business; empty: one in all';
@@ -66,6 +94,10 @@ COMMENT ON COLUMN public.background_jobs.waits_since IS 'Since when it has only 
 COMMENT ON COLUMN public.background_jobs.stale_after IS 'Without a heartbeat for so long it fails; noted at the claim. Null: the general setting';
 COMMENT ON COLUMN public.background_jobs.unchanged_after IS 'Without a change for so long it fails; noted at the claim. Null: the general setting';
 COMMENT ON COLUMN public.background_jobs.error_code IS 'Why it failed, for programs; where its kind knows';
+COMMENT ON COLUMN public.background_jobs.rate_from_at IS 'Since when its rate is measured: up to a minute ago, or the claim';
+COMMENT ON COLUMN public.background_jobs.rate_from IS 'How many were processed then';
+COMMENT ON COLUMN public.background_jobs.rate_next_at IS 'Since when it will be measured next';
+COMMENT ON COLUMN public.background_jobs.rate_next IS 'How many were processed then';
 
 CREATE TABLE dramatiq.queue (
     message_id uuid NOT NULL,
@@ -84,6 +116,13 @@ CREATE TABLE dramatiq.queue (
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.01', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.02');
 COMMENT ON TABLE dramatiq.queue IS 'dramatiq-pg''s table. Up to result_ttl the columns are as dramatiq-pg 0.12 makes them, so that its own processes can send; those after it are ours.';
+COMMENT ON COLUMN dramatiq.queue.message_id IS 'Of Dramatiq''s message';
+COMMENT ON COLUMN dramatiq.queue.queue_name IS 'Delayed messages wait under the name and .DQ';
+COMMENT ON COLUMN dramatiq.queue.state IS 'queued: waits; consumed: a worker has it; done; rejected: reason says why';
+COMMENT ON COLUMN dramatiq.queue.mtime IS 'The last change of state';
+COMMENT ON COLUMN dramatiq.queue.message IS 'As Dramatiq writes it. That of a job carries only the id of the job';
+COMMENT ON COLUMN dramatiq.queue.result IS 'Not used by us';
+COMMENT ON COLUMN dramatiq.queue.result_ttl IS 'Not used by us';
 COMMENT ON COLUMN dramatiq.queue.seq IS 'The order in which messages are claimed. mtime is hours off outside UTC.';
 COMMENT ON COLUMN dramatiq.queue.worker_id IS 'Who has it, while consumed.';
 COMMENT ON COLUMN dramatiq.queue.delivery IS 'Fences off an ack of an earlier delivery.';
@@ -93,24 +132,51 @@ COMMENT ON COLUMN dramatiq.queue.reason IS 'Why it was rejected.';
 
 ALTER TABLE dramatiq.queue ALTER COLUMN seq ADD GENERATED BY DEFAULT AS IDENTITY;
 
-CREATE TABLE public.api_tokens (
-    token_sha256 bytea NOT NULL,
-    business_id bigint,
-    user_id bigint,
-    role text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_used_at timestamp with time zone,
-    revoked_at timestamp with time zone,
-    id bigint NOT NULL,
-    name text,
-    expires_at timestamp with time zone,
-    issued_by text,
-    CONSTRAINT api_tokens_operator_has_no_business CHECK (((role = 'operator'::text) = (business_id IS NULL))),
-    CONSTRAINT api_tokens_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'operator'::text]))),
-    CONSTRAINT api_tokens_sha256_length CHECK ((octet_length(token_sha256) = 32))
+CREATE TABLE public.workers (
+    id integer NOT NULL,
+    hostname text NOT NULL,
+    pid integer NOT NULL,
+    queues text[] NOT NULL,
+    release text NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    stopped_at timestamp with time zone,
+    kinds text[]
 );
+COMMENT ON TABLE public.workers IS 'One boot of one worker process. Which of them are alive: functions/workers/live_workers.sql.';
+COMMENT ON COLUMN public.workers.id IS 'An integer: it is half of an advisory lock''s key.';
+COMMENT ON COLUMN public.workers.hostname IS 'Where it runs';
+COMMENT ON COLUMN public.workers.pid IS 'Its process there';
+COMMENT ON COLUMN public.workers.queues IS 'What it really listens to';
+COMMENT ON COLUMN public.workers.release IS 'As RELEASE says';
+COMMENT ON COLUMN public.workers.started_at IS 'Its boot';
+COMMENT ON COLUMN public.workers.stopped_at IS 'When it signed off; one that died never does';
+COMMENT ON COLUMN public.workers.kinds IS 'The kinds of jobs that it knows; null if it does not say.';
 
-ALTER TABLE public.api_tokens ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
+CREATE TABLE public.job_events (
+    id bigint NOT NULL,
+    job_id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    event text NOT NULL,
+    from_status text,
+    to_status text NOT NULL,
+    actor text NOT NULL,
+    reason text,
+    attempt integer NOT NULL,
+    worker_id integer,
+    detail jsonb
+);
+COMMENT ON TABLE public.job_events IS 'What happened to a job, written in the transaction in which it happened. Rows are never changed.';
+COMMENT ON COLUMN public.job_events.id IS 'In the order of the events';
+COMMENT ON COLUMN public.job_events.job_id IS 'The job it happened to';
+COMMENT ON COLUMN public.job_events.at IS 'When';
+COMMENT ON COLUMN public.job_events.event IS 'What: claimed, paused, recovered, row_failed, …';
+COMMENT ON COLUMN public.job_events.from_status IS 'The status before; null for created';
+COMMENT ON COLUMN public.job_events.to_status IS 'The status after';
+COMMENT ON COLUMN public.job_events.actor IS 'user:7, worker:12, sweep, or whoever typed it in psql.';
+COMMENT ON COLUMN public.job_events.reason IS 'Why, in the words of whoever did it';
+COMMENT ON COLUMN public.job_events.attempt IS 'The number of the claim';
+COMMENT ON COLUMN public.job_events.worker_id IS 'Who had the job';
+COMMENT ON COLUMN public.job_events.detail IS 'Further facts; token_id is the API token that asked';
 
 CREATE TABLE public.attachment_counts (
     job_id bigint NOT NULL,
@@ -122,8 +188,11 @@ CREATE TABLE public.attachment_counts (
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE public.attachment_counts IS 'How many attachments a job has asked to be purged, by what became of them. Kept by triggers (functions/jobs/count_attachments.sql). No foreign key: a job that is cleared away leaves what it asked for.';
+COMMENT ON COLUMN public.attachment_counts.job_id IS 'The job that asked for it';
+COMMENT ON COLUMN public.attachment_counts.deleted IS 'Gone from the bucket';
 COMMENT ON COLUMN public.attachment_counts.kept IS 'Deleted, but the store keeps earlier versions.';
 COMMENT ON COLUMN public.attachment_counts.failed IS 'Failed so far: they are tried again.';
+COMMENT ON COLUMN public.attachment_counts.pending IS 'Not tried yet, or without an error so far';
 COMMENT ON COLUMN public.attachment_counts.error IS 'The last one, while some have failed or wait.';
 
 CREATE TABLE public.attachments (
@@ -147,11 +216,50 @@ CREATE TABLE public.attachments (
     CONSTRAINT attachments_size_not_negative CHECK ((size >= 0))
 );
 COMMENT ON TABLE public.attachments IS 'A file of a receipt in the bucket, and the outbox of its deletion. If purge_requested_at is set and purged_at is null, the object has to go.';
+COMMENT ON COLUMN public.attachments.id IS 'Part of the object''s key';
 COMMENT ON COLUMN public.attachments.receipt_id IS 'Null: a file of a job, to be purged from the start';
+COMMENT ON COLUMN public.attachments.business_id IS 'Whose file it is';
+COMMENT ON COLUMN public.attachments.object_key IS 'Where it is in the bucket; never used for another';
+COMMENT ON COLUMN public.attachments.content_type IS 'As its first bytes say';
 COMMENT ON COLUMN public.attachments.size IS 'Null until the object is known to be in the bucket.';
+COMMENT ON COLUMN public.attachments.purge_requested_at IS 'Since when the object has to go';
 COMMENT ON COLUMN public.attachments.purge_after IS 'Whoever deletes the object first moves this into the future (a lease).';
+COMMENT ON COLUMN public.attachments.purge_attempts IS 'How often that was tried';
 COMMENT ON COLUMN public.attachments.purge_job_id IS 'No foreign key: a job that is cleared away leaves its number.';
+COMMENT ON COLUMN public.attachments.purged_at IS 'When it was gone';
+COMMENT ON COLUMN public.attachments.purge_error IS 'What the bucket said last';
 COMMENT ON COLUMN public.attachments.sha256 IS 'Of the file that belongs here, also before it is uploaded.';
+
+CREATE TABLE public.api_tokens (
+    token_sha256 bytea NOT NULL,
+    business_id bigint,
+    user_id bigint,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    id bigint NOT NULL,
+    name text,
+    expires_at timestamp with time zone,
+    issued_by text,
+    CONSTRAINT api_tokens_operator_has_no_business CHECK (((role = 'operator'::text) = (business_id IS NULL))),
+    CONSTRAINT api_tokens_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'operator'::text]))),
+    CONSTRAINT api_tokens_sha256_length CHECK ((octet_length(token_sha256) = 32))
+);
+COMMENT ON TABLE public.api_tokens IS 'Who may call the API. Of a token only the hash is kept; python -m service token makes one';
+COMMENT ON COLUMN public.api_tokens.token_sha256 IS 'All that is kept of the token itself';
+COMMENT ON COLUMN public.api_tokens.business_id IS 'Null: an operator''s, for all businesses';
+COMMENT ON COLUMN public.api_tokens.user_id IS 'Who is named in the events';
+COMMENT ON COLUMN public.api_tokens.role IS 'owner, admin, member or operator';
+COMMENT ON COLUMN public.api_tokens.created_at IS 'When it was made';
+COMMENT ON COLUMN public.api_tokens.last_used_at IS 'To the minute';
+COMMENT ON COLUMN public.api_tokens.revoked_at IS 'From then on it is refused';
+COMMENT ON COLUMN public.api_tokens.id IS 'As in the token itself, lh_<id>_…';
+COMMENT ON COLUMN public.api_tokens.name IS 'What it is for';
+COMMENT ON COLUMN public.api_tokens.expires_at IS 'From then on it is refused; null: never';
+COMMENT ON COLUMN public.api_tokens.issued_by IS 'Who made it, at which machine';
+
+ALTER TABLE public.api_tokens ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
 
 ALTER TABLE public.attachments ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
 
@@ -162,6 +270,10 @@ CREATE TABLE public.businesses (
     name text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
+COMMENT ON TABLE public.businesses IS 'Whose receipts these are; every job belongs to one';
+COMMENT ON COLUMN public.businesses.id IS 'Of a business';
+COMMENT ON COLUMN public.businesses.name IS 'As it is called';
+COMMENT ON COLUMN public.businesses.created_at IS 'When it was made';
 
 ALTER TABLE public.businesses ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
 
@@ -175,28 +287,21 @@ CREATE TABLE public.idempotency_keys (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 COMMENT ON TABLE public.idempotency_keys IS 'Starts that took place, with their answers, for a day';
-
-CREATE TABLE public.job_events (
-    id bigint NOT NULL,
-    job_id bigint NOT NULL,
-    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    event text NOT NULL,
-    from_status text,
-    to_status text NOT NULL,
-    actor text NOT NULL,
-    reason text,
-    attempt integer NOT NULL,
-    worker_id integer,
-    detail jsonb
-);
-COMMENT ON TABLE public.job_events IS 'What happened to a job, written in the transaction in which it happened. Rows are never changed.';
-COMMENT ON COLUMN public.job_events.actor IS 'user:7, worker:12, sweep, or whoever typed it in psql.';
+COMMENT ON COLUMN public.idempotency_keys.business_id IS 'Whose start it was';
+COMMENT ON COLUMN public.idempotency_keys.token_id IS 'The token that started';
+COMMENT ON COLUMN public.idempotency_keys.address IS 'The address that was called';
+COMMENT ON COLUMN public.idempotency_keys.key IS 'As the caller chose it';
+COMMENT ON COLUMN public.idempotency_keys.request_sha256 IS 'Another request with this key is refused';
+COMMENT ON COLUMN public.idempotency_keys.answer IS 'What is answered again';
+COMMENT ON COLUMN public.idempotency_keys.created_at IS 'Cleared away after a day';
 
 ALTER TABLE public.job_events ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
 
 CREATE TABLE public.longhaul_version (
     version_num character varying(32) NOT NULL
 );
+COMMENT ON TABLE public.longhaul_version IS 'The last migration';
+COMMENT ON COLUMN public.longhaul_version.version_num IS 'The last migration';
 
 CREATE TABLE public.receipts (
     id bigint NOT NULL,
@@ -214,6 +319,18 @@ CREATE TABLE public.receipts (
     CONSTRAINT receipts_currency_iso CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT receipts_deleted_at_iff_deleted CHECK ((is_deleted = (deleted_at IS NOT NULL)))
 );
+COMMENT ON TABLE public.receipts IS 'Deletion is soft: is_deleted and deleted_at';
+COMMENT ON COLUMN public.receipts.id IS 'The keyset of every job';
+COMMENT ON COLUMN public.receipts.business_id IS 'Whose receipt it is';
+COMMENT ON COLUMN public.receipts.vendor IS 'Who was paid';
+COMMENT ON COLUMN public.receipts.amount IS 'In the currency''s units';
+COMMENT ON COLUMN public.receipts.currency IS 'ISO 4217';
+COMMENT ON COLUMN public.receipts.received_at IS 'The day of the receipt';
+COMMENT ON COLUMN public.receipts.source IS 'manual, import or a kind of sync';
+COMMENT ON COLUMN public.receipts.source_id IS 'Its id there: it is taken in once';
+COMMENT ON COLUMN public.receipts.created_at IS 'When it came here';
+COMMENT ON COLUMN public.receipts.is_deleted IS 'Deletion is soft';
+COMMENT ON COLUMN public.receipts.deleted_at IS 'Set exactly when it is deleted';
 COMMENT ON COLUMN public.receipts.deleted_by_job_id IS 'The job that restore_receipts can undo';
 
 ALTER TABLE public.receipts ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
@@ -224,30 +341,25 @@ CREATE TABLE public.token_changes (
     at timestamp with time zone NOT NULL
 );
 COMMENT ON TABLE public.token_changes IS 'How many changes a token may still make, at a moment. No foreign key: see service/rates.py.';
+COMMENT ON COLUMN public.token_changes.token_id IS 'Whose changes';
+COMMENT ON COLUMN public.token_changes.allowance IS 'How many are left';
+COMMENT ON COLUMN public.token_changes.at IS 'The moment of that count';
 
 CREATE TABLE public.watched_clock (
     one boolean DEFAULT true NOT NULL,
     seen_at timestamp with time zone,
     gap_from timestamp with time zone,
     gap_to timestamp with time zone,
+    swept_at timestamp with time zone,
     CONSTRAINT watched_clock_one_row CHECK (one)
 )
 WITH (fillfactor='20');
 COMMENT ON TABLE public.watched_clock IS 'When somebody last looked at the server''s clock, and the last gap: functions/workers/silence.sql.';
-
-CREATE TABLE public.workers (
-    id integer NOT NULL,
-    hostname text NOT NULL,
-    pid integer NOT NULL,
-    queues text[] NOT NULL,
-    release text NOT NULL,
-    started_at timestamp with time zone DEFAULT now() NOT NULL,
-    stopped_at timestamp with time zone,
-    kinds text[]
-);
-COMMENT ON TABLE public.workers IS 'One boot of one worker process. Which of them are alive: functions/workers/live_workers.sql.';
-COMMENT ON COLUMN public.workers.id IS 'An integer: it is half of an advisory lock''s key.';
-COMMENT ON COLUMN public.workers.kinds IS 'The kinds of jobs that it knows; null if it does not say.';
+COMMENT ON COLUMN public.watched_clock.one IS 'There is one row';
+COMMENT ON COLUMN public.watched_clock.seen_at IS 'The last look at the clock';
+COMMENT ON COLUMN public.watched_clock.gap_from IS 'The last gap between two looks: its beginning';
+COMMENT ON COLUMN public.watched_clock.gap_to IS '… and its end';
+COMMENT ON COLUMN public.watched_clock.swept_at IS 'The end of the last sweep, by whichever worker';
 
 ALTER TABLE public.workers ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;
 
@@ -363,6 +475,10 @@ CREATE TRIGGER count_attachment_in AFTER INSERT ON public.attachments FOR EACH R
 CREATE TRIGGER count_attachment_out AFTER DELETE ON public.attachments FOR EACH ROW WHEN ((old.purge_job_id IS NOT NULL)) EXECUTE FUNCTION public.count_attachment();
 
 CREATE TRIGGER count_attachments AFTER UPDATE ON public.attachments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.count_attachments();
+
+CREATE TRIGGER guard_delete BEFORE DELETE ON public.background_jobs FOR EACH ROW EXECUTE FUNCTION public.guard_job();
+
+CREATE TRIGGER guard_status BEFORE UPDATE OF status ON public.background_jobs FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION public.guard_job();
 
 CREATE TRIGGER keep_event BEFORE DELETE OR UPDATE ON public.job_events FOR EACH ROW EXECUTE FUNCTION public.keep_event();
 

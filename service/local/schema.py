@@ -37,7 +37,7 @@ def released_schema(url: str) -> str:
     engine = make_engine(url, application_name="longhaul schema")
     release(engine)
     engine.dispose()
-    options = ("--schema-only", "--no-owner", "--no-privileges", "--dbname", url)
+    options = ("--schema-only", "--no-owner", "--no-privileges", "--exclude-schema=ops", "--dbname", url)
     dump = subprocess.run([postgres_program("pg_dump"), *options], capture_output=True, text=True, check=True).stdout
     _, *objects = _OBJECT.split(dump)
     kept = [body for kind, body in zip(objects[::2], objects[1::2], strict=True) if kind not in ("FUNCTION", "SCHEMA")]

@@ -11,7 +11,7 @@ from actors.runtime.base.config import Settings
 from service.app import create_app
 from sql.states import ACTIVE
 
-ONE_JOB = re.compile(r"/api/(receipts/)?jobs/[^/]+")
+ONE_JOB = re.compile(r"/api/(receipts/)?jobs/[0-9]+")
 
 
 class Api:

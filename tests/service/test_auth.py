@@ -76,7 +76,7 @@ def test_an_operator_may_name_any_job_but_has_no_business_of_his_own(api, make) 
     operator, job_id = api(None, "operator"), make.job()
     assert operator.get(f"/api/jobs/{job_id}").status_code == 200
     assert operator.post(f"/api/jobs/{job_id}/pause").json["status"] == "paused"
-    for method, path in (("GET", "/api/receipts"), ("GET", "/api/jobs"), ("GET", "/api/receipts/delete-job/status")):
+    for method, path in (("GET", "/api/receipts"), ("GET", "/api/receipts/delete-job/status")):
         assert operator.call(method, path).status_code == 403
     assert operator.post("/api/receipts/delete_all", {"confirm": "DELETE"}).json["code"] == "no_business"
 

@@ -42,6 +42,10 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         "succeeded": 149,
         "failed_count": 1,
         "with_failures": False,
+        "why": {
+            "reason": "backing_off",
+            "sentence": "It waits to try again: the connection to Postgres was lost",
+        },
         "links": {"self": f"/api/jobs/{job_id}", "events": f"/api/jobs/{job_id}/events"},
         "percent": 25.8,
         "last_error": "receipt 5 is under audit",

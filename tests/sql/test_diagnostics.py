@@ -35,25 +35,8 @@ def test_each_script_runs_and_begins_with_its_question_and_its_cost(script, psql
     assert any("Cost:" in line for line in comment)
 
 
-def test_why_a_job_does_not_move_is_answered_for_each_reason(psql, make, sql, worker_id) -> None:
-    def answer(job_id: int) -> str:
-        return psql(SCRIPTS[[path.stem for path in SCRIPTS].index("why_is_it_not_moving")], job=job_id).strip()
-
-    queued = make.job()
-    sql("SELECT send_job_message(:id)", id=queued)
-    assert "No live worker listens to the queue maintenance" in answer(queued)
-    sql("UPDATE workers SET queues = '{maintenance}'")
-    assert "It waits its turn: 0 messages are ahead" in answer(queued)
-    sql("UPDATE dramatiq.queue SET state = 'consumed'")
-    assert "A worker has its message and is about to begin" in answer(queued)
-    sql("DELETE FROM dramatiq.queue")
-    assert "No message would wake it" in answer(queued)
-    assert "Its worker is dead" in answer(make.job(status="running", worker_id=worker_id + 1))
-    assert "It is moving" in answer(make.job(status="running", worker_id=worker_id))
-    running = make.job(status="running", worker_id=worker_id, requested="cancel")
-    assert "It stops (cancel) at the end of the batch" in answer(running)
-    backing_off = make.job(status="running", worker_id=worker_id, waiting_for="deadlock detected", last_error="a row")
-    assert "It waits to try again: deadlock detected" in answer(backing_off)
-    assert "Somebody paused it" in answer(make.job(status="paused"))
-    assert "It failed: boom" in answer(make.job(status="failed", last_error="boom"))
-    assert "It has ended: completed" in answer(make.job(status="completed"))
+def test_why_a_job_does_not_move_is_what_ops_why_says(psql, make) -> None:
+    script = SCRIPTS[[path.stem for path in SCRIPTS].index("why_is_it_not_moving")]
+    told = psql(script, job=make.job(status="failed", last_error="boom"))
+    assert told.startswith("failed|")
+    assert "It failed: boom" in told

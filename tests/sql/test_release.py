@@ -115,7 +115,7 @@ def test_a_database_that_is_newer_is_refused_and_nothing_is_changed(newer, empty
     run("DROP FUNCTION pause_job")
     with pytest.raises(UnusableDatabaseError, match=f"found the database at version {newer}, expected "):
         release(empty)
-    assert run("SELECT proname FROM pg_proc WHERE proname = 'pause_job'") == []
+    assert run("SELECT proname FROM pg_proc WHERE oid = to_regproc('public.pause_job')") == []
     assert version(empty) == newer
 
 

@@ -13,7 +13,7 @@ from tests.system.conftest import Inserting
 
 ACTIVE = """
     SELECT FROM pg_stat_activity
-    WHERE application_name = 'longhaul worker' AND datname = current_database() AND state = 'active'
+    WHERE application_name LIKE 'longhaul worker%' AND datname = current_database() AND state = 'active'
 """
 
 
@@ -43,7 +43,7 @@ def test_connections_cut_by_the_server_each_second_lose_no_message(cuts, inserti
     for _ in range(cuts):
         inserting.send(3000)
         inserting.wait_for_progress()
-        sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker' "
+        sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'longhaul worker%' "
             "AND datname = current_database()")  # fmt: skip
     wait_until(inserting.all_done, 60, "all to be done")
     counted = inserting.effects()

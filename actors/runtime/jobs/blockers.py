@@ -10,7 +10,9 @@ from sqlalchemy import Connection, Engine, text
 LONG_SECONDS = 1  # a batch that is in its transaction for longer is looked at
 LOOK_SECONDS = 1
 
-PID = text("SELECT pg_backend_pid()")
+# The session is found by this name: functions/why/why_running.sql. A later run of the process gives it another one.
+INTRODUCE = text("SELECT pg_backend_pid() FROM set_config('application_name', :name, false)")
+NAME = "longhaul worker, job {job_id}/{attempt}"
 
 # Of several, the one whose transaction is the oldest. A prepared transaction has no session, and the process number 0.
 BLOCKERS = text("""

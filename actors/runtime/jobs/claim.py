@@ -41,6 +41,11 @@ CHECKPOINT = text("""
         stats = coalesce(CAST(:stats AS jsonb), stats),
         refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
         last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
+        rate_from_at = CASE WHEN rate_next_at < now() - interval '30 s' THEN rate_next_at ELSE rate_from_at END,
+        rate_from = CASE WHEN rate_next_at < now() - interval '30 s' THEN rate_next ELSE rate_from END,
+        rate_next_at = CASE WHEN rate_next_at < now() - interval '30 s' THEN clock_timestamp() ELSE rate_next_at END,
+        rate_next = CASE WHEN rate_next_at < now() - interval '30 s' THEN processed + :succeeded + :failed
+                         ELSE rate_next END,
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE id = :job_id AND attempt = :attempt AND status = 'running'
     RETURNING requested, processed, total, refusals, last_error
@@ -49,7 +54,9 @@ CHECKPOINT = text("""
 BEAT = text("""
     UPDATE background_jobs
     SET heartbeat_at = clock_timestamp(), waiting_for = coalesce(CAST(:reason AS text), waiting_for),
-        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END
+        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END,
+        waits_since = CASE WHEN CAST(:reason AS text) IS NULL THEN waits_since
+                           ELSE coalesce(waits_since, clock_timestamp()) END
     WHERE id = :job_id AND attempt = :attempt AND status = 'running'
     RETURNING requested
 """)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from actors.runtime.base.errors import KindError
 from actors.runtime.jobs.batch import Batch
 from actors.runtime.jobs.beats import Beats
-from actors.runtime.jobs.blockers import PID, Wait, Waits
+from actors.runtime.jobs.blockers import INTRODUCE, NAME, Wait, Waits
 from actors.runtime.jobs.claim import Claim
 
 
@@ -27,8 +27,9 @@ class Session:
         """Takes a connection; returns the claim as the database has it now."""
         self._connection = self._engine.connect()
         connection = self.begin(claim)
+        name = NAME.format(job_id=claim.job_id, attempt=claim.attempt)
         if self.wait is not None:
-            self.wait.pid = self._pid = connection.execute(PID).scalar_one()
+            self.wait.pid = self._pid = connection.execute(INTRODUCE, {"name": name}).scalar_one()
         claim = claim.reload(connection)
         self.commit_as_is(claim)
         return claim

@@ -46,7 +46,7 @@ OLD = {
 
 DELETE = {
     "messages": "DELETE FROM dramatiq.queue WHERE message_id = ANY (CAST(:ids AS uuid[])) RETURNING message_id",
-    "jobs": "DELETE FROM background_jobs WHERE id = ANY (:ids) RETURNING id",
+    "jobs": "SELECT * FROM public.clear_jobs(CAST(:ids AS bigint[]))",
     "workers": "DELETE FROM workers WHERE id = ANY (:ids) RETURNING id",
     "counts": "DELETE FROM attachment_counts WHERE job_id = ANY (:ids) RETURNING job_id",
     "keys": """

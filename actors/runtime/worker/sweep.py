@@ -17,6 +17,7 @@ UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 RECOVER_MESSAGES = text("SELECT public.recover_messages()")
 DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), :most)")
 ENQUEUE_DUE = text("SELECT public.enqueue_due_messages()")
+SWEPT = text("UPDATE watched_clock SET swept_at = clock_timestamp()")
 RESEND_LOST = text("SELECT id FROM public.resend_lost_messages()")
 
 
@@ -56,4 +57,5 @@ def _sweep(connection: Connection, kinds: list[Kind], settings: Settings) -> Swe
     swept.messages = steps.take("messages", scalar(RECOVER_MESSAGES)) or 0
     swept.released = steps.take("due messages", scalar(ENQUEUE_DUE)) or 0
     swept.woken = steps.take("lost messages", lambda session: list(session.scalars(RESEND_LOST))) or []
+    steps.take("swept", lambda session: session.execute(SWEPT))
     return swept

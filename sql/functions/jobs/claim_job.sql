@@ -11,15 +11,18 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job public.background_jobs;
 BEGIN
+    PERFORM set_config('longhaul.verb', 'claim_job', true);
     UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, resends = 0, resent_at = NULL,
         started_at = coalesce(started_at, now()), waiting_for = NULL, wait_until = NULL, error_code = NULL,
         stale_after = claim_job.stale_after, unchanged_after = claim_job.unchanged_after,
+        rate_from_at = clock_timestamp(), rate_from = processed, rate_next_at = clock_timestamp(), rate_next = processed,
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE j.id = claim_job.job_id AND j.status = 'queued' AND (types IS NULL OR j.job_type = ANY (types))
       AND (j.wait_until IS NULL OR j.wait_until <= clock_timestamp())
     RETURNING * INTO job;
-    IF FOUND THEN
+    PERFORM set_config('longhaul.verb', '', true);
+    IF job.id IS NOT NULL THEN
         PERFORM public.log_job_event(job, 'claimed', 'queued', 'worker:' || worker, NULL, NULL,
                               jsonb_strip_nulls(jsonb_build_object('batch_size', batch_size, 'cursor', job.cursor)));
         RETURN NEXT job;

@@ -38,6 +38,7 @@ BEGIN
         WHEN old.requested = 'pause' AND target <> 'completed' THEN 'paused'
         ELSE target
     END;
+    PERFORM set_config('longhaul.verb', 'leave_running', true);
     UPDATE public.background_jobs j
     SET status = ends, requested = NULL, worker_id = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN ends IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END,
@@ -49,6 +50,7 @@ BEGIN
         last_error = CASE WHEN ends = 'failed' THEN why WHEN failed_count > 0 THEN last_error END
     WHERE j.id = old.id
     RETURNING * INTO job;
+    PERFORM set_config('longhaul.verb', '', true);
 
     detail := jsonb_build_object('processed', job.processed, 'cursor', job.cursor)
         || jsonb_strip_nulls(jsonb_build_object('wait_until', job.wait_until, 'code', job.error_code));

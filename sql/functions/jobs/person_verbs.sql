@@ -32,12 +32,14 @@ RETURNS public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg
 DECLARE
     job public.background_jobs;
 BEGIN
+    PERFORM set_config('longhaul.verb', 'move_job', true);
     UPDATE public.background_jobs j
     SET status = new_status, requested = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN new_status = 'cancelled' THEN clock_timestamp() END,
         wait_until = NULL, waits_since = NULL, waiting_for = NULL
     WHERE j.id = old.id
     RETURNING * INTO job;
+    PERFORM set_config('longhaul.verb', '', true);
     PERFORM public.drop_job_message(job);
     PERFORM public.log_job_event(job, event, old.status, who, why);
     RETURN job;
@@ -105,6 +107,7 @@ BEGIN
     CASE
         WHEN job.status IN ('paused', 'failed') THEN
             BEGIN
+                PERFORM set_config('longhaul.verb', 'resume_job', true);
                 UPDATE public.background_jobs j
                 SET status = 'queued', finished_at = NULL, recoveries = 0, refusals = 0, waiting_for = NULL,
                     waits_since = NULL, error_code = NULL,
@@ -112,6 +115,7 @@ BEGIN
                     updated_at = clock_timestamp()
                 WHERE j.id = job.id
                 RETURNING * INTO job;
+                PERFORM set_config('longhaul.verb', '', true);
             EXCEPTION WHEN unique_violation THEN
                 SELECT j.id INTO other FROM public.background_jobs j
                 WHERE j.business_id = job.business_id AND j.job_type = job.job_type AND j.key = job.key

@@ -1,16 +1,23 @@
+-- Which sessions hold the lock of a worker's id, and for how long has each said nothing? Null: it may not be looked into.
+-- Postgres reads pg_stat_activity once per transaction; we want it as it is now, not as it was at a sweep's beginning,
+-- or a worker that has come since would be taken for dead, and all of them after a sweep that took 15 s.
+CREATE OR REPLACE FUNCTION public.worker_sessions()
+RETURNS TABLE (worker_id integer, session_pid integer, role_id oid, silent_for interval)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    RETURN QUERY SELECT lock.objid::bigint::integer, lock.pid, session.usesysid, public.silence(session.state_change)
+    FROM pg_locks lock JOIN pg_stat_activity session USING (pid)
+    WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 2 AND lock.classid = public.worker_lock_space()
+      AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND has_table_privilege(session.usesysid, 'public.workers', 'UPDATE');  -- else it is no worker of ours
+END $$;
+
 -- Which workers are alive? Those whose process holds the lock of its id and has said something within 15 s
 -- (it runs a statement each second). A killed process loses the lock at once; one that hangs, is stopped or
 -- lost its network keeps the lock but falls silent.
 -- A session that we may not look into counts as talking.
--- Postgres reads pg_stat_activity once per transaction; we want it as it is now, not as it was at a sweep's beginning,
--- or a worker that has come since would be taken for dead, and all of them after a sweep that took 15 s.
 CREATE OR REPLACE FUNCTION public.live_workers() RETURNS SETOF integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_stat_clear_snapshot();
-    RETURN QUERY SELECT lock.objid::bigint::integer
-    FROM pg_locks lock JOIN pg_stat_activity session USING (pid)
-    WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 2 AND lock.classid = public.worker_lock_space()
-      AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND has_table_privilege(session.usesysid, 'public.workers', 'UPDATE')  -- else it is no worker of ours
-      AND coalesce(public.silence(session.state_change) < '15 s', true);
+    RETURN QUERY SELECT s.worker_id FROM public.worker_sessions() s WHERE coalesce(s.silent_for < '15 s', true);
 END $$;

@@ -70,14 +70,14 @@ def a_worker_stands_still(site: "Site") -> Undo:
 
 @fault
 def all_sessions_of_workers_are_ended(site: "Site") -> Undo:
-    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longhaul worker'")
+    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'longhaul worker%'")
     yield 0.0
 
 
 @fault
 def one_session_of_a_worker_is_ended(site: "Site") -> Undo:
     site.sql("""SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity
-                WHERE application_name = 'longhaul worker' ORDER BY random() LIMIT 1) one""")
+                WHERE application_name LIKE 'longhaul worker%' ORDER BY random() LIMIT 1) one""")
     yield 0.0
 
 

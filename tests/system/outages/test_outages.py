@@ -97,8 +97,8 @@ def test_a_server_that_is_read_only_for_a_while_as_after_a_failover_is_waited_ou
     user.wait_for_progress(job_id)
     name = sql("SELECT current_database() AS name")[0]["name"]
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name IN ('longhaul worker', "
-        "'longhaul web')")  # fmt: skip
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'longhaul worker%' "
+        "OR application_name = 'longhaul web'")  # fmt: skip
     wait_until(lambda: user.client.get("/readyz").body.get("code") == "read_only", 20, "the web to know")
     Event().wait(2)
     sql(f"BEGIN; SET TRANSACTION READ WRITE; ALTER DATABASE {name} SET default_transaction_read_only = off")

@@ -1,0 +1,114 @@
+"""Whether the work is being done, as live workers show it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from actors.runtime.base.config import QUEUES
+from actors.runtime.jobs.kinds import load_kinds
+from actors.runtime.worker.sweep import sweep
+
+
+@pytest.fixture
+def swept(engine, settings):
+    with engine.connect() as connection:
+        sweep(connection, load_kinds().values(), settings)
+
+
+@pytest.fixture
+def listening(worker_id, sql):
+    sql("UPDATE workers SET queues = '{maintenance, high}', kinds = '{delete_receipts}'")
+    return worker_id
+
+
+def start(sql, make) -> int:
+    job = "SELECT id FROM start_job(:b, 'delete_receipts', 'maintenance', '{}', 3, 7, 'user:7')"
+    return sql(job, b=make.business())[0]["id"]
+
+
+def test_it_is_healthy_while_workers_take_what_waits(api, make, listening, swept, sql) -> None:
+    start(sql, make)
+    make.job(status="running", worker_id=listening)
+    sql("INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime) VALUES "
+        "(gen_random_uuid(), 'maintenance', 'done', now()), (gen_random_uuid(), 'maintenance', 'rejected', now()), "
+        "(gen_random_uuid(), 'maintenance', 'done', now() - interval '2 hours')")  # fmt: skip
+    answer = api(make.business(), "member").get("/api/jobs/health")
+    assert answer.status_code == 200, answer.json
+    queue = answer.json["queues"]["maintenance"]
+    assert queue.pop("oldest_age_seconds") in (0, 1, 2)
+    assert queue == {
+        "waiting": 1,
+        "running": 1,
+        "snoozed": 0,
+        "workers": 1,
+        "queued": 1,
+        "started": 0,
+        "finished": 1,
+        "failed": 1,
+    }
+    assert answer.json["stale_jobs"] == 0
+    assert answer.json["sweep_age_seconds"] <= 5
+    assert answer.json["worker_config"]["listens_to_maintenance"] is True
+
+
+def test_work_that_no_live_worker_takes_is_a_503_and_a_snooze_is_not(api, make, worker_id, swept, sql) -> None:
+    sql("UPDATE workers SET queues = '{high}'")
+    caller = api(make.business())
+    assert caller.get("/api/jobs/health").status_code == 200
+    later = datetime.now(UTC) + timedelta(hours=1)
+    snoozed = make.job(wait_until=later, waiting_for="a quota")
+    sql("SELECT send_job_message(:id)", id=snoozed)
+    answer = caller.get("/api/jobs/health")
+    assert (answer.status_code, answer.json["queues"]["maintenance"]["snoozed"]) == (200, 1)
+    start(sql, make)
+    answer = caller.get("/api/jobs/health")
+    assert (answer.status_code, answer.json["code"]) == (503, "queue_left_alone")
+    assert answer.json["error"] == "Work waits in maintenance, where no live worker takes it"
+    assert answer.json["queues"]["maintenance"]["waiting"] == 1
+    sql("UPDATE workers SET queues = '{maintenance}'")
+    assert caller.get("/api/jobs/health").status_code == 200
+
+
+def test_a_queued_job_whose_message_is_lost_counts_as_work_that_waits(api, make, swept) -> None:
+    make.job()
+    assert api(make.business()).get("/api/jobs/health").json["code"] == "queue_left_alone"
+
+
+def test_no_sweep_for_a_minute_is_a_503(api, make, sql, swept) -> None:
+    caller = api(make.business())
+    assert caller.get("/api/jobs/health").status_code == 200
+    sql("UPDATE watched_clock SET swept_at = now() - interval '70 s'")
+    answer = caller.get("/api/jobs/health")
+    assert (answer.status_code, answer.json["code"]) == (503, "no_sweep")
+    assert answer.json["error"].startswith("No sweep has run for 7")
+    sql("UPDATE watched_clock SET swept_at = NULL")
+    assert caller.get("/api/jobs/health").json["code"] == "no_sweep"
+
+
+def test_a_stale_job_is_counted(api, make, worker_id, swept) -> None:
+    make.job(status="running", worker_id=worker_id, heartbeat_at=datetime.now(UTC) - timedelta(minutes=5))
+    assert api(make.business()).get("/api/jobs/health").json["stale_jobs"] == 1
+
+
+def test_the_configuration_is_that_of_live_workers_and_their_hosts_are_for_operators(api, make, engine, sql) -> None:
+    business_id = make.business()
+    answer = api(business_id, "member").get("/api/jobs/worker/config").json
+    assert (answer["configured_queues"], answer["listens_to_maintenance"], answer["workers"]) == ([], False, [])
+    assert answer["all_known_queues"] == list(QUEUES)
+    with engine.connect() as connection:
+        with connection.begin():
+            statement = "INSERT INTO workers (hostname, pid, queues, release) VALUES ('dyno7', 42, :q, '') RETURNING id"
+            worker = connection.execute(text(statement), {"q": ["maintenance", "high"]}).scalar_one()
+            connection.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": worker})
+        answer = api(business_id, "member").get("/api/jobs/worker/config").json
+        assert (answer["configured_queues"], answer["listens_to_maintenance"]) == (["high", "maintenance"], True)
+        assert [(one["worker_id"], one["host"], one["pid"]) for one in answer["workers"]] == [(worker, None, None)]
+        answer = api(None, "operator").get("/api/jobs/worker/config").json
+        assert [(one["host"], one["pid"]) for one in answer["workers"]] == [("dyno7", 42)]
+        connection.invalidate()
+
+
+@pytest.mark.parametrize("path", ["/api/jobs/health", "/api/jobs/worker/config"])
+def test_neither_is_told_without_a_token(path, api) -> None:
+    assert api().get(path).status_code == 401

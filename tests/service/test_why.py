@@ -1,0 +1,367 @@
+"""Why is it not moving? Each reason made real; the API and psql give the same answer, and its remedy works."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from actors.delete_receipts import delete_receipts
+from actors.runtime.base.errors import StorageError
+from actors.runtime.base.storage import Bucket
+from actors.runtime.jobs.perform import perform
+from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.jobs.verdicts import Permanent, Transient
+from actors.runtime.outbox import purge_all_due
+from service.local.processes import wait_until
+from sql.url import database_name
+from tests.actors.runtime.tiny import kind
+
+FLEETING = {"backend_pid", "backend_state", "query_start", "wait_event"}  # of a batch, which may have ended since
+
+
+@pytest.fixture
+def reason(sql) -> Callable[[int], str]:
+    """reason(job_id): as psql says it."""
+    return lambda job_id: sql("SELECT reason FROM ops.why(:id)", id=job_id)[0]["reason"]
+
+
+@pytest.fixture
+def why(sql, api) -> Callable[..., dict[str, Any]]:
+    """why(job_id): as ops.why says it, and the API the same to an operator; less of it to others."""
+    operator = api(None, "operator")
+
+    def ask(job_id: int) -> dict[str, Any]:
+        (told,) = sql("SELECT * FROM ops.why(:id)", id=job_id)
+        said = operator.get(f"/api/jobs/{job_id}/why").json
+        same = {name: said[name] for name in ("reason", "remedy")}
+        assert same == {name: told[name] for name in same}, (said, told)
+        assert set(said["evidence"]) - FLEETING == set(told["evidence"]) - FLEETING
+        return told
+
+    return ask
+
+
+@contextmanager
+def worker_at(engine: Engine, queues: list[str], kinds: list[str] | None = None) -> Iterator[Connection]:
+    """A worker that lives as far as the database can see, for as long as its session speaks."""
+    with engine.connect() as connection:
+        with connection.begin():
+            statement = """INSERT INTO workers (hostname, pid, queues, kinds, release)
+                           VALUES ('dyno7', 42, :q, :k, '') RETURNING id"""
+            worker_id = connection.execute(text(statement), {"q": queues, "k": kinds}).scalar_one()
+            connection.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": worker_id})
+        connection.info["worker_id"] = worker_id
+        yield connection
+        connection.invalidate()
+
+
+@pytest.fixture
+def worker(engine) -> Iterator[int]:
+    with worker_at(engine, ["maintenance"], ["delete_receipts"]) as connection:
+        yield connection.info["worker_id"]
+
+
+@pytest.fixture
+def started(sql, make) -> Callable[[], int]:
+    """started(): a queued job with its message."""
+
+    def start(job_type: str = "delete_receipts") -> int:
+        job = "SELECT id FROM start_job(:b, :t, 'maintenance', '{}', 3, 7, 'user:7')"
+        return sql(job, b=make.business(), t=job_type)[0]["id"]
+
+    return start
+
+
+def test_without_a_worker_and_with_one_that_listens_elsewhere(why, started, engine) -> None:
+    job_id = started()
+    told = why(job_id)
+    assert (told["reason"], told["evidence"]["queues_taken"]) == ("no_worker", [])
+    assert told["sentence"] == "No live worker listens to the queue maintenance: none is alive"
+    with worker_at(engine, ["high", "receipts"]):
+        told = why(job_id)
+        assert told["sentence"].endswith("those that live listen to high, receipts")
+        assert "Start a worker that listens to maintenance" in told["remedy"]
+        with worker_at(engine, ["maintenance"]):  # the remedy
+            assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_job_that_waits_its_turn_counts_the_messages_ahead(why, started, worker, sql) -> None:
+    started()
+    started()
+    told = why(started())
+    assert (told["reason"], told["evidence"]["ahead"], told["evidence"]["jobs_running"]) == ("waiting_turn", 2, 0)
+    assert "2 messages are ahead of it" in told["sentence"]
+    sql("INSERT INTO dramatiq.queue (message_id, queue_name, state, seq) "
+        "SELECT gen_random_uuid(), 'maintenance', 'queued', -n FROM generate_series(1, 2000) n")  # fmt: skip
+    told = why(started())
+    assert (told["evidence"]["ahead"], told["evidence"]["ahead_is_more"]) == (1000, True)
+
+
+def test_a_snoozed_job_says_until_when_and_what_for_and_resume_ends_the_wait(
+    why, started, worker, sql, job_row
+) -> None:
+    job_id = started()
+    sql("SELECT claim_job(:id, :w)", id=job_id, w=worker)
+    sql(
+        "SELECT leave_running(:id, 1, 'queued', 'snoozed', 'worker', 'the quota of Gmail is used up', '1 hour')",
+        id=job_id,
+    )
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("snoozed", job_row(job_id)["waits_since"])
+    assert "the quota of Gmail is used up" in told["sentence"]
+    assert told["evidence"]["wait_until"]
+    sql(f"SELECT resume_job({job_id}, 'dana')")
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_message_that_was_deleted_by_hand(why, started, worker, sql) -> None:
+    job_id = started()
+    sql("DELETE FROM dramatiq.queue")
+    assert why(job_id)["reason"] == "no_message"
+    sql("SELECT pause_job(:id, 'dana')", id=job_id)
+    sql("SELECT resume_job(:id, 'dana')", id=job_id)
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_message_that_a_stock_consumer_took(why, started, worker, sql) -> None:
+    job_id = started()
+    sql("UPDATE dramatiq.queue SET state = 'consumed', mtime = now()")
+    told = why(job_id)
+    assert told["reason"] == "no_message"
+    assert "stock dramatiq-pg must not run beside our workers" in told["sentence"]
+    sql("SELECT pause_job(:id, 'dana')", id=job_id)
+    sql("SELECT resume_job(:id, 'dana')", id=job_id)
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_kind_that_no_worker_knows(why, started, worker, sql, job_row) -> None:
+    job_id = started("sync_things")
+    told = why(job_id)
+    assert (told["reason"], told["sentence"]) == ("unknown_kind", "No live worker knows the kind sync_things")
+    sql("SELECT cancel_job(:id, 'dana', 'nobody knows it')", id=job_id)
+    told = why(job_id)
+    assert (told["reason"], told["evidence"]["status"], told["evidence"]["by"]) == ("ended", "cancelled", "dana")
+
+
+def test_a_paused_job_names_who_paused_it_and_why(why, started, sql, worker) -> None:
+    job_id = started()
+    sql("SELECT pause_job(:id, 'dana', 'month end')", id=job_id)
+    told = why(job_id)
+    assert (told["reason"], told["sentence"]) == ("paused", "dana paused it: month end")
+    assert told["evidence"] == {"paused_by": "dana", "why": "month end"}
+    sql("SELECT resume_job(:id, 'ops')", id=job_id)
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel"])
+def test_a_running_job_that_was_asked_to_stop(verb, why, make, worker, sql) -> None:
+    job_id = make.job(status="running", worker_id=worker)
+    sql(f"SELECT {verb}_job(:id, 'dana')", id=job_id)
+    told = why(job_id)
+    assert (told["reason"], told["evidence"]["requested"], told["evidence"]["by"]) == ("stopping", verb, "dana")
+    if verb == "pause":
+        sql("SELECT resume_job(:id, 'ops')", id=job_id)
+        assert why(job_id)["reason"] == "running"
+
+
+def test_a_dead_worker_is_named_to_an_operator_with_its_host(why, reason, make, engine, sql, api) -> None:
+    with worker_at(engine, ["maintenance"]) as connection:
+        worker_id = connection.info["worker_id"]
+        business_id = make.business()
+        job_id = make.job(business_id, "running", worker_id=worker_id)
+        assert why(job_id)["reason"] == "running"
+    wait_until(lambda: reason(job_id) == "silent_worker", 5, "the lock to go")
+    told = why(job_id)
+    assert told["sentence"] == f"Worker {worker_id} is dead, and no other listens to maintenance"
+    assert (told["evidence"]["host"], told["evidence"]["process"]) == ("dyno7", 42)
+    assert "host" not in api(business_id).get(f"/api/jobs/{job_id}/why").json["evidence"]
+    assert api(business_id).get(f"/api/jobs/{job_id}").json["status"] == "queued"  # a look recovers it
+    with worker_at(engine, ["maintenance"]):
+        assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_worker_that_stands_still_is_seen_before_it_counts_as_dead(why, reason, make, engine, sql) -> None:
+    with worker_at(engine, ["maintenance"]) as connection:
+        job_id = make.job(status="running", worker_id=connection.info["worker_id"])
+
+        def is_silent() -> bool:
+            sql("SELECT watch_clock()")  # as every sweep does
+            return reason(job_id) == "silent_worker"
+
+        wait_until(is_silent, 14, "the silence")
+        told = why(job_id)
+        assert 5 < told["evidence"]["silent_seconds"] < 15
+        assert "has said nothing for" in told["sentence"]
+        with connection.begin():
+            connection.execute(text("SELECT 1"))  # kill -CONT
+        assert why(job_id)["reason"] == "running"
+
+
+@pytest.mark.parametrize("how", ["database", "role"])
+def test_a_database_that_takes_no_writes(how, why, started, worker, settings, sql) -> None:
+    job_id, name = started(), database_name(settings.DATABASE_URL)
+    if how == "database":
+        sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    else:
+        sql(f"ALTER ROLE postgres IN DATABASE {name} SET default_transaction_read_only = on")
+    told = why(job_id)
+    assert (told["reason"], told["sentence"]) == (
+        "read_only",
+        "Nothing can be written: the database is read-only by default",
+    )
+    sql(told["remedy"])
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_failed_job_says_why_and_resume_takes_it_on(why, make, sql, worker) -> None:
+    job_id = make.job(status="failed", last_error="boom")
+    told = why(job_id)
+    assert (told["reason"], told["sentence"]) == ("failed", "It failed: boom")
+    sql(f"SELECT resume_job({job_id}, 'dana')")
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_jobs_that_have_ended(why, make) -> None:
+    assert why(make.job(status="completed"))["reason"] == "ended"
+    refused = make.job(status="completed", processed=3, succeeded=1, failed_count=2, last_error="no such day")
+    told = why(refused)
+    assert told["reason"] == "completed_with_failures"
+    assert told["sentence"] == "It is completed, but 2 items were refused; the last: no such day"
+
+
+def test_there_is_no_answer_for_a_job_that_is_none_or_anothers(sql, api, make) -> None:
+    with pytest.raises(DBAPIError, match="no job 404404") as refusal:
+        sql("SELECT * FROM ops.why(404404)")
+    assert refusal.value.orig.pgcode == "LH404"
+    others = make.job()
+    for job_id in (404404, others):
+        assert api(make.business()).get(f"/api/jobs/{job_id}/why").status_code == 404
+
+
+@contextmanager
+def at_work(work: Any, place: Any, job_id: int, **settings: int) -> Iterator[Thread]:
+    """A run of this kind, in a thread of its own; over at the end."""
+    thread = Thread(target=perform, args=(job_id, kind(work, **settings), place))
+    thread.start()
+    try:
+        yield thread
+    finally:
+        place.stopping.set()
+        thread.join(30)
+
+
+def test_a_row_lock_in_the_batch_names_its_holder_and_ending_that_session_lets_the_job_go_on(
+    why, reason, make, place, sql, engine, api, job_row
+) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, message_id=None)
+    sql("CREATE TABLE held (id int); INSERT INTO held VALUES (1)")
+    other = engine.connect()
+    other.execute(text("SELECT FROM held FOR UPDATE"))
+    holder = other.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+    def work(run: Run[Any]) -> Iterator[Batch]:
+        run.begin().execute(text("UPDATE held SET id = 2"))
+        batch = run.take([1], {"last_id": 1})
+        batch.succeeded = 1
+        yield batch
+
+    with at_work(work, place, job_id) as running:
+        wait_until(lambda: reason(job_id) == "blocked", 10, "the lock")
+        told = why(job_id)
+        assert told["evidence"]["blocker"]["pid"] == holder
+        assert told["evidence"]["blocker"]["application"] == "test"
+        assert told["evidence"]["backend_pid"]
+        everybody = api(business_id).get(f"/api/jobs/{job_id}/why").json["evidence"]["blocker"]
+        assert set(everybody) == {"pid", "seconds"}
+        sql(told["remedy"].partition("or: ")[2])
+        running.join(20)
+    other.invalidate()
+    assert job_row(job_id)["status"] == "completed"
+
+
+def test_a_job_that_waits_to_try_again_says_for_what(why, reason, make, place, sql, job_row) -> None:
+    job_id = make.job()
+    sql("CREATE TABLE mended ()")
+
+    def work(run: Run[Any]) -> Iterator[Batch]:
+        if not run.begin().execute(text("SELECT to_regclass('mended_now')")).scalar():
+            raise Transient("the provider is busy")
+        batch = run.take([1], {"last_id": 1})
+        batch.succeeded = 1
+        yield batch
+
+    with at_work(work, place, job_id) as running:
+        wait_until(lambda: reason(job_id) == "backing_off", 10, "the wait")
+        told = why(job_id)
+        assert told["sentence"] == "It waits to try again: the provider is busy"
+        assert told["since"] == job_row(job_id)["waits_since"]
+        sql("ALTER TABLE mended RENAME TO mended_now")
+        running.join(20)
+    assert job_row(job_id)["status"] == "completed"
+
+
+def test_a_trigger_that_refuses_every_row(why, reason, make, place, sql, job_row) -> None:
+    business_id = make.business()
+    make.receipts(business_id, 30)
+    job_id = make.job(business_id)
+    sql("""CREATE FUNCTION say_no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'under audit'; END $$;
+           CREATE TRIGGER say_no BEFORE UPDATE ON receipts FOR EACH ROW EXECUTE FUNCTION say_no()""")
+    slow = replace(place, settings=place.settings.model_copy(update={"BATCH_SIZE": 5, "THROTTLE_MS": 300}))
+    with at_work(delete_receipts.work, slow, job_id) as running:
+        wait_until(lambda: reason(job_id) == "not_moving", 20, "ten refusals")
+        told = why(job_id)
+        assert "items were refused, one after the other: under audit" in told["sentence"]
+        assert told["evidence"]["refusals"] >= 10
+        sql("DROP TRIGGER say_no ON receipts")
+        running.join(20)
+    assert why(job_id)["reason"] == "completed_with_failures"
+
+
+def test_a_batch_that_takes_long_names_its_session(why, make, worker, sql) -> None:
+    job_id = make.job(status="running", worker_id=worker)
+    sql("SELECT watch_clock()")
+    sql("UPDATE background_jobs SET updated_at = now() - interval '40 s' WHERE id = :id", id=job_id)
+    told = why(job_id)
+    assert told["reason"] == "not_moving"
+    sql(f"SELECT ops.reset_job({job_id}, 'dana', 'why')" if "ops.reset_job" in told["remedy"] else "")
+    assert why(job_id)["reason"] == "failed"
+
+
+def test_an_account_that_has_to_be_connected_anew(why, make, place, worker, sql) -> None:
+    job_id = make.job()
+
+    def work(_run: Run[Any]) -> Iterator[Batch]:
+        raise Permanent("Google has revoked the access", "needs_reconnect")
+        yield
+
+    with at_work(work, place, job_id) as running:
+        running.join(10)
+    told = why(job_id)
+    assert told["reason"] == "needs_reconnect"
+    assert "Google has revoked the access" in told["sentence"]
+    sql(f"SELECT resume_job({job_id}, 'dana')")
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_bucket_that_refuses(why, make, place, engine, settings, sql, tmp_path) -> None:
+    business_id = make.business()
+    make.attachments(make.receipts(business_id, 3), tmp_path)
+    job_id = make.job(business_id)
+    refusing = Bucket(settings.model_copy(update={"AWS_SECRET_ACCESS_KEY": "rotated"}))
+    perform(job_id, delete_receipts, place)
+    sql("UPDATE attachments SET purge_after = now()")
+    with suppress(StorageError):
+        purge_all_due(engine, refusing)
+    told = why(job_id)
+    assert (told["reason"], told["evidence"]["attachments_failed"]) == ("bucket_refuses", 3)
+    assert told["evidence"]["attachments_error"] in told["sentence"]
+    assert "ops.retry_purge" in told["remedy"]
+    sql("SELECT ops.retry_purge('dana', 'new keys')")
+    purge_all_due(engine, Bucket(settings))
+    assert why(job_id)["reason"] == "ended"
