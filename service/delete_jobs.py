@@ -5,7 +5,8 @@ from sqlalchemy import text
 
 from actors.delete_receipts import delete_receipts
 from service.auth import Caller
-from service.job_view import Job, Jobs
+from service.job_model import Job
+from service.job_view import Jobs
 from service.jobs import reply
 from service.openapi import NoQuery, Success, responses, spec
 

@@ -2,11 +2,10 @@
 
 import builtins
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import structlog
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
@@ -16,13 +15,13 @@ from actors.runtime.jobs.progress import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import WRITERS, Caller
 from service.errors import not_found, outdated
-from service.why import GONE, Why, whys
+from service.job_model import Job, Notices, notice_of
+from service.why import GONE, whys
 from sql.engine import reading
 from sql.states import COMPLETED, RUNNING, verb_changes
 
 log = structlog.get_logger("longhaul.http")
 
-Status = Literal["queued", "running", "paused", "completed", "cancelled", "failed"]
 KINDS = by_every_name(load_kinds().values())  # by job_type
 
 # The newest first; all of them, or those that these filters leave.
@@ -58,50 +57,6 @@ LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO K
 # The address of its own that a kind is started at; the others at the last.
 ADDRESSES = {"delete_receipts": "/api/receipts/delete_all"}
 START_ADDRESS = "/api/jobs"
-
-
-class Job(BaseModel):
-    job_id: int
-    job_type: str
-    key: str = Field(description="one job of this type may be active for each key of a business; empty: one in all")
-    status: Status
-    requested: Literal["pause", "cancel"] | None
-    total: int | None
-    processed: int
-    succeeded: int
-    failed_count: int
-    with_failures: bool = Field(description="completed, but failed_count items were not done")
-    links: dict[str, str] = Field(
-        description="where to go on: self, events, the verbs that its status and this token allow, result, and retry, "
-        "the call that starts a new job for the rest"
-    )
-    percent: float
-    last_error: str | None = Field(description="of a row that was passed over, or why the job failed")
-    error_code: str | None = Field(description="why the job failed, for programs; where its kind knows")
-    waiting_for: str | None = Field(description="what keeps the job now; it goes on by itself")
-    wait_until: datetime | None = Field(description="a queued job goes on then, and not before unless it is resumed")
-    created_at: datetime
-    started_at: datetime | None
-    updated_at: datetime
-    finished_at: datetime | None
-    heartbeat_at: datetime | None
-    seconds_since_heartbeat: int | None
-    is_stale: bool
-    attempt: int
-    stats: dict[str, Any]
-    why: Why = Field(description="why it is where it is, in short; more at its address and /why")
-    notice: str | None = Field(description="what else to know of it: why it may be outdated, or that nobody can run it")
-    requested_by_user_id: int | None
-
-
-# Why what is stored may be outdated, by job; None: for all that run.
-Notices = dict[int | None, str]
-
-
-def notice_of(row: Mapping[Any, Any], notices: Notices) -> str | None:
-    if row["is_unknown"]:
-        return "No live worker knows this kind of job"
-    return notices.get(row["id"], notices.get(None)) if row["status"] == RUNNING else None
 
 
 class Jobs:

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from service.auth import WRITERS, Caller, name_token
 from service.etag import reply_unless_known
-from service.job_view import KINDS, Job, Jobs, Status, notice_of
+from service.job_model import Job, Status, notice_of
+from service.job_view import KINDS, Jobs
 from service.openapi import MAX_ID, Input, NoQuery, Success, parse_id, responses, spec
 from service.rates import spend_change
 from service.start import StartAny

@@ -15,7 +15,8 @@ from actors.runtime.jobs.start import (
 from service.auth import Caller
 from service.errors import bad_input
 from service.idempotency import Idempotency
-from service.job_view import KINDS, Job, Jobs
+from service.job_model import Job
+from service.job_view import KINDS, Jobs
 from service.openapi import Input, NoQuery, Success, responses, spec
 from service.starting import POLL_SECONDS, Starts
 

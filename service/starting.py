@@ -18,7 +18,8 @@ from actors.runtime.jobs.start import (
 from service.auth import Caller, name_token
 from service.errors import ApiError, bad_input
 from service.idempotency import Idempotency
-from service.job_view import Jobs, Notices
+from service.job_model import Notices
+from service.job_view import Jobs
 from service.json_handler import as_json
 from service.rates import spend_change
 
