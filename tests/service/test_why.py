@@ -255,7 +255,7 @@ def at_work(work: Any, place: Any, job_id: int, **settings: int) -> Iterator[Thr
         thread.join(30)
 
 
-def test_a_row_lock_in_the_batch_names_its_holder_and_ending_that_session_lets_the_job_go_on(
+def test_a_row_lock_in_the_batch_names_its_holder_whose_end_lets_the_job_go_on(
     why, reason, make, place, sql, engine, api, job_row
 ) -> None:
     business_id = make.business()
