@@ -1,0 +1,71 @@
+"""What a claim writes and reads (claim.py). All but the claim itself change only what this attempt still holds."""
+
+from sqlalchemy import text
+
+CLAIM = text("""
+    SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer),
+                                   make_interval(secs => :stale_after), make_interval(secs => :unchanged_after),
+                                   CAST(:types AS text[]))
+""")
+
+LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
+
+RELEASE = text("""
+    SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id,
+                                'the answer to the claim was lost')
+    FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
+""")
+
+# All four change what is still held: attempt is the number of the claim.
+READ = text("""
+    SELECT * FROM background_jobs WHERE id = :job_id AND attempt = :attempt AND status = 'running' FOR UPDATE
+""")
+
+CHECKPOINT = text("""
+    UPDATE background_jobs
+    SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
+        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL, waits_since = NULL,
+        stats = coalesce(CAST(:stats AS jsonb), stats),
+        refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
+        last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
+        rate_from_at = CASE WHEN rate_next_at < now() - interval '30 s' THEN rate_next_at ELSE rate_from_at END,
+        rate_from = CASE WHEN rate_next_at < now() - interval '30 s' THEN rate_next ELSE rate_from END,
+        rate_next_at = CASE WHEN rate_next_at < now() - interval '30 s' THEN clock_timestamp() ELSE rate_next_at END,
+        rate_next = CASE WHEN rate_next_at < now() - interval '30 s' THEN processed + :succeeded + :failed
+                         ELSE rate_next END,
+        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING requested, processed, total, refusals, last_error
+""")
+
+BEAT = text("""
+    UPDATE background_jobs
+    SET heartbeat_at = clock_timestamp(), waiting_for = coalesce(CAST(:reason AS text), waiting_for),
+        updated_at = CASE WHEN CAST(:reason AS text) IS NULL THEN updated_at ELSE clock_timestamp() END,
+        waits_since = CASE WHEN CAST(:reason AS text) IS NULL THEN waits_since
+                           ELSE coalesce(waits_since, clock_timestamp()) END
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING requested
+""")
+
+SET_TOTAL = text("""
+    UPDATE background_jobs SET total = succeeded + :total
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING total
+""")
+
+ROW_FAILED = text("""
+    SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
+                                CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS jsonb)))
+    FROM background_jobs job
+    WHERE id = :job_id
+      AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most
+""")
+
+LEAVE = text("""
+    SELECT * FROM public.leave_running(CAST(:job_id AS bigint), CAST(:attempt AS integer), CAST(:target AS text),
+                                       CAST(:event AS text), CAST(:who AS text), CAST(:why AS text),
+                                       make_interval(secs => :wait), CAST(:code AS text))
+""")
+
+LAST_EVENT = text("SELECT to_status, actor, reason FROM job_events WHERE job_id = :job_id ORDER BY id DESC LIMIT 1")
