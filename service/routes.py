@@ -8,10 +8,12 @@ from sqlalchemy import Engine
 from actors.delete_receipts import delete_receipts
 from actors.runtime.base.config import Settings
 from service.admin import ResetProgress
+from service.connections import ConnectionItem, Connections, ConnectionTest
 from service.delete_jobs import DeleteJob
 from service.health import Health, Readiness, Root
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
+from service.log_ins import LogIns
 from service.openapi import Docs, Document
 from service.receipts import ReceiptCollection
 from service.results import JobResult
@@ -19,7 +21,7 @@ from service.start import start_at
 
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
-    jobs = Jobs(engine, settings)
+    jobs, log_ins = Jobs(engine, settings), LogIns()
 
     app.add_route("/", Root())
     app.add_route("/healthz", Health())
@@ -29,6 +31,9 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
     app.add_route("/api/receipts", ReceiptCollection(engine))
     app.add_route("/api/receipts/delete_all", start_at(delete_receipts)(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
+    app.add_route("/api/connections", Connections(jobs, log_ins))
+    app.add_route("/api/connections/{connection_id}", ConnectionItem(jobs, log_ins))
+    app.add_route("/api/connections/{connection_id}/test", ConnectionTest(jobs, log_ins))
     app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine, settings))
     app.add_route("/api/jobs", JobCollection(jobs))
     for prefix in ("/api/jobs", "/api/receipts/jobs"):

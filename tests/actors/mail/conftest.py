@@ -1,4 +1,4 @@
-"""A real IMAP server, and one that answers as it is told."""
+"""An IMAP server that answers as it is told."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -7,13 +7,6 @@ from threading import Thread
 import pytest
 
 from actors.mail.wire import Server
-from service.local.mail_server import MailServer, mail_server
-
-
-@pytest.fixture
-def mails() -> Iterator[MailServer]:
-    with mail_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -122,9 +122,9 @@ def test_a_literal_that_is_too_large_closes_the_connection(scripted) -> None:
 def test_a_refused_command_is_no_refused_password(scripted, answer) -> None:
     select = "* 1 EXISTS\n* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 2] ok\nOK done"
     server = scripted({"EXAMINE": select, "UID": answer})
-    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox:
-        with pytest.raises((UnreachableError, ThrottledError)):
-            mailbox.page(Window(0, 1), 5)
+    refused = pytest.raises((UnreachableError, ThrottledError))
+    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox, refused:
+        mailbox.page(Window(0, 1), 5)
 
 
 def test_private_hosts_other_ports_and_plain_text_are_refused() -> None:
