@@ -60,6 +60,12 @@ SET_TOTAL = text("""
     RETURNING total
 """)
 
+SET_LEFT = text("""
+    UPDATE background_jobs SET total = processed + :left
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING total
+""")
+
 ROW_FAILED = text("""
     SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
                                 CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS jsonb)))
@@ -179,6 +185,10 @@ class Claim:
     def set_total(self, connection: Connection, total: int) -> None:
         """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
         self.total = self._held(connection, SET_TOTAL, total=total)["total"]
+
+    def set_left(self, connection: Connection, left: int) -> None:
+        """For a kind that learns at its work how many items there are: those that failed are not among them."""
+        self.total = self._held(connection, SET_LEFT, left=left)["total"]
 
     def leave(
         self,
