@@ -63,6 +63,7 @@ class Kind:
     roles: tuple[str, ...] = OWNERS  # that may start it
     confirm: str | None = None  # the word that a start must repeat
     key: Callable[[Any], str] = lambda _params: ""  # what may have one active job at a time within a business
+    complete: Callable[[Start, Any], Any] | None = None  # → the params with what a caller may leave out
     prepare: Callable[[Start, Any], Any] | None = None  # → the params with what holds from the start on
     count: Callable[[Start, Any], int] | None = None  # → how many items there are
     stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → what is shown
@@ -108,6 +109,7 @@ def job_kind(
     roles: Iterable[str] = OWNERS,
     confirm: str | None = None,
     key: Callable[[Any], str] = lambda _params: "",
+    complete: Callable[[Start, Any], Any] | None = None,
     prepare: Callable[[Start, Any], Any] | None = None,
     count: Callable[[Start, Any], int] | None = None,
     stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None,
@@ -142,6 +144,7 @@ def job_kind(
             roles=tuple(roles),
             confirm=confirm,
             key=key,
+            complete=complete,
             prepare=prepare,
             count=count,
             stats=stats,
