@@ -30,6 +30,10 @@ class UnreachableError(MailError):
     """The server does not answer, or the connection broke; it may be better soon."""
 
 
+class RefusedError(UnreachableError):
+    """The server answers a command with NO or BAD; the connection goes on."""
+
+
 class ThrottledError(MailError):
     """The server wants us to come back in so many seconds."""
 
@@ -67,7 +71,7 @@ def of_answer(words: object, *, at_login: bool = False, hidden: Sequence[str] = 
         return ThrottledError(f"The mail server asks us to wait: {said!r}", wait_seconds(said))
     if at_login:
         return LoginRefusedError(f"The mail server refuses the log-in: {said!r}")
-    return UnreachableError(f"The mail server refuses a command: {said!r}")
+    return RefusedError(f"The mail server refuses a command: {said!r}")
 
 
 def wait_seconds(said: str) -> float:

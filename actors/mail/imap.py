@@ -13,7 +13,7 @@ from typing import Any
 
 from imapclient.exceptions import LoginError
 
-from actors.mail.errors import FolderMissingError, MailError, UnreachableError, of_answer, quoted
+from actors.mail.errors import FolderMissingError, MailError, RefusedError, UnreachableError, of_answer, quoted
 from actors.mail.mailbox import Listed, Position, Window, message_hash
 from actors.mail.wire import Client, Server
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
@@ -59,7 +59,7 @@ class ImapMailbox:
             raise UnreachableError(_broken(error)) from None
         except imaplib.IMAP4.error as error:
             told = of_answer(error)
-            if isinstance(told, UnreachableError):
+            if isinstance(told, RefusedError):
                 raise FolderMissingError(f"The mail server does not open the folder {self._folder[:100]!r}") from None
             raise told from None
         except OSError as error:
@@ -96,8 +96,14 @@ class ImapMailbox:
         return [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})], go_on
 
     def fetch(self, uids: Sequence[int]) -> Mapping[int, bytes]:
-        with _told():
-            answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
+        try:
+            with _told():
+                answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
+        except RefusedError:
+            # Some servers refuse all for one that is gone. One that is refused alone is not there for us.
+            if len(uids) <= 1:
+                return {}
+            return {uid: raw for one in uids for uid, raw in self.fetch([one]).items()}
         wanted = set(uids)
         return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
 
