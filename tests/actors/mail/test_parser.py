@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from actors.mail.parser import Parser
+from actors.mail.parser import Parser, start
 from actors.mail.verdict import Context
 
 CONTEXT = Context(datetime(2025, 3, 5, tzinfo=UTC))
@@ -88,6 +88,13 @@ def test_a_mail_that_takes_too_long_is_given_up(parser, monkeypatch) -> None:
     assert parser.parse(GOOD, CONTEXT).unreadable == "takes_too_long"
     monkeypatch.undo()
     assert parser.parse(GOOD, CONTEXT).judged.is_receipt
+
+
+def test_a_parser_ends_with_the_worker_that_started_it() -> None:
+    child = start()
+    child.stdin.close()
+    assert child.wait(10) == 0
+    child.stdout.close()
 
 
 def test_the_parser_knows_none_of_our_secrets(parser, monkeypatch) -> None:
