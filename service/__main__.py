@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from actors.runtime.base.errors import LonghaulError
 from actors.runtime.base.failures import describe
 from actors.runtime.base.streams import open_standard_streams
-from service.commands import database, importing, local, roles, start, token
+from service.commands import connections, database, importing, local, roles, start, token
 from service.commands.arguments import Command
 from service.console import say
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    for module in (database, token, roles, start, importing, local):
+    for module in (database, token, roles, connections, start, importing, local):
         module.add_to(add)
     return main_parser
 

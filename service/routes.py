@@ -7,21 +7,25 @@ from sqlalchemy import Engine
 
 from actors.delete_receipts import delete_receipts
 from actors.runtime.base.config import Settings
+from actors.sync_receipts import sync_receipts
 from service.admin import ResetProgress
+from service.connections import ConnectionItem, Connections, ConnectionTest
 from service.delete_jobs import DeleteJob
 from service.health import Health, Readiness, Root
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
 from service.jobs_health import JobsHealth, WorkerSettings
+from service.log_ins import LogIns
 from service.openapi import Docs, Document
 from service.receipts import ReceiptCollection
 from service.results import JobResult
 from service.start import start_at
+from service.sync import SyncMessages, SyncStarts, SyncState
 from service.why import JobWhy
 
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
-    jobs = Jobs(engine, settings)
+    jobs, log_ins = Jobs(engine, settings), LogIns()
 
     app.add_route("/", Root())
     app.add_route("/healthz", Health())
@@ -31,6 +35,12 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
     app.add_route("/api/receipts", ReceiptCollection(engine))
     app.add_route("/api/receipts/delete_all", start_at(delete_receipts)(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
+    app.add_route("/api/receipts/sync", start_at(sync_receipts, SyncStarts)(jobs))
+    app.add_route("/api/receipts/sync/status", SyncState(jobs))
+    app.add_route("/api/receipts/sync/messages", SyncMessages(engine))
+    app.add_route("/api/connections", Connections(jobs, log_ins))
+    app.add_route("/api/connections/{connection_id}", ConnectionItem(jobs, log_ins))
+    app.add_route("/api/connections/{connection_id}/test", ConnectionTest(jobs, log_ins))
     app.add_route("/api/admin/business/{business_id}/reset-progress", ResetProgress(engine, settings))
     app.add_route("/api/jobs", JobCollection(jobs))
     app.add_route("/api/jobs/health", JobsHealth(engine, settings))

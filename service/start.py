@@ -82,13 +82,13 @@ class StartAny:
         _answer(self._starts, request, response, kind, body.params, body.confirm)
 
 
-def start_at(kind: Kind) -> Callable[[Jobs], Any]:
+def start_at(kind: Kind, starts: type[Starts] = Starts) -> Callable[[Jobs], Any]:
     """A resource of its own for this kind: the body is its params, and `confirm` where it wants that."""
     body = _body(kind)
 
     class StartOne:
         def __init__(self, jobs: Jobs) -> None:
-            self._starts = Starts(jobs)
+            self._starts = starts(jobs)
 
         @spec.validate(query=NoQuery, json=body, resp=responses({202: JobStarted}, 404, 409, 422, 429))
         def on_post(self, request: falcon.Request, response: falcon.Response) -> None:

@@ -1,5 +1,6 @@
 """Real servers, a fresh database and bucket for each test, and factories that fill in what a state implies."""
 
+import base64
 import json
 import re
 import secrets
@@ -24,6 +25,7 @@ from service.auth import create_token
 from service.local import runs, sandbox
 from service.local.client import Client
 from service.local.embedded import free_port
+from service.local.mail_server import MailServer, mail_server
 from service.local.processes import signal_group, start_process, stop_process, wait_until
 from sql.engine import make_engine
 from sql.release import release
@@ -195,6 +197,22 @@ class Make:
                 **implied,
             )[0]["id"]
         )
+
+
+@pytest.fixture
+def mails() -> Iterator[MailServer]:
+    """A real IMAP server with one empty mailbox."""
+    with mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+def connecting() -> dict[str, Any]:
+    """The settings with which a mailbox on this machine can be connected."""
+    return {
+        "CONNECTION_KEYS": (base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),),
+        "ALLOW_PRIVATE_HOSTS": True,
+    }
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
-"""The application in the test's own process."""
+"""The application and the command line in the test's own process."""
 
+import os
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import falcon.testing
 import pytest
 
 from actors.runtime.base.config import Settings
+from service.__main__ import main
 from service.app import create_app
 from sql.states import ACTIVE
 
@@ -70,3 +75,27 @@ def api(settings: Settings, make: Any) -> Callable[..., Api]:
         return Api(client, make.token(business_id, role) if role else None)
 
     return caller
+
+
+@dataclass
+class Done:
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(environment, capsys):
+    """command("token", …): runs it with this environment only; NAME=None in `changes` leaves a variable out."""
+
+    def run(*arguments: object, **changes: str | None) -> Done:
+        given = {**environment, "PATH": os.environ["PATH"], **changes}
+        given = {name: value for name, value in given.items() if value is not None}
+        with patch.dict(os.environ, given, clear=True), patch.object(sys, "argv", ["service", *map(str, arguments)]):
+            try:
+                code: object = main()
+            except SystemExit as end:
+                code = end.code
+        return Done(code, *capsys.readouterr())
+
+    return run

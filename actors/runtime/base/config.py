@@ -1,5 +1,7 @@
 """The settings: the environment, read once into a frozen object."""
 
+import base64
+import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ SECRETS = {
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    "CONNECTION_KEYS",
 }  # their values appear in no error
 
 
@@ -29,6 +32,20 @@ def _queue_names(value: Any) -> Any:
     if unknown or not names:
         raise ValueError(f"unknown queue {unknown[0]!r}; the queues are {', '.join(QUEUES)}" if unknown else "no queue")
     return names
+
+
+def _keys(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    keys = tuple(key.strip() for key in value.split(",") if key.strip())
+    for key in keys:
+        try:
+            usable = len(base64.b64decode(key, altchars=b"-_", validate=True)) == 32
+        except (binascii.Error, ValueError):
+            usable = False
+        if not usable:
+            raise ValueError("expected keys of 32 bytes in URL-safe Base64, with commas between")
+    return keys
 
 
 def _http_url(url: str) -> str:
@@ -80,6 +97,8 @@ class Settings(KindSettings, DatabaseSettings):
     WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
     WORKER_THREADS: int = Field(default=8, ge=1, le=64)
     WORKER_QUEUES: Annotated[tuple[str, ...], BeforeValidator(_queue_names)] = QUEUES
+    CONNECTION_KEYS: Annotated[tuple[str, ...], BeforeValidator(_keys)] = Field(default=(), repr=False)
+    ALLOW_PRIVATE_HOSTS: bool = False
     UNDO_DAYS: int = Field(default=0, ge=0, le=365)
     CHANGES_AT_ONCE: int = Field(default=60, ge=0, le=100_000)
     CHANGES_PER_SECOND: float = Field(default=1, gt=0, le=100_000)

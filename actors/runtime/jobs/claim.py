@@ -22,6 +22,7 @@ from actors.runtime.jobs.claim_statements import (
     READ,
     RELEASE,
     ROW_FAILED,
+    SET_LEFT,
     SET_TOTAL,
 )
 
@@ -125,6 +126,10 @@ class Claim:
     def set_total(self, connection: Connection, total: int) -> None:
         """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
         self.total = self._held(connection, SET_TOTAL, total=total)["total"]
+
+    def set_left(self, connection: Connection, left: int) -> None:
+        """For a kind that learns at its work how many items there are: those that failed are not among them."""
+        self.total = self._held(connection, SET_LEFT, left=left)["total"]
 
     def leave(
         self,

@@ -54,6 +54,12 @@ SET_TOTAL = text("""
     RETURNING total
 """)
 
+SET_LEFT = text("""
+    UPDATE background_jobs SET total = processed + :left
+    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
+    RETURNING total
+""")
+
 ROW_FAILED = text("""
     SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
                                 CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS jsonb)))

@@ -63,6 +63,7 @@ class Kind:
     roles: tuple[str, ...] = OWNERS  # that may start it
     confirm: str | None = None  # the word that a start must repeat
     key: Callable[[Any], str] = lambda _params: ""  # what may have one active job at a time within a business
+    complete: Callable[[Start, Any], Any] | None = None  # → the params with what a caller may leave out
     prepare: Callable[[Start, Any], Any] | None = None  # → the params with what holds from the start on
     count: Callable[[Start, Any], int] | None = None  # → how many items there are
     stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → what is shown
@@ -108,6 +109,7 @@ def job_kind(
     roles: Iterable[str] = OWNERS,
     confirm: str | None = None,
     key: Callable[[Any], str] = lambda _params: "",
+    complete: Callable[[Start, Any], Any] | None = None,
     prepare: Callable[[Start, Any], Any] | None = None,
     count: Callable[[Start, Any], int] | None = None,
     stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None,
@@ -125,7 +127,22 @@ def job_kind(
         raise KindError(f"found the queue {queue!r}, expected one of {', '.join(QUEUES)}")
     own = _own_settings(settings)
     roles, old_names, old = tuple(roles), tuple(old_names), old_settings or {}
-    rest = (params, done_label, roles, confirm, key, prepare, count, stats, result, classify, old_names, old, own)
+    rest = (
+        params,
+        done_label,
+        roles,
+        confirm,
+        key,
+        complete,
+        prepare,
+        count,
+        stats,
+        result,
+        classify,
+        old_names,
+        old,
+        own,
+    )
     return lambda work: Kind(work.__name__, queue, work, *rest)
 
 

@@ -75,6 +75,10 @@ class Run(Generic[P]):
         """Ends the transaction without a checkpoint, if this claim still holds the job (for claim, act, result)."""
         self._session.commit(self._claim)
 
+    def set_total(self, left: int) -> None:
+        """For a kind that lists first what it then works on: in the open transaction, how many items are left."""
+        self._claim.set_left(self.connection, left)
+
     def scope(self, **values: Any) -> dict[str, Any]:
         """What statements are bound to: the job, its business and its params, and what is given here.
 

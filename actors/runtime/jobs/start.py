@@ -88,12 +88,14 @@ def start(
     IntegrityError (see `is_second`) when a job that was resumed, or started past us in psql, took its place just now.
     """
     connection.execute(LOCK_BUSINESS, {"business_id": business_id})
+    begun = Start(connection, business_id, settings)
+    if kind.complete is not None:
+        params = kind.complete(begun, params)
     scope = {"business_id": business_id, "types": list(kind.names), "key": kind.key(params)}
     active = connection.execute(ACTIVE, scope).scalar()
     if active is not None:
         raise JobActiveError(kind, active)
     _refuse_too_soon(connection, kind, settings, scope)
-    begun = Start(connection, business_id, settings)
     if kind.prepare is not None:
         params = kind.prepare(begun, params)
     total = None if kind.count is None else _count(begun, kind, params)

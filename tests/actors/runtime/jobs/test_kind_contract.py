@@ -418,6 +418,20 @@ def test_stats_of_a_kind_are_written_with_the_checkpoint(run, job_row) -> None:
     assert run(counts)["stats"] == {"found": 3}
 
 
+def test_a_kind_that_lists_first_says_the_total_afterwards(run) -> None:
+    @kind
+    def lists_first(run):
+        batch = run.take([1, 2], {"at": 2})
+        batch.succeeded, batch.failed = 1, 1
+        yield batch
+        run.begin()
+        run.set_total(3)
+        yield run.take([], {"at": "listed"})
+
+    job = run(lists_first)
+    assert (job["total"], job["processed"]) == (5, 2)
+
+
 def test_a_job_gives_way_to_a_job_of_another_kind_that_its_worker_could_take(run, make, sql, settings) -> None:
     """Of one that waits for its time, or in a queue that this worker does not serve, it takes no notice."""
     here = {"kinds": ("delete_receipts",), "settings": settings.model_copy(update={"WORKER_QUEUES": ("high",)})}

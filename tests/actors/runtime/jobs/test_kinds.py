@@ -10,8 +10,10 @@ import pytest
 
 import actors
 from actors.runtime.base.errors import KindError
-from actors.runtime.jobs.kinds import job_kind, load_kinds
+from actors.runtime.jobs.kinds import Start, job_kind, load_kinds
+from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.jobs.testing import run_kind
 
 NEW_KIND = """
 from collections.abc import Iterator
@@ -27,6 +29,21 @@ def brand_new(run: Run) -> Iterator[Batch]:
 def test_a_setting_of_a_kind_obeys_the_same_limits_as_the_environment() -> None:
     with pytest.raises(KindError, match="throttle_ms: 60000 is not usable: Input should be less than"):
         job_kind(queue="low", throttle_ms=60_000)
+
+
+def test_what_a_caller_leaves_out_is_completed_before_the_key_is_made(make, engine, settings) -> None:
+    class Optional(Params):
+        mailbox: str | None = None
+
+    def complete(_start: Start, params: Optional) -> Optional:
+        return params.model_copy(update={"mailbox": "the only one"})
+
+    @job_kind(queue="low", params=Optional, complete=complete, key=lambda params: params.mailbox)
+    def completed(run: Run) -> Iterator[Batch]:
+        yield from ()
+
+    job = run_kind(completed, engine, settings, make.business())
+    assert (job["key"], job["params"]) == ("the only one", {"mailbox": "the only one"})
 
 
 def test_delete_receipts_goes_to_maintenance() -> None:

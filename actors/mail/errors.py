@@ -1,0 +1,85 @@
+"""What a mail server may refuse, and what its words mean for the job."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from actors.runtime.base.errors import LonghaulError
+
+MAX_QUOTED = 200  # characters of a server's words
+DEFAULT_WAIT_SECONDS = 60
+MAX_WAIT_SECONDS = 86_400
+
+# RFC 5530: the server says that it can't now; it does not say that the password is wrong.
+_NOT_NOW = re.compile(r"(?i)\[(UNAVAILABLE|INUSE|LIMIT|SERVERBUG|THROTTLED|OVERQUOTA)\]")
+_THROTTLED = re.compile(
+    r"(?i)throttl|too many|rate.?limit|try again|back.?off|temporar|exceeded .*(limit|bandwidth)|over.?quota|busy"
+)
+_AFTER = re.compile(
+    r"(?i)(?:back.?off time|again in|again after|wait|retry after)\D{0,12}(\d{1,9}) ?(ms|milli|s|sec|m|h)?"
+)
+_UNTIL = re.compile(r"(?i)retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
+_UNITS = {"ms": 0.001, "milli": 0.001, "s": 1, "sec": 1, "m": 60, "h": 3600, "": 1}
+
+
+class MailError(LonghaulError):
+    """The mailbox cannot be read."""
+
+
+class UnreachableError(MailError):
+    """The server does not answer, or the connection broke; it may be better soon."""
+
+
+class RefusedError(UnreachableError):
+    """The server answers a command with NO or BAD; the connection goes on."""
+
+
+class ThrottledError(MailError):
+    """The server wants us to come back in so many seconds."""
+
+    def __init__(self, sentence: str, seconds: float) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
+class LoginRefusedError(MailError):
+    """The server refuses the user or the password."""
+
+
+class FolderMissingError(MailError):
+    """The folder is not there, or not for this user."""
+
+
+class TooLargeError(MailError):
+    """The server sends more than it may; the connection is closed."""
+
+
+def quoted(words: object) -> str:
+    """What the server said, for people: one line of printable characters, 200 at most."""
+    text = words.decode(errors="replace") if isinstance(words, bytes) else str(words)
+    text = re.sub(r"^b(['\"])(.*)\1$", r"\2", text.strip())
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_QUOTED].strip()
+
+
+def of_answer(words: object, *, at_login: bool = False, hidden: Sequence[str] = ()) -> MailError:
+    """What a NO or a BAD of the server means. `hidden` is not repeated, though the server may."""
+    said = str(words)
+    for secret in hidden:
+        said = said.replace(secret, "…")
+    said = quoted(said)
+    if _NOT_NOW.search(said) or _THROTTLED.search(said):
+        return ThrottledError(f"The mail server asks us to wait: {said!r}", wait_seconds(said))
+    if at_login:
+        return LoginRefusedError(f"The mail server refuses the log-in: {said!r}")
+    return RefusedError(f"The mail server refuses a command: {said!r}")
+
+
+def wait_seconds(said: str) -> float:
+    """How long the server wants us to wait; a minute where it does not say."""
+    if until := _UNTIL.search(said):
+        seconds = (datetime.fromisoformat(until[1]).replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+    elif after := _AFTER.search(said):
+        seconds = int(after[1]) * _UNITS[(after[2] or "").lower()]
+    else:
+        seconds = DEFAULT_WAIT_SECONDS
+    return min(max(seconds, 1.0), float(MAX_WAIT_SECONDS))

@@ -1,0 +1,152 @@
+"""A mailbox that is read over IMAP. Only EXAMINE, SEARCH and BODY.PEEK: nothing is marked as read."""
+
+import base64
+import contextlib
+import email.policy
+import imaplib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, timedelta
+from email.parser import BytesHeaderParser
+from typing import Any
+
+from imapclient.exceptions import LoginError
+
+from actors.mail.errors import FolderMissingError, MailError, RefusedError, UnreachableError, of_answer, quoted
+from actors.mail.mailbox import Listed, Position, Window, message_hash
+from actors.mail.wire import Client, Server
+from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
+
+SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
+HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
+ASKED = ["INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"]
+
+logging.getLogger("imapclient").setLevel(logging.WARNING)  # below that it tells what is sent
+
+
+class ImapMailbox:
+    """One folder, from the log-in to close(). One call at a time."""
+
+    def __init__(self, server: Server, user: str, password: str, folder: str = "INBOX") -> None:
+        self._folder = folder
+        self._client: Client | None = None
+        try:
+            self._log_in(server, user, password)
+            self._position = self._examine()
+        except BaseException:
+            self.close()
+            raise
+
+    def _log_in(self, server: Server, user: str, password: str) -> None:
+        with _told():
+            self._client = Client(server)
+            self.greeting = quoted(self._client.welcome)
+            if server.tls == "starttls":
+                self._client.starttls(server.ssl_context)
+        as_sent = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+        with _told(at_login=True, hidden=(password, as_sent)):
+            # By SASL where the server can: LOGIN has no way to send what is not ASCII.
+            if self._client.has_capability("AUTH=PLAIN"):
+                self._client.plain_login(user, password)
+            else:
+                self._client.login(user, password)
+
+    def _examine(self) -> Position:
+        try:
+            answer: dict[bytes, Any] = self._imap.select_folder(self._folder, readonly=True)
+        except imaplib.IMAP4.abort as error:
+            raise UnreachableError(_broken(error)) from None
+        except imaplib.IMAP4.error as error:
+            told = of_answer(error)
+            if isinstance(told, RefusedError):
+                raise FolderMissingError(f"The mail server does not open the folder {self._folder[:100]!r}") from None
+            raise told from None
+        except OSError as error:
+            raise UnreachableError(_broken(error)) from None
+        uid_next = answer.get(b"UIDNEXT")
+        if uid_next is None:  # it need not say
+            with _told():
+                uid_next = max(self._imap.search(["UID", "1:*"]), default=0) + 1
+        return Position(int(answer[b"UIDVALIDITY"]), int(uid_next) - 1)
+
+    @property
+    def _imap(self) -> Client:
+        assert self._client is not None
+        return self._client
+
+    def position(self) -> Position:
+        return self._position
+
+    def page(self, window: Window, most: int) -> tuple[Sequence[Listed], int]:
+        """At most one search and one fetch; a page may be empty though more follow."""
+        first, last = window.after + 1, min(window.after + SEARCHED_AT_ONCE, window.until)
+        if first > last:
+            return [], window.until
+        criteria: list[Any] = ["UID", f"{first}:{last}"]
+        if window.from_date is not None:
+            criteria += ["SINCE", window.from_date]
+        if window.to_date is not None:
+            criteria += ["BEFORE", window.to_date + timedelta(days=1)]
+        with _told():
+            found = sorted(uid for uid in self._imap.search(criteria) if first <= uid <= last)  # N:* may answer below N
+            uids = found[:most]
+            answers = self._imap.fetch(uids, ASKED) if uids else {}
+        go_on = last if len(found) <= most else uids[-1]
+        return [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})], go_on
+
+    def fetch(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        try:
+            with _told():
+                answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
+        except RefusedError:
+            # Some servers refuse all for one that is gone. One that is refused alone is not there for us.
+            if len(uids) <= 1:
+                return {}
+            return {uid: raw for one in uids for uid, raw in self.fetch([one]).items()}
+        wanted = set(uids)
+        return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                client.shutdown()
+
+
+def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
+    moment, size = answer[b"INTERNALDATE"], int(answer[b"RFC822.SIZE"])
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    head = next((part for name, part in answer.items() if name.startswith(HEADERS)), None)
+    headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes(head or b"")
+    message_id = str(headers.get("Message-ID") or "") or repr(sorted(headers.items()))
+    return Listed(uid, moment, size, message_hash(message_id, size))
+
+
+@contextmanager
+def _told(*, at_login: bool = False, hidden: Sequence[str] = ()) -> Iterator[None]:
+    """What goes wrong becomes one of our errors. None repeats what we sent."""
+    try:
+        yield
+    except (MailError, ForbiddenAddressError, UnknownHostError):
+        raise
+    except LoginError as error:
+        if isinstance(error.__context__, imaplib.IMAP4.abort):  # the password was not refused: the connection broke
+            raise UnreachableError(_broken(error)) from None
+        raise of_answer(error, at_login=True, hidden=hidden) from None
+    except (imaplib.IMAP4.abort, OSError, EOFError) as error:
+        raise UnreachableError(_broken(error)) from None
+    except imaplib.IMAP4.error as error:
+        raise of_answer(error, at_login=at_login) from None
+    except (ValueError, KeyError, TypeError, AssertionError) as error:  # of the client, over an answer that is none
+        raise UnreachableError(f"The mail server answers what is no IMAP ({type(error).__name__})") from None
+
+
+def _broken(error: BaseException) -> str:
+    """Not in the server's words: before its greeting it may be no mail server at all."""
+    if isinstance(error, TimeoutError):
+        return "The mail server does not answer in time"
+    if "certificate" in str(error).lower():
+        return "The mail server's certificate is not valid for its name"
+    return "The connection to the mail server failed"

@@ -1,0 +1,163 @@
+"""The HTML of a mail: the lines that a person sees, and the JSON-LD and microdata that programs see."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+
+MAX_TAGS = 200_000
+MAX_DEPTH = 500
+MAX_SCRIPT = 1_000_000  # characters
+
+_HIDDEN = {"script", "style", "head", "title", "template", "noscript", "svg"}
+_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+_BREAKS = {
+    "p",
+    "div",
+    "tr",
+    "br",
+    "li",
+    "ul",
+    "ol",
+    "table",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "section",
+    "pre",
+}
+_CELLS = {"td", "th", "dt", "dd"}
+_SUPPRESSED = re.compile(
+    r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|mso-hide\s*:\s*all"
+)
+_VALUES = ("content", "href", "src", "datetime", "value")
+
+Item = dict[str, Any]  # schema.org, as JSON-LD has it; "@type" and properties
+
+
+@dataclass
+class Page:
+    lines: list[str] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+
+
+def read_page(html: str) -> Page:
+    reader = _Reader()
+    reader.feed(html)
+    reader.close()
+    return reader.page()
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._open: list[tuple[str, bool, Item | None, str | None]] = []  # tag, hidden, its item, its property
+        self._text: list[str] = []
+        self._script: list[str] | None = None
+        self._items: list[Item] = []
+        self._tags = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._tags += 1
+        if self._tags > MAX_TAGS or len(self._open) > MAX_DEPTH:
+            raise RecursionError("too many tags")
+        given = {name: value or "" for name, value in attributes}
+        self._break_before(tag)
+        if tag == "script" and given.get("type", "").strip().lower() == "application/ld+json":
+            self._script = []
+        hidden = tag in _HIDDEN or bool(_SUPPRESSED.search(given.get("style", ""))) or "hidden" in given
+        item, name = self._property(given)
+        if tag not in _VOID:
+            self._open.append((tag, hidden, item, name))
+
+    def _break_before(self, tag: str) -> None:
+        if tag in _BREAKS:
+            self._text.append("\n")
+        elif tag in _CELLS:
+            self._text.append("\t")
+
+    def _property(self, given: dict[str, str]) -> tuple[Item | None, str | None]:
+        """The item that this tag opens, and the property that its text will be."""
+        around = next((item for _, _, item, _ in reversed(self._open) if item is not None), None)
+        name = given.get("itemprop", "").strip()
+        item: Item | None = None
+        if "itemscope" in given:
+            item = {"@type": given.get("itemtype", "").rstrip("/").rpartition("/")[2]}
+            if around is not None and name:
+                _add(around, name, item)
+            else:
+                self._items.append(item)
+            return item, None
+        if not name or around is None:
+            return None, None
+        for attribute in _VALUES:
+            if attribute in given:
+                _add(around, name, given[attribute])
+                return None, None
+        return None, name
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in _VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script" and self._script is not None:
+            self._items += _json_items("".join(self._script))
+            self._script = None
+        if any(tag == opened[0] for opened in self._open):
+            while self._open.pop()[0] != tag:
+                pass
+        if tag in _BREAKS:
+            self._text.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            if sum(map(len, self._script)) < MAX_SCRIPT:
+                self._script.append(data)
+            return
+        for _, _, _, name in reversed(self._open[-3:]):
+            if name and data.strip():
+                item = next(item for _, _, item, _ in reversed(self._open) if item is not None)
+                _add(item, name, data.strip())
+                break
+        if not any(hidden for _, hidden, _, _ in self._open):
+            self._text.append(re.sub(r"\s+", " ", data))
+
+    def page(self) -> Page:
+        lines = (re.sub(r"[ \t]*\t[ \t]*", "\t", line).strip() for line in "".join(self._text).split("\n"))
+        return Page([line for line in lines if line], self._items)
+
+
+def _add(item: Item, name: str, value: Any) -> None:
+    """A property that comes twice is a list."""
+    for one in name.split():
+        if one in item:
+            before = item[one]
+            item[one] = [*before, value] if isinstance(before, list) else [before, value]
+        else:
+            item[one] = value
+
+
+def _json_items(written: str) -> list[Item]:
+    """Whatever objects stand there, those inside arrays and @graph too."""
+    try:
+        found = json.loads(written.strip().removeprefix("<!--").removesuffix("-->"))
+    except (ValueError, RecursionError):
+        return []
+    return list(_objects(found))
+
+
+def _objects(found: Any, depth: int = 0) -> list[Item]:
+    if depth > 5:
+        return []
+    if isinstance(found, list):
+        return [item for one in found[:1000] for item in _objects(one, depth + 1)]
+    if not isinstance(found, dict):
+        return []
+    return [found, *_objects(found.get("@graph", []), depth + 1)]

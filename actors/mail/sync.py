@@ -1,0 +1,96 @@
+"""What one run of a sync holds: its connection's row, the mailbox that is open, and the process that parses."""
+
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from actors.mail.connection import MailConnection, note_refused
+from actors.mail.errors import FolderMissingError, LoginRefusedError, MailError, ThrottledError
+from actors.mail.imap import ImapMailbox
+from actors.mail.parser import Parser
+from actors.mail.verdict import Context
+from actors.mail.wire import BadServerError
+from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
+from actors.outside.vault import NotConfiguredError, SealedError
+from actors.receipts.attachments import for_members
+from actors.runtime.base.errors import StorageError
+from actors.runtime.jobs.run import Run
+from actors.runtime.jobs.verdicts import Permanent, Snooze, Transient, Verdict
+
+log = structlog.get_logger("longhaul.sync")
+
+LOG_IN_SECONDS = 30
+
+PERMANENT: dict[type[Exception], str] = {
+    FolderMissingError: "folder_missing",
+    BadServerError: "forbidden_host",
+    ForbiddenAddressError: "forbidden_host",
+    SealedError: "not_configured",
+    NotConfiguredError: "not_configured",
+}
+
+
+def classify(error: Exception) -> Verdict | None:
+    """A server that is short of time is waited for; one that cannot be reached is tried again."""
+    if isinstance(error, ThrottledError):
+        return Snooze(error.seconds, str(error))
+    for kind, code in PERMANENT.items():
+        if isinstance(error, kind):
+            log.warning("run.failed", error=str(error), code=code)
+            return Permanent(str(error), code)
+    if isinstance(error, MailError | UnknownHostError):
+        return Transient(str(error))
+    return Transient(for_members(str(error))) if isinstance(error, StorageError) else None
+
+
+class Sync:
+    """As a context: what it has opened is closed with the run."""
+
+    def __init__(self, run: Run[Any]) -> None:
+        self._run = run
+        self._mailbox: ImapMailbox | None = None
+        self.parser = Parser()
+        self.connection = self._find()
+
+    def _find(self) -> MailConnection:
+        connection_id = self._run.params.connection_id
+        found = MailConnection.find(self._run.begin(), self._run.business_id, connection_id)
+        self._run.commit()
+        if found is None:
+            raise self._failed("The connection of this job was deleted", "connection_deleted")
+        if found.status == "needs_reconnect":
+            raise self._failed(f"Connect the mailbox anew: {found.last_error}", "needs_reconnect")
+        return found
+
+    def _failed(self, sentence: str, code: str) -> Permanent:
+        log.warning("run.failed", error=sentence, code=code)
+        return Permanent(sentence, code)
+
+    @property
+    def mailbox(self) -> ImapMailbox:
+        """Open; logs in at the first time."""
+        if self._mailbox is None:
+            try:
+                self._mailbox = self._run.call(self.connection.open, self._run.settings, seconds=LOG_IN_SECONDS)
+            except LoginRefusedError as error:
+                scope = (self._run.begin(), self._run.business_id, self.connection.id)
+                note_refused(*scope, who=f"job:{self._run.job_id}", why=str(error))
+                self._run.commit()
+                raise self._failed(f"Connect the mailbox anew: {error}", "needs_reconnect") from None
+        return self._mailbox
+
+    def context(self, received_at: datetime) -> Context:
+        settings = self.connection.settings
+        return Context(received_at, settings.currency, settings.timezone, settings.dates)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.parser.close()
+        if self._mailbox is not None:
+            self._mailbox.close()

@@ -1,0 +1,57 @@
+"""Where we may connect to: a customer types the name of a host, and must not reach our own network with it."""
+
+import ipaddress
+import socket
+
+from actors.runtime.base.errors import LonghaulError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out so far
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class ForbiddenAddressError(LonghaulError):
+    """The host is not one that we connect to."""
+
+
+class UnknownHostError(LonghaulError):
+    """The host has no address."""
+
+
+def is_public(address: Address) -> bool:
+    """Is it reached over the internet, by itself and by the IPv4 address inside it?
+
+    `is_global` alone is not enough: an IPv6 address may carry a private IPv4 address to a gateway.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    if address in _NAT64:
+        return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    if address.sixtofour is not None:
+        return is_public(address.sixtofour)
+    return address in _UNICAST and address.is_global and address.teredo is None
+
+
+def resolve(host: str, port: int, *, private_allowed: bool = False) -> str:
+    """The address to connect to: exactly this one, for another look at the name might get another answer.
+
+    ForbiddenAddressError when any address of the host is not public; UnknownHostError when it has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UnknownHostError(f"The host {host[:100]!r} was not found") from None
+    addresses = [str(entry[4][0]) for entry in found]
+    if not addresses:
+        raise UnknownHostError(f"The host {host[:100]!r} was not found")
+    if not private_allowed and not all(is_public_text(address) for address in addresses):
+        raise ForbiddenAddressError(f"The host {host[:100]!r} is not on the public internet")
+    return addresses[0]
+
+
+def is_public_text(address: str) -> bool:
+    """A scope (`fe80::1%eth0`) is never public."""
+    return "%" not in address and is_public(ipaddress.ip_address(address))

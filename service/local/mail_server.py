@@ -1,0 +1,89 @@
+"""An IMAP server with one mailbox in memory, for demo, dev and the tests: pymap, in a process of its own.
+
+Its password comes by the environment: command lines are seen by everybody on the machine.
+"""
+
+import imaplib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from service.local.embedded import free_port
+from service.local.processes import stop_process, wait_until
+
+
+@dataclass
+class MailServer:
+    port: int
+    user: str
+    password: str
+    process: Any = None
+
+    def start(self) -> None:
+        environment = {**os.environ, "MAIL": f"{self.port} {self.user} {self.password}"}
+        command = [sys.executable, "-m", "service.local.mail_server"]
+        self.process = subprocess.Popen(command, env=environment, stdout=-3, stderr=-3, start_new_session=True)
+        wait_until(self._answers, 20, "the mail server")
+
+    def stop(self) -> None:
+        stop_process(self.process, 0)
+
+    def _answers(self) -> bool:
+        try:
+            self.client().logout()
+        except OSError:
+            return False
+        return True
+
+    def client(self) -> imaplib.IMAP4:
+        client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
+        client.login(self.user, self.password)
+        return client
+
+    def fill(self, mails: Iterable[tuple[bytes, datetime]], folder: str = "INBOX") -> None:
+        """Puts mails into the folder, each as received at this moment."""
+        client = self.client()
+        for raw, moment in mails:
+            date = imaplib.Time2Internaldate(moment)
+            client.append(folder, "", date, raw)
+        client.logout()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What POST /api/connections wants."""
+        return {
+            "provider": "imap",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "tls": "none",
+            "user": self.user,
+            "password": self.password,
+        }
+
+
+@contextmanager
+def mail_server(user: str = "dana", password: str = "not-a-secret") -> Iterator[MailServer]:  # noqa: S107 - made up
+    server = MailServer(free_port(), user, password)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def main() -> None:
+    from pymap.main import main as run
+
+    port, user, password = os.environ["MAIL"].split()
+    where = ["--host", "127.0.0.1", "--port", port, "--no-tls"]
+    sys.argv = ["pymap", *where, "dict", "--demo-user", user, "--demo-password", password]
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Mails that are made to kill whoever parses them: each ends as unreadable, and the next is read."""
+
+import os
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from actors.mail.parser import Parser, start
+from actors.mail.verdict import Context
+
+CONTEXT = Context(datetime(2025, 3, 5, tzinfo=UTC))
+GOOD = b"From: a@b.example\r\nSubject: Your receipt\r\nMessage-ID: <1@x>\r\n\r\nTotal: $11.70\r\n"
+
+
+@pytest.fixture
+def parser() -> Iterator[Parser]:
+    parser = Parser()
+    yield parser
+    parser.close()
+
+
+def nested(depth: int) -> bytes:
+    return b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(depth))
+
+
+def in_html(body: bytes) -> bytes:
+    return b"Subject: Your receipt\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + body
+
+
+BOMBS = {
+    "nested_parts": nested(2000),
+    "many_parts": b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 5000,
+    "deep_tags": in_html(b"<div>" * 100_000),
+    "many_tags": in_html(b"<br>" * 1_000_000),
+    "much_text": in_html(b"Total: $1 " * 1_500_000),
+    "deep_json": in_html(b'<script type="application/ld+json">' + b"[" * 500_000 + b"</script>"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_costs_itself_and_the_next_mail_is_read(parser, name) -> None:
+    parsed = parser.parse(BOMBS[name], CONTEXT)
+    assert parsed.unreadable or not parsed.judged.is_receipt
+    after = parser.parse(GOOD, CONTEXT)
+    assert after.judged is not None
+    assert after.judged.is_receipt
+    assert str(after.judged.found.money.amount) == "11.70"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\0" * 1000,
+        b"Subject: =?no-such-charset?B?////?=\r\nContent-Type: text/plain; charset=no-such\r\n\r\nTotal: $1.00",
+        b"Content-Type: text/html; charset=utf-7\r\n\r\n\xff\xfe<<<>>&#99999999999;",
+        b"Content-Transfer-Encoding: base64\r\n\r\n====not base64",
+        b"Date: 99 Foo 99999 99:99:99\r\nFrom: \xff\xfe\r\n\r\n",
+    ],
+)
+def test_what_is_malformed_is_no_receipt(parser, raw) -> None:
+    parsed = parser.parse(raw, CONTEXT)
+    assert parsed.judged is not None
+    assert not parsed.judged.is_receipt
+
+
+def test_a_parser_that_somebody_kills_is_replaced_and_the_mail_is_read(parser) -> None:
+    parser.parse(GOOD, CONTEXT)
+    os.kill(parser._child.pid, signal.SIGKILL)
+    assert parser.parse(GOOD, CONTEXT).judged.is_receipt
+
+
+def test_a_parser_does_not_heed_the_signals_of_its_dyno(parser) -> None:
+    parser.parse(GOOD, CONTEXT)
+    child = parser._child
+    os.kill(child.pid, signal.SIGTERM)
+    assert parser.parse(GOOD, CONTEXT).judged.is_receipt
+    assert parser._child is child
+
+
+def test_a_mail_that_takes_too_long_is_given_up(parser, monkeypatch) -> None:
+    parser.parse(GOOD, CONTEXT)
+    monkeypatch.setattr("actors.mail.parser.SECONDS", 0.2)
+    monkeypatch.setattr("actors.mail.parser.GRACE_SECONDS", 0.1)
+    os.kill(parser._child.pid, signal.SIGSTOP)
+    assert parser.parse(GOOD, CONTEXT).unreadable == "takes_too_long"
+    monkeypatch.undo()
+    assert parser.parse(GOOD, CONTEXT).judged.is_receipt
+
+
+def test_a_parser_ends_with_the_worker_that_started_it() -> None:
+    child = start()
+    child.stdin.close()
+    assert child.wait(10) == 0
+    child.stdout.close()
+
+
+def test_the_parser_knows_none_of_our_secrets(parser, monkeypatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://planted-secret")
+    parser.parse(GOOD, CONTEXT)
+    with open(f"/proc/{parser._child.pid}/environ", "rb") as environment:
+        assert b"planted-secret" not in environment.read()

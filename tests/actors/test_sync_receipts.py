@@ -1,0 +1,318 @@
+"""The receipt sync on a real IMAP server: what other people's mail importers got wrong, each as a test."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+
+from actors.mail.connection import MailSettings
+from actors.mail.errors import ThrottledError, UnreachableError
+from actors.mail.imap import ImapMailbox
+from actors.outside.vault import Vault
+from actors.runtime.base.storage import Bucket
+from actors.runtime.jobs.kinds import MissingError, RefusedError
+from actors.runtime.jobs.start import JobActiveError
+from actors.runtime.jobs.testing import go_on, run_kind
+from actors.sync_receipts import sync_receipts
+from service.local.seed import PDF
+from tests.service.conftest import changed
+
+MOMENT = datetime(2025, 6, 15, 12, tzinfo=UTC)
+
+
+def mail(number: int, subject: str = "Your receipt", body: str = "", pdf: bytes = b"") -> bytes:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "Night Owl Taxi <receipts@nightowl.example>", subject
+    message["Message-ID"], message["Date"] = f"<{number}@nightowl.example>", MOMENT
+    message.set_content(body or f"Total: ${number}.50\n")
+    if pdf:
+        message.add_attachment(pdf, maintype="application", subtype="pdf", filename="receipt.pdf")
+    return message.as_bytes()
+
+
+def at(number: int) -> datetime:
+    return MOMENT + timedelta(days=number)
+
+
+@pytest.fixture
+def here(settings, connecting):
+    return changed(settings, **connecting, MAX_BATCH_FAILURES=1)
+
+
+@pytest.fixture
+def connect(mails, sql, make, here) -> Callable[..., tuple[int, int]]:
+    """connect(): a business and its connection to the mailbox."""
+
+    def new(business_id: int = 0, **changes: Any) -> tuple[int, int]:
+        business_id = business_id or make.business()
+        where = MailSettings(**{**mails.params, **changes})
+        secret = Vault(here).seal(business_id, {"password": mails.password})
+        (row,) = sql(
+            """INSERT INTO connections (business_id, provider, account, settings, secret)
+               VALUES (:b, 'imap', :user, CAST(:settings AS jsonb), :secret) RETURNING id""",
+            b=business_id, user=mails.user, settings=where.model_dump_json(), secret=secret,
+        )  # fmt: skip
+        return business_id, row["id"]
+
+    return new
+
+
+@pytest.fixture
+def sync(engine, here):
+    return lambda business_id, **params: run_kind(sync_receipts, engine, here, business_id, params)
+
+
+@pytest.fixture
+def states(sql):
+    return lambda: [
+        (row["state"], row["reason"]) for row in sql("SELECT state, reason FROM mail_messages ORDER BY uid")
+    ]
+
+
+def counted(job: dict[str, Any]) -> tuple[str, int, int, int]:
+    return job["status"], job["total"], job["succeeded"], job["failed_count"]
+
+
+def test_a_mailbox_of_receipts_and_others_is_read_each_once_with_its_file(mails, connect, sync, sql, bucket) -> None:
+    mails.fill([(mail(1), at(1)), (mail(2, pdf=PDF), at(2)), (mail(3, "Lunch?", "see you"), at(3))])
+    business_id, connection_id = connect()
+    job = sync(business_id)
+    assert counted(job) == ("completed", 3, 3, 0)
+    assert job["stats"]["saved_receipts"] == 2
+    rows = sql("SELECT vendor, amount::text, currency, source FROM receipts ORDER BY amount")
+    assert [(row["vendor"], row["amount"], row["source"]) for row in rows] == [
+        ("Night Owl Taxi", "1.50", "mail"),
+        ("Night Owl Taxi", "2.50", "mail"),
+    ]
+    files = sql("SELECT content_type, object_key, size, receipt_id FROM attachments ORDER BY id")
+    assert [file["content_type"] for file in files] == ["message/rfc822", "application/pdf"]
+    assert sorted(bucket.keys()) == sorted(file["object_key"] for file in files)
+    assert all(file["receipt_id"] and file["size"] for file in files)
+    assert sql("SELECT last_uid FROM connections WHERE id = :id", id=connection_id) == [{"last_uid": 103}]
+
+
+def test_a_mail_that_was_decided_is_not_fetched_again(mails, connect, sync, monkeypatch) -> None:
+    mails.fill([(mail(1), at(1)), (mail(2, "Lunch?", "see you"), at(2))])
+    business_id, _ = connect()
+    sync(business_id)
+    monkeypatch.setattr(ImapMailbox, "fetch", lambda *_arguments: pytest.fail("it was fetched again"))
+    assert counted(sync(business_id)) == ("completed", 0, 0, 0)
+    assert counted(sync(business_id, mode="full")) == ("completed", 0, 0, 0)
+
+
+def test_an_incremental_sync_reads_what_came_since(mails, connect, sync) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+    sync(business_id)
+    mails.fill([(mail(2), at(2)), (mail(3), at(3))])
+    assert counted(sync(business_id)) == ("completed", 2, 2, 0)
+
+
+def test_a_range_reads_its_days_only_and_moves_no_position(mails, connect, sync, sql) -> None:
+    mails.fill([(mail(n), at(n)) for n in range(1, 6)])
+    business_id, _ = connect()
+    job = sync(business_id, mode="range", fromDate=str(at(2).date()), toDate=str(at(3).date()))
+    assert counted(job) == ("completed", 2, 2, 0)
+    assert counted(sync(business_id)) == ("completed", 3, 3, 0)
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 5}]
+
+
+def test_the_same_file_in_another_mail_is_a_duplicate(mails, connect, sync, states, bucket) -> None:
+    mails.fill([(mail(1, body="Total: $9.00", pdf=PDF), at(1)), (mail(2, body="Total: $9.00", pdf=PDF), at(2))])
+    business_id, _ = connect()
+    assert counted(sync(business_id)) == ("completed", 2, 2, 0)
+    assert states() == [("receipt", "receipt"), ("duplicate", "same_receipt")]
+
+
+def test_a_forged_message_id_does_not_suppress_an_invoice(mails, connect, sync, sql) -> None:
+    mails.fill([(mail(7, body="Total: $1.00"), at(1)), (mail(7, body="Total: $1,007.00"), at(2))])
+    business_id, _ = connect()
+    sync(business_id)
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 2}]
+
+
+def test_a_receipt_that_was_deleted_stays_deleted(mails, connect, sync, sql, states) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+    sync(business_id)
+    sql("UPDATE receipts SET is_deleted = true, deleted_at = now()")
+    sql("DELETE FROM mail_messages")
+    assert counted(sync(business_id, mode="full")) == ("completed", 1, 1, 0)
+    assert states() == [("duplicate", "same_receipt")]
+    assert sql("SELECT is_deleted FROM receipts") == [{"is_deleted": True}]
+
+
+def test_mails_that_the_server_has_numbered_anew_are_known_again(mails, connect, sync, sql) -> None:
+    mails.fill([(mail(n), at(n)) for n in range(1, 4)])
+    business_id, _ = connect()
+    sync(business_id)
+    mails.stop()
+    mails.start()  # its mailbox is in memory: it comes back under another UIDVALIDITY
+    mails.fill([(mail(n), at(n)) for n in range(1, 6)])
+    assert counted(sync(business_id)) == ("completed", 2, 2, 0)
+    assert sql("SELECT count(*) AS n FROM mail_messages") == [{"n": 5}]
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 5}]
+
+
+def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
+    mails, connect, sync, sql, engine, here, monkeypatch
+) -> None:
+    everything = [(mail(n), at(n)) for n in range(1, 46)]
+    mails.fill(everything)
+    business_id, _ = connect()
+    fetch, calls = ImapMailbox.fetch, []
+
+    def once(mailbox, uids):
+        calls.append(uids)
+        if len(calls) == 2:
+            mails.stop()
+            mails.start()
+            mails.fill(everything)
+            raise UnreachableError("the connection broke")
+        return fetch(mailbox, uids)
+
+    monkeypatch.setattr(ImapMailbox, "fetch", once)
+    job = sync(business_id)
+    assert job["status"] == "failed"
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    assert counted(go_on(sync_receipts, engine, here, job["id"])) == ("completed", 45, 45, 0)
+    assert sql("SELECT count(DISTINCT source_id) AS n, count(*) AS m FROM receipts") == [{"n": 45, "m": 45}]
+
+
+def test_a_mail_that_is_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_on(
+    mails, connect, sync, states, monkeypatch
+) -> None:
+    mails.fill([(mail(n), at(n)) for n in range(1, 4)])
+    business_id, _ = connect()
+    fetch = ImapMailbox.fetch
+    monkeypatch.setattr(ImapMailbox, "fetch", lambda mailbox, uids: fetch(mailbox, [u for u in uids if u != 102]))
+    assert counted(sync(business_id)) == ("completed", 3, 2, 1)
+    assert states()[1] == ("unreadable", "gone")
+
+
+def test_a_bucket_that_is_away_marks_no_mail_as_done_and_it_is_read_later(
+    mails, connect, sync, states, sql, engine, here, monkeypatch
+) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+    put = Bucket.put
+
+    def away(*_arguments: object) -> None:
+        raise TimeoutError("the bucket is away")
+
+    monkeypatch.setattr(Bucket, "put", away)
+    job = sync(business_id)
+    assert job["status"] == "failed"
+    assert states() == [("pending", None)]
+    monkeypatch.setattr(Bucket, "put", put)
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    assert counted(go_on(sync_receipts, engine, here, job["id"])) == ("completed", 1, 1, 0)
+    (left,) = sql("SELECT count(*) AS n FROM attachments WHERE receipt_id IS NULL AND purge_after IS NOT NULL")
+    assert left["n"] == 1  # of the first try; the outbox collects it
+
+
+def test_a_file_that_was_collected_before_its_receipt_is_uploaded_again(
+    mails, connect, sync, sql, engine, here
+) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+    sql("""CREATE FUNCTION collect() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN UPDATE attachments SET purge_attempts = 1 WHERE receipt_id IS NULL; RETURN NEW; END $$""")
+    sql("CREATE TRIGGER collect BEFORE INSERT ON receipts FOR EACH ROW EXECUTE FUNCTION collect()")
+    job = sync(business_id)
+    assert job["status"] == "failed"
+    assert "uploaded again" in job["last_error"]
+    sql("DROP TRIGGER collect ON receipts")
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    assert counted(go_on(sync_receipts, engine, here, job["id"])) == ("completed", 1, 1, 0)
+
+
+def test_a_server_that_throttles_puts_the_job_back_and_fails_no_mail(mails, connect, sync, states, monkeypatch) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+
+    def throttled(*_arguments: object) -> None:
+        raise ThrottledError("The mail server asks us to wait: 'slow down'", 300)
+
+    monkeypatch.setattr(ImapMailbox, "fetch", throttled)
+    job = sync(business_id)
+    assert (job["status"], job["waiting_for"]) == ("queued", "The mail server asks us to wait: 'slow down'")
+    assert job["failed_count"] == 0
+    assert states() == [("pending", None)]
+
+
+def test_an_error_of_listing_leaves_the_connection_as_it_is(mails, connect, sync, sql, monkeypatch) -> None:
+    business_id, _ = connect()
+    mails.fill([(mail(1), at(1))])
+
+    def broken(*_arguments: object) -> None:
+        raise UnreachableError("The connection to the mail server failed")
+
+    monkeypatch.setattr(ImapMailbox, "page", broken)
+    assert sync(business_id)["status"] == "failed"
+    assert sql("SELECT status FROM connections") == [{"status": "connected"}]
+
+
+def test_a_refused_password_fails_the_job_at_once_and_marks_the_connection(mails, connect, sync, sql) -> None:
+    business_id, _ = connect()
+    mails.stop()
+    mails.password = "another-one"
+    mails.start()
+    job = sync(business_id)
+    assert (job["status"], job["error_code"]) == ("failed", "needs_reconnect")
+    assert sql("SELECT status FROM connections") == [{"status": "needs_reconnect"}]
+    with pytest.raises(RefusedError, match="connect the mailbox anew"):
+        sync(business_id)
+
+
+def test_a_second_sync_of_a_mailbox_is_refused_while_the_first_is_active(connect, sync, make) -> None:
+    business_id, connection_id = connect()
+    _, other = connect(business_id)
+    make.job(business_id, job_type="sync_receipts", key=str(connection_id))
+    with pytest.raises(JobActiveError):
+        sync(business_id, connection_id=connection_id)
+    assert sync(business_id, connection_id=other)["status"] == "completed"
+    with pytest.raises(RefusedError, match="say which"):
+        sync(business_id)
+
+
+def test_a_business_without_a_mailbox_is_told_to_connect_one(make, sync) -> None:
+    with pytest.raises(MissingError, match="connect a mailbox first"):
+        sync(make.business())
+
+
+def test_another_businesss_mailbox_is_not_found(connect, sync, make) -> None:
+    _, connection_id = connect()
+    with pytest.raises(MissingError, match=f"Connection {connection_id} was not found"):
+        sync(make.business(), connection_id=connection_id)
+
+
+def test_a_mail_that_is_too_large_is_not_fetched(mails, connect, sync, states, monkeypatch) -> None:
+    monkeypatch.setattr("actors.mail.reading.MAX_MAIL_BYTES", 600)
+    mails.fill([(mail(1), at(1)), (mail(2, body="Total: $2.50\n" + "x" * 1000), at(2))])
+    business_id, _ = connect()
+    assert counted(sync(business_id)) == ("completed", 2, 1, 1)
+    assert states()[1] == ("unreadable", "too_large")
+
+
+def test_a_full_sync_tries_again_what_could_not_be_read(mails, connect, sync, states, monkeypatch) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+    with monkeypatch.context() as patched:
+        patched.setattr(ImapMailbox, "fetch", lambda *_arguments: {})
+        assert counted(sync(business_id)) == ("completed", 1, 0, 1)
+    assert counted(sync(business_id)) == ("completed", 0, 0, 0)
+    assert counted(sync(business_id, mode="full")) == ("completed", 1, 1, 0)
+    assert states() == [("receipt", "receipt")]
+
+
+def test_nothing_that_a_private_mail_says_is_kept(mails, connect, sync, sql, bucket) -> None:
+    mails.fill([(mail(1, "Confidential plans", "the confidential plan"), at(1))])
+    business_id, _ = connect()
+    sync(business_id)
+    tables = sql("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
+    dump = str([sql(f"SELECT t::text AS row FROM {table['name']} t") for table in tables])
+    assert "onfidential" not in dump
+    assert bucket.keys() == []
