@@ -181,7 +181,7 @@ def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
     assert sql("SELECT count(DISTINCT source_id) AS n, count(*) AS m FROM receipts") == [{"n": 45, "m": 45}]
 
 
-def test_a_mail_that_is_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_on(
+def test_a_mail_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_on(
     mails, connect, sync, states, monkeypatch
 ) -> None:
     mails.fill([(mail(n), at(n)) for n in range(1, 4)])

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -20,8 +19,14 @@ from schemathesis.specs.openapi.checks import (
 from service.app import create_app
 from service.openapi import spec as document
 
+
+def no_crash(_context, response, _case) -> None:
+    """A 503 says something: nobody takes what waits, say. That it is described is another check."""
+    assert response.status_code < 500 or response.status_code == 503
+
+
 CHECKS = [
-    not_a_server_error,
+    no_crash,
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,

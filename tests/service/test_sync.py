@@ -100,9 +100,7 @@ def test_a_member_may_look_and_not_start(api, make, connection) -> None:
     assert member.get("/api/receipts/sync/status").status_code == 200
 
 
-def test_messages_say_why_a_receipt_is_not_here_page_by_page_and_to_their_business_only(
-    api, make, connection, sql
-) -> None:
+def test_messages_say_why_a_receipt_is_not_here_to_their_business_only(api, make, connection, sql) -> None:
     business_id = make.business()
     one = connection(business_id)
     sql(

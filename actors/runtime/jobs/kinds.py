@@ -119,12 +119,11 @@ def job_kind(
     old_settings: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Callable[[Work], Kind]:
-    """Declares the function below it as a kind of job, named like the function.
+    """Declares the function below it as a kind of job, named like the function. What each field is for: Kind.
 
     `settings` are those that this kind has for itself, in lower case: `batch_size=200`, `cooldown_seconds=60`.
     """
-    if queue not in QUEUES:
-        raise KindError(f"found the queue {queue!r}, expected one of {', '.join(QUEUES)}")
+    _check_queue(queue)
     own = _own_settings(settings)
     roles, old_names, old = tuple(roles), tuple(old_names), old_settings or {}
     rest = (
@@ -144,6 +143,11 @@ def job_kind(
         own,
     )
     return lambda work: Kind(work.__name__, queue, work, *rest)
+
+
+def _check_queue(queue: str) -> None:
+    if queue not in QUEUES:
+        raise KindError(f"found the queue {queue!r}, expected one of {', '.join(QUEUES)}")
 
 
 def _own_settings(declared: Mapping[str, Any]) -> dict[str, Any]:
