@@ -124,25 +124,9 @@ def job_kind(
     `settings` are those that this kind has for itself, in lower case: `batch_size=200`, `cooldown_seconds=60`.
     """
     _check_queue(queue)
-    own = _own_settings(settings)
-    roles, old_names, old = tuple(roles), tuple(old_names), old_settings or {}
-    rest = (
-        params,
-        done_label,
-        roles,
-        confirm,
-        key,
-        complete,
-        prepare,
-        count,
-        stats,
-        result,
-        classify,
-        old_names,
-        old,
-        own,
-    )
-    return lambda work: Kind(work.__name__, queue, work, *rest)
+    said = (params, done_label, tuple(roles), confirm, key, complete, prepare, count, stats, result, classify)
+    of_old, own = (tuple(old_names), old_settings or {}), _own_settings(settings)
+    return lambda work: Kind(work.__name__, queue, work, *said, *of_old, own)
 
 
 def _check_queue(queue: str) -> None:
