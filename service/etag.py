@@ -9,7 +9,7 @@ import falcon
 
 from service.json_handler import as_json
 
-RELATIVE = {"seconds_since_heartbeat", "why"}  # to now: what changes of itself is no change
+RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: what changes of itself is no change
 
 
 def reply_unless_known(request: falcon.Request, response: falcon.Response, body: Mapping[str, Any]) -> None:
