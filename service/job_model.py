@@ -14,6 +14,7 @@ Status = Literal["queued", "running", "paused", "completed", "cancelled", "faile
 
 class Job(BaseModel):
     job_id: int
+    business_id: int
     job_type: str
     key: str = Field(description="one job of this type may be active for each key of a business; empty: one in all")
     status: Status
@@ -28,6 +29,8 @@ class Job(BaseModel):
         "the call that starts a new job for the rest"
     )
     percent: float
+    rate: float | None = Field(description="items a second over the last minute, with pauses; null until it is known")
+    eta_seconds: int | None = Field(description="until it is done, at that rate; null until that means something")
     last_error: str | None = Field(description="of a row that was passed over, or why the job failed")
     error_code: str | None = Field(description="why the job failed, for programs; where its kind knows")
     waiting_for: str | None = Field(description="what keeps the job now; it goes on by itself")

@@ -31,6 +31,8 @@ SELECT = text("""
     ), known AS (SELECT kinds FROM live)
     SELECT j.*, j.status = 'queued' AND j.resends > 1 AND EXISTS (SELECT FROM known) AND NOT EXISTS (
                SELECT FROM known WHERE known.kinds IS NULL OR j.job_type = ANY (known.kinds)) AS is_unknown,
+           CASE WHEN j.status = 'running' THEN public.rate_of(j) END AS rate,
+           CASE WHEN j.status = 'running' THEN public.eta_of(j) END AS eta_seconds,
            extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
            CASE j.status WHEN 'running' THEN public.silence(j.heartbeat_at)
                                              > coalesce(j.stale_after, make_interval(secs => :heartbeat_seconds))
@@ -88,7 +90,7 @@ class Jobs:
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job's row as it stands; 404 for another business's."""
-        rows = self._rows(connection, caller.business_id, job_id=job_id)
+        rows = self._rows(connection, business_id=caller.business_id, job_id=job_id)
         if not rows:
             raise not_found(f"Job {job_id}")
         return rows[0]
@@ -96,21 +98,21 @@ class Jobs:
     def list(
         self, connection: Connection, caller: Caller, query: BaseModel, notices: Notices
     ) -> builtins.list[dict[str, Any]]:
-        rows = self._rows(connection, caller.own_business(), **query.model_dump())
+        scope = {"business_id": caller.business_id} if caller.business_id is not None else {}
+        rows = self._rows(connection, **query.model_dump() | scope)
         return self.views(connection, caller, rows, notices)
 
-    def _rows(self, connection: Connection, business_id: int | None, **wanted: Any) -> builtins.list[dict[str, Any]]:
+    def _rows(self, connection: Connection, **wanted: Any) -> builtins.list[dict[str, Any]]:
         values = {
             **EVERY,
             "heartbeat_seconds": self.settings.STALE_HEARTBEAT_SECONDS,
             "update_seconds": self.settings.STALE_UPDATE_SECONDS,
-            "business_id": business_id,
             **wanted,
         }
         return [dict(row) for row in connection.execute(SELECT, values).mappings()]
 
-    def reconcile(self, business_id: int, *, alone: bool = False) -> tuple[Swept, Notices]:
-        """Brings the business's running jobs to where they truly are, apart from what the caller does.
+    def reconcile(self, business_id: int | None, *, alone: bool = False) -> tuple[Swept, Notices]:
+        """Brings running jobs (of one business, or all) to where they truly are, apart from what the caller does.
 
         That may be impossible in a database that can be read all the same: then a notice says why what is stored may
         be outdated. `alone`: waits for another start of the business, which may be at it.

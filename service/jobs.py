@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from sqlalchemy import text
 
 from service.auth import WRITERS, Caller, name_token
+from service.errors import not_found
 from service.etag import reply_unless_known
 from service.job_model import Job, Status, notice_of
 from service.job_view import KINDS, Jobs
@@ -48,6 +49,9 @@ class Page(Input):
 
 class JobQuery(Page):
     status: Status | None = None
+    business_id: Digits | None = Field(
+        default=None, ge=0, le=MAX_ID, description="an operator's: of all, only this one's"
+    )
     job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
 
 
@@ -96,12 +100,14 @@ class JobCollection(StartAny):
         super().__init__(jobs)
         self._jobs = jobs
 
-    @spec.validate(query=JobQuery, resp=responses(JobList))
+    @spec.validate(query=JobQuery, resp=responses(JobList, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The business's jobs, newest first"""
+        """The business's jobs, or for an operator those of all, newest first"""
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
-        business_id = caller.own_business()
+        business_id = query.business_id if caller.business_id is None else caller.business_id
+        if query.business_id not in (None, business_id):
+            raise not_found(f"Business {query.business_id}")
         _, notices = self._jobs.reconcile(business_id)
         with self._jobs.engine.begin() as connection:
             jobs, next_after = paginate(self._jobs.list(connection, caller, query, notices), query.limit, "job_id")

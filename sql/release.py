@@ -1,5 +1,6 @@
 """Brings a database to this release's schema: migrations, the functions, the schema ops, in one transaction."""
 
+import re
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
@@ -100,8 +101,17 @@ def close_doors(connection: Connection) -> str | None:
 
 def create_functions(connection: Connection) -> None:
     for file in sorted((HERE / "functions").rglob("*.sql")):
-        connection.exec_driver_sql(file.read_text().replace("%", "%%"))
+        written = file.read_text()
+        connection.exec_driver_sql(written.replace("%", "%%"))
+        for comment, name in COMMENTED.findall(written):
+            lines = [line.removeprefix("--").strip() for line in comment.splitlines()]
+            statement = connection.execute(COMMENT, {"name": name, "comment": " ".join(lines)}).scalar_one()
+            connection.exec_driver_sql(statement.replace("%", "%%"))
 
+
+# A function says in psql (\df+) what its file says above it.
+COMMENTED = re.compile(r"((?:^--.*\n)+)CREATE OR REPLACE FUNCTION (public\.\w+)\(", re.MULTILINE)
+COMMENT = text("SELECT format('COMMENT ON FUNCTION %s IS %L', CAST(:name AS regproc), CAST(:comment AS text))")
 
 MAY_MAKE_OPS = text("""
     SELECT coalesce(has_schema_privilege(to_regnamespace('ops')::oid, 'CREATE'),

@@ -40,7 +40,8 @@ def released_schema(url: str) -> str:
     options = ("--schema-only", "--no-owner", "--no-privileges", "--exclude-schema=ops", "--dbname", url)
     dump = subprocess.run([postgres_program("pg_dump"), *options], capture_output=True, text=True, check=True).stdout
     _, *objects = _OBJECT.split(dump)
-    kept = [body for kind, body in zip(objects[::2], objects[1::2], strict=True) if kind not in ("FUNCTION", "SCHEMA")]
+    bodies = zip(objects[::2], objects[1::2], strict=True)
+    kept = [body for kind, body in bodies if kind not in ("FUNCTION", "SCHEMA") and "COMMENT ON FUNCTION" not in body]
     lines = [line for body in kept for line in body.splitlines() if not line.startswith(("SET ", "--", "\\"))]
     text = re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip("\n").replace(";\n\nCOMMENT ON", ";\nCOMMENT ON")
     return f"{HEAD}\n{_SEQUENCE.sub(';', text)}\n"

@@ -1,4 +1,2 @@
--- How many messages wait, are being worked on and have ended, by queue, and how old is the oldest that waits?
--- Cost: a scan of the queue's index; with millions of finished messages, some seconds.
-SELECT queue_name, state, count(*) AS messages, CASE WHEN state = 'queued' THEN now() - min(mtime) END AS oldest
-FROM dramatiq.queue GROUP BY queue_name, state ORDER BY queue_name, state;
+-- What waits in each queue, what is in hand, who takes from it? Cost: a scan of the index of waiting messages, not of ended ones.
+SELECT * FROM ops.queues ORDER BY queue;

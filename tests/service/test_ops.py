@@ -23,7 +23,7 @@ WITHOUT_COMMENT = """
     WHERE c.relnamespace::regnamespace::text IN ('public', 'dramatiq') AND c.relkind = 'r' AND a.attnum > 0
       AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL AND c.relname <> 'alembic_version'
     UNION ALL SELECT p.oid::regprocedure::text FROM pg_proc p
-    WHERE p.pronamespace = 'ops'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
+    WHERE p.pronamespace::regnamespace::text IN ('public', 'ops') AND obj_description(p.oid, 'pg_proc') IS NULL
 """
 
 

@@ -1,5 +1,6 @@
 """Why is it not moving? Each reason made real; the API and psql give the same answer, and its remedy works."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,8 +19,9 @@ from actors.runtime.jobs.run import Batch, Run
 from actors.runtime.jobs.verdicts import Permanent, Transient
 from actors.runtime.outbox import purge_all_due
 from service.local.processes import wait_until
+from sql.engine import make_engine
 from sql.url import database_name
-from tests.actors.runtime.tiny import kind
+from tests.actors.runtime.tiny import as_role, kind
 
 FLEETING = {"backend_pid", "backend_state", "query_start", "wait_event"}  # of a batch, which may have ended since
 
@@ -365,3 +367,54 @@ def test_a_bucket_that_refuses(why, make, place, engine, settings, sql, tmp_path
     sql("SELECT ops.retry_purge('dana', 'new keys')")
     purge_all_due(engine, Bucket(settings))
     assert why(job_id)["reason"] == "ended"
+
+
+def test_a_row_of_the_job_that_somebody_holds_keeps_a_worker_from_claiming_it(
+    why, reason, started, worker, engine, sql, settings
+) -> None:
+    job_id = started()
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = :w, delivery = 1", w=worker)
+    holder, claimer = engine.connect(), engine.connect()
+    holder.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+    claim = text("SELECT * FROM public.claim_job(CAST(:id AS bigint), CAST(:w AS integer))")
+    thread = Thread(target=claimer.execute, args=(claim, {"id": job_id, "w": worker}))
+    thread.start()
+    wait_until(lambda: reason(job_id) == "blocked", 10, "the claim")
+    assert why(job_id)["evidence"]["blocker"]["application"] == "test"
+    holder.rollback()
+    thread.join(10)
+    claimer.commit()
+    assert why(job_id)["reason"] == "running"
+    holder.close()
+    claimer.close()
+
+
+def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started, sql, settings) -> None:
+    role = f"longhaul_test_{secrets.token_hex(4)}"
+    sql(f"CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public, dramatiq TO {role}")
+    sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}; GRANT USAGE ON SCHEMA public, dramatiq TO {role}")
+    theirs = make_engine(as_role(settings.DATABASE_URL, role), application_name="theirs")
+    job_id = started()
+    try:
+        with worker_at(theirs, ["maintenance"]):
+            assert why(job_id)["reason"] == "waiting_turn"
+            sql(f"REVOKE INSERT ON job_events FROM {role}")
+            told = why(job_id)
+            assert told["sentence"].endswith(f"the workers' role {role} may not INSERT on public.job_events")
+            sql(told["remedy"])
+            assert why(job_id)["reason"] == "waiting_turn"
+    finally:
+        theirs.dispose()
+        sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:
+    business_id = make.business()
+    jobs = {
+        make.job(business_id, "paused"): "paused",
+        make.job(business_id, "failed", last_error="boom"): "failed",
+        make.job(business_id, "running", worker_id=worker, job_type="sync_receipts"): "running",
+    }
+    listed = api(business_id).get("/api/jobs").json["jobs"]
+    assert {job["job_id"]: job["why"]["reason"] for job in listed} == jobs
+    assert all(set(job["why"]) == {"reason", "sentence"} and job["why"]["sentence"] for job in listed)

@@ -6,6 +6,7 @@
 -- Errors: LH404 no such job; LH409 its status does not allow it (DETAIL: the status); LH423 another job of this
 -- business, type and key is active (DETAIL: its id).
 
+-- The job, held until the end of the transaction. LH404 where there is none.
 CREATE OR REPLACE FUNCTION public.lock_job(job_id bigint) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -18,6 +19,7 @@ BEGIN
     RETURN job;
 END $$;
 
+-- LH409, with the status that does not allow it.
 CREATE OR REPLACE FUNCTION public.refuse_verb(job public.background_jobs, verb text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -56,6 +58,7 @@ BEGIN
     RETURN job;
 END $$;
 
+-- At once, or at the end of the batch in hand.
 CREATE OR REPLACE FUNCTION public.pause_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -73,6 +76,7 @@ BEGIN
     END CASE;
 END $$;
 
+-- For good: at once, or at the end of the batch in hand.
 CREATE OR REPLACE FUNCTION public.cancel_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -97,6 +101,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE e.job_id = job.id AND e.event = 'row_failed' AND job.failed_count > 0 ORDER BY e.id DESC LIMIT 1
 $$;
 
+-- A paused or failed job goes on from its cursor; one that waits for its time, at once; a pause that is asked for is withdrawn.
 CREATE OR REPLACE FUNCTION public.resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,3 +1,4 @@
+-- That the last claim of a job noted; for the sentence about a job that kills its workers.
 CREATE OR REPLACE FUNCTION public.last_batch_size(job_id bigint) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT e.detail ->> 'batch_size' FROM public.job_events e
     WHERE e.job_id = last_batch_size.job_id AND e.event = 'claimed' ORDER BY e.id DESC LIMIT 1

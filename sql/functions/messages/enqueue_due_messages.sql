@@ -1,3 +1,4 @@
+-- Delayed messages join the end of their queue, under its own name; wakes its workers.
 CREATE OR REPLACE FUNCTION public.release_messages(ids uuid[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

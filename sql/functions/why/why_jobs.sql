@@ -78,6 +78,7 @@ BEGIN
     evidence := jsonb_strip_nulls(evidence);
 END $$;
 
+-- A job that has ended: how, and whether its files went too.
 CREATE OR REPLACE FUNCTION public.why_finished(
     job public.background_jobs, OUT reason text, OUT since timestamptz, OUT evidence jsonb
 ) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
