@@ -88,6 +88,8 @@ def test_the_senders_mailbox_is_evidence_too() -> None:
         ("Invoice date: March 1, 2025\nDue date: 2025-04-01", {}, date(2025, 3, 1)),
         ("תאריך: 1 במרץ 2025", {}, date(2025, 3, 1)),
         ("Due date: 2025-03-04", {}, date(2025, 3, 5)),
+        ("Date: 04/MAR/25", {}, date(2025, 3, 4)),
+        ("Date: 20250304", {}, date(2025, 3, 4)),
         ("no day", {}, date(2025, 3, 5)),
         ("no day", {"timezone": "Asia/Jerusalem"}, date(2025, 3, 6)),
     ],
