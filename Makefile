@@ -15,7 +15,7 @@ $(READY): requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
-demo: $(READY) ## Delete 5 000 receipts with their attachments, and prove it
+demo: $(READY) ## Read a mailbox, delete 5 000 receipts with their attachments, and prove it
 	$(BIN)/python -m service demo
 
 dev: $(READY) ## Start everything and stay, with an address and a token to try

@@ -35,6 +35,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._ended = False
 
     def parse(self, raw: bytes, context: Context) -> Parsed:
         head = {
@@ -47,8 +48,10 @@ class Parser:
             began = time.monotonic()
             try:
                 return self._ask(json.dumps(head).encode(), raw)
-            except (OSError, EOFError):
+            except (OSError, EOFError, ValueError):  # the last of a pipe that was closed
                 self.close()
+                if self._ended:
+                    raise
                 took_long = time.monotonic() - began > SECONDS / 2
                 if took_long or not left:
                     return Parsed(unreadable="takes_too_long" if took_long else "parser_died")
@@ -70,6 +73,11 @@ class Parser:
         if said is None or files is None:
             raise EOFError
         return _parsed(json.loads(said), files)
+
+    def end(self) -> None:
+        """The job is over. A call that was left behind starts no other child."""
+        self._ended = True
+        self.close()
 
     def close(self) -> None:
         child, self._child = self._child, None

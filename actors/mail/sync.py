@@ -91,6 +91,6 @@ class Sync:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self.parser.close()
+        self.parser.end()
         if self._mailbox is not None:
             self._mailbox.close()

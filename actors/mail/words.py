@@ -75,6 +75,7 @@ CREDIT = _any(r"\bcredit (note|memo)\b", r"\brefund", rf"{_H}זיכוי", r"הח
 NO_TOTAL = _any(
     r"sub[- ]?total", r"total (tax|vat|gst|sst|savings?|saved|discount|items?|qty|quantity|before|net|excl|ex\b|points)",
     r"total (number|hours|units|weight|shipping|sales tax)", r"\bnet total", r"(tax|vat|gst) total", r"excl(\.|uding)",
+    r"\b(rewards?|available|earned|budget|limit|outstanding|insured|estimated|remaining|monthly payments?|instal+ments?)\b",
     r"before (tax|vat|gst|discount)", r"without (tax|vat)", r"\bdeposit\b", r"previous", r"last (month|year)", r"to date",
     r"ביניים", r"לפני", r"ללא מע", rf"סה{_Q}כ (ה?מע|פריט|הנח|כמות|חלק|חיסכון|משלוח|נקוד)", r"מקדמה", r"יתרה קודמת",
     r"חייב במע",

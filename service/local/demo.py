@@ -1,4 +1,4 @@
-"""`make demo`: some thousand receipts deleted by a job over HTTP, with the proof."""
+"""`make demo`: receipts found in a mailbox, then thousands deleted by a job over HTTP, with the proof."""
 
 import sys
 import time
@@ -9,22 +9,25 @@ from tqdm import tqdm
 
 from actors.runtime.base.config import load_settings
 from actors.runtime.base.storage import Bucket
+from service.local import made_up_mails, mail_demo
 from service.local.client import Client
 from service.local.seed import owner_token, seed
 from service.local.system import Check, system
 
 
 def demo(receipts: int) -> int:
-    """Exit code 0 when every receipt and every object is gone and the counters are exact."""
-    with system("demo") as (environment, client, engine, check):
+    """Exit code 0 when the sync found what it should, every receipt and object is gone, and the counters are exact."""
+    with system("demo", **mail_demo.settings()) as (environment, client, engine, check):
         business_id = seed(environment, engine, receipts)
         owner = Client(client.address, owner_token(engine, business_id))
+        is_synced = mail_demo.sync_demo(owner, engine, business_id, check)
         started = owner.post("/api/receipts/delete_all", {"confirm": "DELETE"})
         print(f"\nPOST /api/receipts/delete_all → {started.status} {started.body}")
         job = watch(owner, started.body["job_id"], check)
-        code = prove(engine, Bucket(load_settings(environment)), business_id, job, receipts)
+        in_all = receipts + made_up_mails.expected()["receipts"]
+        code = prove(engine, Bucket(load_settings(environment)), business_id, job, in_all)
     print("Next: `make dev` starts the same and stays, with an address and a token to try.", flush=True)
-    return code
+    return code if is_synced else 1
 
 
 def watch(owner: Client, job_id: int, check: Check) -> dict[str, Any]:

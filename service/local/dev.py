@@ -7,6 +7,9 @@ from pathlib import Path
 
 import psutil
 
+from service.local import mail_demo
+from service.local.client import Client
+from service.local.mail_server import mail_server
 from service.local.runs import LOCAL
 from service.local.seed import owner_token, seed
 from service.local.system import Stopped, system
@@ -14,9 +17,12 @@ from service.local.system import Stopped, system
 
 def dev() -> int:
     """Stays until it is interrupted or told to stop."""
-    with system("dev", THROTTLE_MS="2000", BATCH_SIZE="20") as (environment, client, engine, check):
+    slow = {"THROTTLE_MS": "2000", "BATCH_SIZE": "20", "SYNC_RECEIPTS_THROTTLE_MS": "2000"}
+    running = system("dev", **slow, **mail_demo.settings())
+    with mail_server() as mails, running as (environment, client, engine, check):
         business_id = seed(environment, engine, 500)
         token = owner_token(engine, business_id)
+        mail_demo.connect(Client(client.address, token), mails)
         url = _dev_url(os.getpid())
         url.touch(mode=0o600)
         url.write_text(environment["DATABASE_URL"])
@@ -25,6 +31,10 @@ def dev() -> int:
                 f"\nThe API, described: {client.address}/api/docs\n\n"
                 f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
                 f'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts?limit=3"\n\n'
+                "A mailbox is connected too; this reads it, and says how far it is:\n"
+                'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" '
+                "-d '{}' \"$LONGHAUL/api/receipts/sync\"\n"
+                'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts/sync/status"\n\n'
                 f"Business {business_id}; jobs go slowly here, so that there is time to pause one. Logs in "
                 f"{LOCAL.name}/dev-*.log; `make psql` opens the database. Ctrl-C stops it.",
                 flush=True,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from service.local import runs
 from service.local.embedded import free_port
 from service.local.processes import stop_process, wait_until
 
@@ -28,6 +29,7 @@ class MailServer:
         environment = {**os.environ, "MAIL": f"{self.port} {self.user} {self.password}"}
         command = [sys.executable, "-m", "service.local.mail_server"]
         self.process = subprocess.Popen(command, env=environment, stdout=-3, stderr=-3, start_new_session=True)
+        runs.note("process", self.process.pid)
         wait_until(self._answers, 20, "the mail server")
 
     def stop(self) -> None:

@@ -4,11 +4,13 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from threading import Thread
 
 import pytest
 
 from actors.mail.parser import Parser, start
 from actors.mail.verdict import Context
+from service.local.processes import wait_until
 
 CONTEXT = Context(datetime(2025, 3, 5, tzinfo=UTC))
 GOOD = b"From: a@b.example\r\nSubject: Your receipt\r\nMessage-ID: <1@x>\r\n\r\nTotal: $11.70\r\n"
@@ -95,6 +97,26 @@ def test_a_parser_ends_with_the_worker_that_started_it() -> None:
     child.stdin.close()
     assert child.wait(10) == 0
     child.stdout.close()
+
+
+def test_a_call_that_the_end_of_its_job_left_behind_starts_no_other_parser(parser) -> None:
+    parser.parse(GOOD, CONTEXT)
+    os.kill(parser._child.pid, signal.SIGSTOP)
+    outcome = []
+
+    def left_behind() -> None:
+        try:
+            parser.parse(GOOD, CONTEXT)
+        except (OSError, EOFError, ValueError) as error:
+            outcome.append(type(error))
+
+    call = Thread(target=left_behind)
+    call.start()
+    wait_until(lambda: call.is_alive(), 5, "the call")
+    parser.end()
+    call.join(10)
+    assert outcome
+    assert parser._child is None
 
 
 def test_the_parser_knows_none_of_our_secrets(parser, monkeypatch) -> None:
