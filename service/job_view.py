@@ -57,7 +57,7 @@ EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
 # The address of its own that a kind is started at; the others at the last.
-ADDRESSES = {"delete_receipts": "/api/receipts/delete_all"}
+ADDRESSES = {"delete_receipts": "/api/receipts/delete_all", "sync_receipts": "/api/receipts/sync"}
 START_ADDRESS = "/api/jobs"
 
 

@@ -49,7 +49,7 @@ class WhyAnswer(Success, Why):
     job_id: int
     since: datetime | None
     evidence: dict[str, Any] = Field(description="what the answer rests on; hosts and queries for an operator only")
-    remedy: str = Field(description="the command or the call that mends it")
+    remedy: str = Field(description="the command or the call that fixes it")
 
 
 def whys(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, str]]:

@@ -99,14 +99,14 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY s.xact_start NULLS LAST LIMIT 1
 $$;
 
--- What keeps workers with these roles from writing, and what mends it; null when nothing does. What a database or a role has
+-- What keeps workers with these roles from writing, and what fixes it; null when nothing does. What a database or a role has
 -- as its default is looked up, not this session's: a person who looks may be read-only by choice.
 CREATE OR REPLACE FUNCTION public.what_keeps_from_writing(roles oid[]) RETURNS jsonb
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN pg_is_in_recovery() THEN
-        jsonb_build_object('because', 'this server is a standby', 'mend', 'point DATABASE_URL at the primary')
+        jsonb_build_object('because', 'this server is a standby', 'fix', 'point DATABASE_URL at the primary')
     ELSE coalesce((
-        SELECT jsonb_build_object('because', 'the database is read-only by default', 'mend', CASE
+        SELECT jsonb_build_object('because', 'the database is read-only by default', 'fix', CASE
             WHEN s.setrole = 0 THEN format('ALTER DATABASE %I RESET default_transaction_read_only', current_database())
             ELSE format('ALTER ROLE %I%s RESET default_transaction_read_only', pg_get_userbyid(s.setrole),
                         CASE WHEN s.setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) ELSE '' END) END)
@@ -116,11 +116,11 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
           AND setting ~* '^default_transaction_read_only=(on|true|yes|1)$' LIMIT 1
     ), CASE WHEN current_setting('default_transaction_read_only')::boolean THEN (
         SELECT jsonb_build_object('because', 'the server is read-only by default',
-            'mend', 'ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf()')
+            'fix', 'ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf()')
         FROM pg_settings WHERE name = 'default_transaction_read_only' AND source IN ('configuration file', 'command line'))
     END, (
         SELECT jsonb_build_object('because', format('the workers'' role %s may not %s on %s', pg_get_userbyid(role), may, name),
-            'mend', format('GRANT %s ON %s TO %I', may, name, pg_get_userbyid(role)))
+            'fix', format('GRANT %s ON %s TO %I', may, name, pg_get_userbyid(role)))
         FROM unnest(roles) AS role CROSS JOIN (VALUES
             ('INSERT', 'public.job_events'), ('UPDATE', 'public.background_jobs'), ('INSERT', 'dramatiq.queue')
         ) AS needed (may, name)

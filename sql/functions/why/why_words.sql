@@ -48,7 +48,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
         CASE WHEN job.status = 'cancelled' THEN coalesce(' by ' || (evidence ->> 'by'), '') ELSE '' END) END
 $$;
 
--- The command or the call that mends it.
+-- The command or the call that fixes it.
 CREATE OR REPLACE FUNCTION public.why_remedy(job public.background_jobs, reason text, evidence jsonb) RETURNS text
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE reason
@@ -61,7 +61,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'waiting_turn' THEN CASE WHEN evidence ? 'worker' THEN 'None is needed'
         ELSE 'It goes on by itself; more workers or WORKER_THREADS shorten the wait' END
     WHEN 'paused' THEN upper(left(resume, 1)) || substr(resume, 2)
-    WHEN 'read_only' THEN evidence ->> 'mend'
+    WHEN 'read_only' THEN evidence ->> 'fix'
     WHEN 'silent_worker' THEN CASE WHEN (evidence ->> 'workers_listening')::integer
             - (coalesce((evidence ->> 'silent_seconds')::integer, 15) < 15)::integer <= 0
         THEN worker ELSE 'It goes on by itself, at another worker, 20 s after the last sign of life at the latest' END
