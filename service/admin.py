@@ -11,7 +11,7 @@ from service.auth import Caller, name_token
 from service.errors import not_found
 from service.jobs import reply
 from service.openapi import NoQuery, Success, parse_id, responses, spec
-from service.rates import spend_change
+from service.rate_limits import spend_change
 
 log = structlog.get_logger("longhaul.http")
 

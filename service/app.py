@@ -15,9 +15,9 @@ from service.access_log import AccessLog
 from service.auth import Authentication
 from service.errors import add_error_handlers
 from service.json_handler import JSON_HANDLER
-from service.limits import BodyLimits, Limits
 from service.openapi import spec
-from service.rates import Rates
+from service.rate_limits import Rates
+from service.request_body import BodyLimits, Limits
 from sql.engine import make_engine
 
 

@@ -18,7 +18,7 @@ from service.job_view import Jobs
 from service.jobs import reply
 from service.log_ins import LogIns
 from service.openapi import Input, NoQuery, Success, parse_id, responses, spec
-from service.rates import spend_change
+from service.rate_limits import spend_change
 
 MAX_CONNECTIONS = 50  # of a business
 

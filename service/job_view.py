@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe, is_lost, sqlstate
 from actors.runtime.jobs.kinds import by_every_name, load_kinds
-from actors.runtime.jobs.progress import percent
+from actors.runtime.jobs.percent import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import WRITERS, Caller
 from service.errors import not_found, outdated

@@ -13,11 +13,11 @@ from service.auth import WRITERS, Caller, name_token
 from service.errors import not_found
 from service.etag import reply_unless_known
 from service.job_model import Job, Status, notice_of
+from service.job_starts import POLL_SECONDS
 from service.job_view import KINDS, Jobs
 from service.openapi import MAX_ID, Input, NoQuery, Success, parse_id, responses, spec
-from service.rates import spend_change
+from service.rate_limits import spend_change
 from service.start import StartAny
-from service.starting import POLL_SECONDS
 from sql.states import ACTIVE
 
 EVENTS = text("""

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, text
 from service.auth import Caller
 from service.errors import ApiError
 from service.job_model import Job
+from service.job_starts import Starts
 from service.job_view import Jobs
 from service.jobs import Digits, Page, paginate, reply
 from service.openapi import MAX_ID, Input, Success, responses, spec
-from service.starting import Starts
 
 # The one that just turned out to be stale, else the active one, else the last.
 SHOWN = text("""

@@ -434,7 +434,7 @@ CREATE TABLE public.token_changes (
     allowance double precision NOT NULL,
     at timestamp with time zone NOT NULL
 );
-COMMENT ON TABLE public.token_changes IS 'How many changes a token may still make, at a moment. No foreign key: see service/rates.py.';
+COMMENT ON TABLE public.token_changes IS 'How many changes a token may still make, at a moment. No foreign key: see service/rate_limits.py.';
 COMMENT ON COLUMN public.token_changes.token_id IS 'Whose changes';
 COMMENT ON COLUMN public.token_changes.allowance IS 'How many are left';
 COMMENT ON COLUMN public.token_changes.at IS 'The moment of that count';

@@ -16,7 +16,7 @@ from actors.runtime.base.streams import open_standard_streams, print_without_wai
 from actors.runtime.jobs.kinds import Kind, load_kinds
 from actors.runtime.worker.process import set_up
 from sql.engine import make_engine
-from sql.pooling import sessions_are_shared
+from sql.proxy_check import sessions_are_shared
 from sql.release import UnusableDatabaseError, check_database
 from sql.version import expected_version, is_at_least, schema_version
 

@@ -26,8 +26,8 @@ def add_to(add: Add) -> None:
 
 def start_command(arguments: argparse.Namespace) -> int:
     """start a job of any kind and print its id"""
+    from service.job_starts import Starts
     from service.job_view import Jobs  # loads every kind, which the other commands need not
-    from service.starting import Starts
 
     kind = load_kinds().get(arguments.kind)
     if kind is None:

@@ -164,7 +164,7 @@ def overtaken(make, sql, monkeypatch):
                 make.job(scope["business_id"])
             refuse_too_soon(connection, kind, settings, scope)
 
-        monkeypatch.setattr("service.starting.start", look)
+        monkeypatch.setattr("service.job_starts.start", look)
         monkeypatch.setattr(module, "_refuse_too_soon", come_past)
 
     return set_up

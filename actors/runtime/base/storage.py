@@ -13,8 +13,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from actors.runtime.base.config import Settings
-from actors.runtime.base.delete_calls import NOT_TRIED
-from actors.runtime.base.deletion import MAX_KEYS, Deletion
+from actors.runtime.base.storage_delete_calls import NOT_TRIED
+from actors.runtime.base.storage_deletion import MAX_KEYS, Deletion
 from actors.runtime.base.storage_errors import explain
 
 __all__ = ["MAX_KEYS", "NOT_TRIED", "Bucket"]

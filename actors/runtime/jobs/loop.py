@@ -16,7 +16,7 @@ from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import Kind, Start
 from actors.runtime.jobs.leaving import Leaving
 from actors.runtime.jobs.params import Params, sentence
-from actors.runtime.jobs.progress import percent
+from actors.runtime.jobs.percent import percent
 from actors.runtime.jobs.run import Run
 from actors.runtime.jobs.session import Session
 from actors.runtime.jobs.verdicts import Interrupted, Permanent, Snooze, Transient, Verdict

@@ -15,7 +15,7 @@ from sql.states import FAILED
 
 log = structlog.get_logger("longhaul.sweep")
 
-RELEASED_AT_A_TIME = 1000  # as functions/messages/release_due_messages.sql and drop_stale_messages.sql do
+RELEASED_AT_A_TIME = 1000  # as functions/messages/enqueue_due_messages.sql and drop_stale_messages.sql do
 LIMITS = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '3s'"
 Found = TypeVar("Found")
 LEFT = re.compile(r"job (?P<id>\d+) .*\((?P<state>\w{5})\)")  # as functions/jobs/recover_jobs.sql warns of one

@@ -6,7 +6,7 @@ revision = "0011"
 down_revision = "0010"
 
 COMMENTS = """
-    COMMENT ON TABLE public.token_changes IS 'How many changes a token may still make, at a moment. No foreign key: see service/rates.py.';
+    COMMENT ON TABLE public.token_changes IS 'How many changes a token may still make, at a moment. No foreign key: see service/rate_limits.py.';
 
     COMMENT ON CONSTRAINT uq_receipts_business_source ON public.receipts IS 'An import or a sync never brings back a deleted receipt: its line meets this and is passed over.';
     COMMENT ON INDEX public.idx_receipts_live IS 'Which receipts of this business come next? (the keyset of every job)';

@@ -21,7 +21,7 @@ from service.idempotency import Idempotency
 from service.job_model import Notices
 from service.job_view import Jobs
 from service.json_handler import as_json
-from service.rates import spend_change
+from service.rate_limits import spend_change
 
 TRIES = 3  # of a start that others get in the way of
 POLL_SECONDS = "2"  # until a look at the job is worth it

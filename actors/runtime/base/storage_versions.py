@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import structlog
 from botocore.exceptions import ClientError
 
-from actors.runtime.base.delete_calls import NOT_TRIED, DeleteCalls, each
+from actors.runtime.base.storage_delete_calls import NOT_TRIED, DeleteCalls, each
 from actors.runtime.base.storage_errors import FAULTS, code_of, is_of_the_call
 
 log = structlog.get_logger("longhaul.storage")

@@ -7,7 +7,7 @@ from http.client import HTTPConnection
 import pytest
 from structlog.testing import capture_logs
 
-from service.limits import MAX_BODY_BYTES
+from service.request_body import MAX_BODY_BYTES
 
 START = "/api/receipts/delete_all"
 

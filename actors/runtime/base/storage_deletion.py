@@ -12,9 +12,9 @@ from typing import Any
 import structlog
 from botocore.exceptions import ClientError
 
-from actors.runtime.base.delete_calls import NOT_TRIED, DeleteCalls, each
+from actors.runtime.base.storage_delete_calls import NOT_TRIED, DeleteCalls, each
 from actors.runtime.base.storage_errors import FAULTS, code_of, is_of_the_call, status_of
-from actors.runtime.base.versions import Versions
+from actors.runtime.base.storage_versions import Versions
 
 log = structlog.get_logger("longhaul.storage")
 
