@@ -94,6 +94,15 @@ class Inserting:
         self.sql(FILL, first=self.number + 1, last=self.number + number, actor="insert")
         self.number += number
 
+    def hurry(self) -> None:
+        """The last try of what was lost twice comes after half a minute, which is not waited for."""
+        self.sql("UPDATE dramatiq.queue SET message = message #- '{options,eta}', queue_name = 'low' "
+                 "WHERE losses = 2 AND state = 'queued'")  # fmt: skip
+
+    def all_done_in_a_hurry(self) -> bool:
+        self.hurry()
+        return self.all_done()
+
     def send_killer(self) -> None:
         """A message that kills the process that works on it."""
         self.sql(FILL, first=1, last=1, actor="kill")
