@@ -107,6 +107,6 @@ def test_a_checkpoint_is_a_hot_update(make, delete, sql) -> None:
     (table,) = sql("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'background_jobs'")
     assert table["n_tup_upd"] >= 202
     # The message sent, the claim and the end are not. A transaction that is open meanwhile, in any database of the
-    # server, keeps old versions of the row, and a page that is full of them costs one more: 8 in all when it is open
-    # all the time (other tests have such). An index on any column that a checkpoint writes would make it all of them.
-    assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 8
+    # server, keeps old versions of the row, and a page that is full of them costs one more: a dozen in all when it is
+    # open all the time (other tests have such). An index on a column that a checkpoint writes would make it all 202.
+    assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 20
