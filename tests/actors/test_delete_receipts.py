@@ -1,5 +1,7 @@
 """The kind that deletes receipts, run by the real loop on real rows."""
 
+import math
+
 import pytest
 
 from actors.delete_receipts import DeleteReceipts, delete_receipts, prepare
@@ -107,6 +109,7 @@ def test_a_checkpoint_is_a_hot_update(make, delete, sql) -> None:
     (table,) = sql("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'background_jobs'")
     assert table["n_tup_upd"] >= 202
     # The message sent, the claim and the end are not. A transaction that is open meanwhile, in any database of the
-    # server, keeps old versions of the row, and a page that is full of them costs one more: a dozen in all when it is
-    # open all the time (other tests have such). An index on a column that a checkpoint writes would make it all 202.
-    assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 20
+    # server, keeps old versions of the row, and a page that is full of them costs one more when it is open all the
+    # time (other tests have such). An index on any column that a checkpoint writes would make it all of them.
+    (row,) = sql("SELECT pg_column_size(j) + 32 AS size FROM background_jobs j")
+    assert table["n_tup_upd"] - table["n_tup_hot_upd"] <= 3 + math.ceil(table["n_tup_upd"] * row["size"] / 8192)
