@@ -1,25 +1,24 @@
-// Deleting all receipts: two steps in one dialog. → the job, or null when somebody thought better of it.
+// Deleting all receipts: two steps in one dialog. `begun(job)` when it was started, or is active already.
 import { field, h, setChildren } from "./dom.js";
 import { Refused, get, start } from "./api.js";
 import { rich, t } from "./language.js";
-import { Messages } from "./messages.js";
+import { Messages, loading } from "./messages.js";
 import { dialog } from "./parts.js";
 
 const WORD = "DELETE";
 
-export async function deleteAll() {
-  const counts = await get("/api/receipts/count");
-  return new Promise((resolve) => {
-    let job = null;
-    const panel = h("div", {});
-    const box = dialog(t("delete.title"), panel);
-    box.addEventListener("close", () => resolve(job));
-    const keep = () => h("button.plain", { type: "button", click: () => box.close() }, t("delete.keep"));
-    const started = (made) => {
-      job = made;
-      box.close();
-    };
-    first(panel, counts, keep, () => second(panel, keep, started));
+export function deleteAll(begun) {
+  const messages = new Messages();
+  const panel = h("div", {}, loading());
+  const box = dialog(t("delete.title"), panel, messages.element);
+  const keep = () => h("button.plain", { type: "button", click: () => box.close() }, t("delete.keep"));
+  const started = (job) => {
+    box.close();
+    begun(job);
+  };
+  get("/api/receipts/count").then((counts) => first(panel, counts, keep, () => second(panel, messages, keep, started)), (error) => {
+    setChildren(panel, h("div.actions.end", {}, keep()));
+    messages.error(error);
   });
 }
 
@@ -32,12 +31,11 @@ function first(panel, counts, keep, next) {
     h("div.actions.end", {}, keep(), h("button.danger", { type: "button", click: next }, t("delete.next"))));
 }
 
-function second(panel, keep, started) {
-  const messages = new Messages();
+function second(panel, messages, keep, started) {
   const typed = h("input.mono", { type: "text", name: "confirm", dir: "ltr", autocomplete: "off", autocapitalize: "characters", spellcheck: "false" });
   const submit = h("button.danger", { type: "submit", disabled: true }, t("receipts.delete_all"));
   const form = h("form.stack", {}, h("p", {}, rich("delete.type", { word: h("bdi.code", { dir: "ltr" }, WORD) })),
-    field(t("delete.label", { word: WORD }), typed), messages.element, h("div.actions.end", {}, keep(), submit));
+    field(t("delete.label", { word: WORD }), typed), h("div.actions.end", {}, keep(), submit));
   typed.addEventListener("input", () => {
     submit.disabled = typed.value.trim() !== WORD;
   });

@@ -36,7 +36,7 @@ class JobView {
     const asked = [job.status, job.requested, job.attempt, job.why.reason, job.failed_count].join();
     if (asked === this.#asked && !(isActive(job) && Date.now() - this.#askedAt > LOOK_AGAIN)) return;
     if (!this.#asked) {
-      setChildren(this.heading, kindLabel(job.job_type));
+      setChildren(this.heading, kindLabel(job.job_type), " ", h("span.number", {}, t("job.number", { id: String(job.job_id) })));
       document.title = t("title", { view: `${kindName(job.job_type)} ${job.job_id}` });
     }
     this.#asked = asked;
@@ -51,7 +51,7 @@ class JobView {
     if (this.stopped) return;
     const quiet = ["running", "ended"].includes(facts.reason);
     const remedy = remedyWords(facts.reason);
-    this.why.hidden = false;
+    this.why.hidden = facts.reason === "ended";
     this.why.classList.toggle("is-stuck", isStuck({ ...job, why: facts }));
     setChildren(this.why, h("h2", {}, t("why.title")),
       h("p.why-words", {}, icon(isStuck({ ...job, why: facts }) ? "stuck" : job.status), h("span.clamp", {}, whyWords(job, facts))),

@@ -1,5 +1,5 @@
 // A job's codes in words.
-import { bdi, said } from "./dom.js";
+import { bdi, h, said } from "./dom.js";
 import { has, rich, t, word } from "./language.js";
 import { chip } from "./icons.js";
 import { moment, number } from "./format.js";
@@ -39,12 +39,18 @@ export function whyWords(job, facts = null) {
   const until = job.wait_until ?? evidence.wait_until;
   const values = {
     queue: bdi(evidence.queue ?? job.queue ?? "…"), worker: String(evidence.worker ?? "…"),
-    until: until ? moment(until) : "…", who: evidence.paused_by ?? evidence.by ?? "…",
+    until: until ? moment(until) : "…", who: h("span", {}, actorWords(evidence.paused_by ?? evidence.by ?? "…")),
     error: said(evidence.waiting_for ?? evidence.last_error ?? job.waiting_for ?? job.last_error ?? "…"),
     ahead: number(evidence.ahead ?? 0), failed: number(job.failed_count),
   };
   const key = facts && has(`why.${reason}.known`) ? `why.${reason}.known` : `why.${reason}`;
   return has(key) ? rich(key, values) : said(sentence);
+}
+
+// Who did it: "user:7", "worker:12", "sweep", or a name that somebody typed in psql.
+export function actorWords(actor) {
+  const [, kind, name] = /^(user|operator|worker|shell):(.+)$/.exec(actor) ?? [null, actor, ""];
+  return has(`actor.${kind}`) ? rich(`actor.${kind}`, { name }) : bdi(actor);
 }
 
 export const remedyWords = (reason) => (has(`remedy.${reason}`) ? t(`remedy.${reason}`) : null);

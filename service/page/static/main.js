@@ -12,7 +12,7 @@
 //   mailbox    button "Connect a mailbox" · dialog "Connect a mailbox" · region "Mailbox ACCOUNT": form "Read ACCOUNT":
 //              combobox "Which mails", button "Start"; buttons "Test", "Disconnect" · region "What became of each mail"
 //   jobs       form "Filter jobs": "Status", "Kind", "Day", "Business" · table "Jobs" · region "Need attention" · link "Start a job"
-//   a job      region "Why" · region "Its way": table "Its way", img "N segments over time" · link "All jobs"
+//   a job      region "Why" · region "Timeline": table "Timeline", img "N segments over time" · link "All jobs"
 //   everywhere status (the live region; messages are said there too) · button "Close" of a message
 import { get, remove, session as sessions } from "./api.js";
 import { choose, speak, t } from "./language.js";

@@ -7,8 +7,8 @@ export const heading = (title, ...actions) =>
   h("header.view-head", {}, h("h1", { tabindex: "-1" }, title), h("div.actions", {}, ...actions));
 
 // `columns`: [label, class]; `rows`: elements made by row(). The roles stay when CSS lays it out as cards.
-export function table(label, columns, body) {
-  return h("table.table", { role: "table", "aria-label": label },
+export function table(label, columns, body, kind = "table") {
+  return h(`table.${kind}`, { role: "table", "aria-label": label },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(([name, kind]) =>
       h(`th${kind ? `.${kind}` : ""}`, { role: "columnheader", scope: "col" }, name)))),
     body);

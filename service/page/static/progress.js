@@ -1,7 +1,7 @@
 // How far a job is: one component for every kind, in every view.
 import { bdi, h, said, setChildren, setText } from "./dom.js";
 import { t } from "./language.js";
-import { ago, number, percent, range } from "./format.js";
+import { ago, duration, number, percent, range } from "./format.js";
 import { doneLabel, isActive, isStale, kindLabel, kindName, statusChip } from "./job_words.js";
 import { Speaker } from "./live.js";
 import { TimeLeft } from "./time_left.js";
@@ -56,9 +56,9 @@ export class Progress {
     const chip = statusChip(job);
     if (chip.outerHTML !== this.#chip) setChildren(this.state, chip);
     this.#chip = chip.outerHTML;
-    if (!this.title.hasChildNodes()) {
-      const name = kindLabel(job.job_type);
-      this.title.append(this.link ? h("a", { href: `#/jobs/${job.job_id}` }, name) : name, " ",
+    if (!this.bar.hasAttribute("aria-label")) {
+      this.title.hidden = !this.link; // in the job's own view the name stands above
+      this.title.append(h("a", { href: `#/jobs/${job.job_id}` }, kindLabel(job.job_type)), " ",
         h("span.number", {}, t("job.number", { id: String(job.job_id) })));
       this.element.setAttribute("aria-label", t("progress.of", { kind: kindName(job.job_type) }));
       this.bar.setAttribute("aria-label", t("progress.of", { kind: kindName(job.job_type) }));
@@ -80,10 +80,18 @@ export class Progress {
     setText(failed.value, number(job.failed_count));
     failed.element.classList.toggle("is-bad", job.failed_count > 0);
     setText(rate.value, job.rate === null ? "–" : t("figure.per_second", { rate: number(job.rate, job.rate < 10 ? 1 : 0) }));
-    const time = this.#time.range();
-    setText(left.value, time ? range(time) : "–");
+    rate.element.hidden = !isActive(job);
+    setText(left.name, t(isActive(job) ? "figure.left" : "figure.took"));
+    setText(left.value, this.#timeOf(job));
     setText(segments.value, number(job.attempt));
     this.#statistics(job.stats);
+  }
+
+  // Left, as far as that can be said; or taken, from the first claim on.
+  #timeOf(job) {
+    if (!isActive(job)) return job.started_at ? duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000) : "–";
+    const time = this.#time.range();
+    return time ? range(time) : "–";
   }
 
   #statistics(stats) {

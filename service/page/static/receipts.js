@@ -35,7 +35,7 @@ class Receipts {
   #actions() {
     return [
       this.may("export_receipts") ? button(t("receipts.export"), () => exportDialog(this.query)) : null,
-      this.may("delete_receipts") ? button(t("receipts.delete_all"), trying(this.messages, () => this.#delete()), { kind: "danger" }) : null,
+      this.may("delete_receipts") ? button(t("receipts.delete_all"), () => deleteAll((job) => this.#follow(job)), { kind: "quiet-danger" }) : null,
     ];
   }
 
@@ -75,21 +75,16 @@ class Receipts {
       h("time", { datetime: receipt.received_at }, day(receipt.received_at)),
       h("span.clamp", {}, bdi(receipt.vendor)),
       h("bdi.money", {}, money(receipt.amount, receipt.currency)),
-      code(receipt.source),
+      h("span.clamp", {}, code(receipt.source)),
       receipt.has_file ? this.#file(receipt) : h("span.quiet", {}, t("receipt.no_file")),
     ]));
-    return table(t("receipts.title"), columns, tableBody(rows));
+    return table(t("receipts.title"), columns, tableBody(rows), "table.compact");
   }
 
   #file(receipt) {
     const open = trying(this.messages, () => openLink(() => get(`/api/receipts/${receipt.id}/file`)));
     const name = t("receipt.open_of", { vendor: receipt.vendor.slice(0, 80) });
     return button(t("receipt.open"), open, { kind: "link", "aria-label": name });
-  }
-
-  async #delete() {
-    const job = await deleteAll();
-    if (job) this.#follow(job);
   }
 
   // The server knows what is going on; the browser remembers nothing of it.
@@ -101,7 +96,12 @@ class Receipts {
 
   #follow(job) {
     this.panel?.stop();
-    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, ended: (ended) => this.#ended(ended) });
+    let status = job.status;
+    const shown = (now) => {
+      if (now.status === "paused" && status !== "paused") this.#load(); // as far as it has come
+      ({ status } = now);
+    };
+    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, shown, ended: (ended) => this.#ended(ended) });
     setChildren(this.job, this.panel.element);
     this.panel.show(job);
     this.panel.start();

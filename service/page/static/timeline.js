@@ -2,6 +2,7 @@
 import { h, said, svg } from "./dom.js";
 import { isRightToLeft, t, has, word } from "./language.js";
 import { clock, duration, moment, number } from "./format.js";
+import { actorWords } from "./job_words.js";
 import { row, table, tableBody } from "./parts.js";
 
 const WIDTH = 1000;
@@ -68,4 +69,4 @@ export function timeline(events, job, isOpen) {
 }
 
 const eventLine = (event) => h("li", {}, h("time", { datetime: event.at }, moment(event.at)), " ", h("strong", {}, word("event", event.event)), " ",
-  h("bdi.quiet", { dir: "ltr" }, event.actor), event.reason ? h("span.clamp", {}, said(event.reason)) : null);
+  h("span.quiet", {}, actorWords(event.actor)), event.reason ? h("span.clamp", {}, said(event.reason)) : null);

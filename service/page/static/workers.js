@@ -2,12 +2,14 @@
 import { code, h, setChildren } from "./dom.js";
 import { t } from "./language.js";
 import { duration, number } from "./format.js";
-import { chip } from "./icons.js";
+import { chip, icon } from "./icons.js";
 import { Refused, get } from "./api.js";
 import { empty, failed, loading } from "./messages.js";
 import { heading, row, table, tableBody } from "./parts.js";
 
 const EACH = 5_000;
+
+const note = (sign, text) => h(`p.note.is-${sign}`, {}, icon(sign), h("span", {}, text));
 
 class Workers {
   constructor() {
@@ -38,7 +40,7 @@ class Workers {
 
   #show(health) {
     const { queues, workers, sweep_age_seconds: sweep, stale_jobs: stale, code: wrong } = health;
-    setChildren(this.state, wrong ? h("p.note.is-stuck", {}, t(`health.${wrong}`)) : h("p.note.is-completed", {}, t("health.well")),
+    setChildren(this.state, wrong ? note("stuck", t(`health.${wrong}`)) : note("completed", t("health.well")),
       h("dl.facts", {}, [["sweep", sweep === null ? t("workers.never") : duration(sweep)], ["stale", number(stale)]].map(([name, value]) =>
         h("div.fact", {}, h("dt", {}, t(`workers.${name}`)), h("dd", {}, value)))));
     setChildren(this.list, h("h2", {}, t("workers.live")), workers.length ? this.#workers(workers) : empty("jobs", t("workers.none")),
@@ -46,7 +48,7 @@ class Workers {
   }
 
   #workers(workers) {
-    const columns = [[t("workers.worker"), "amount"], [t("workers.state"), "state"], [t("workers.host"), "source"], [t("workers.listens"), "main"]];
+    const columns = [[t("workers.worker"), "number-cell"], [t("workers.state"), "state"], [t("workers.host"), "source"], [t("workers.listens"), "main"]];
     return table(t("workers.live"), columns, tableBody(workers.map((worker) => row(columns, [
       number(worker.worker_id), chip(worker.is_alive ? "completed" : "stuck", t(worker.is_alive ? "workers.alive" : "workers.silent")),
       worker.host ? code(`${worker.host} · ${worker.pid}`) : "–", worker.queues.map((queue) => [code(queue), " "]),
