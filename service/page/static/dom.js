@@ -32,6 +32,12 @@ export const code = (text) => h("bdi.code", { dir: "ltr" }, String(text));
 // A sentence of the server, which speaks English.
 export const said = (text) => h("bdi", { lang: "en", dir: "ltr" }, String(text));
 
+// A text so long that it scrolls within its box can be reached by keyboard.
+export function scrollable(element) {
+  if (element.textContent.length > 300) element.tabIndex = 0;
+  return element;
+}
+
 // Changes a text only where it differs: a screen reader and a selection are left in peace.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -99,7 +99,7 @@ export default {
   "why.paused": "Somebody has paused it.", "why.paused.known": "{who} has paused it.", "why.stopping": "It stops at the end of the batch in hand.",
   "why.no_message": "The message that wakes it is missing; a worker sends another one.", "why.unknown_kind": "No live worker knows this kind of job.",
   "why.bucket_refuses": "The store refuses to delete some of its files.", "why.read_only": "The database takes no writes at the moment.",
-  "why.needs_reconnect": "The mail server refuses the password.", "why.failed": "It failed: {error}",
+  "why.needs_reconnect": "The mail server refuses the password.", "why.failed": "It failed: {error}", "why.failed.known": "It failed; the last error says why.",
   "why.completed_with_failures": "It is completed, but {failed} items were refused.", "why.ended": "It has ended.",
   "remedy.no_worker": "Start a worker that takes this queue.", "remedy.waiting_turn": "Nothing; it goes on by itself. More workers shorten the wait.",
   "remedy.snoozed": "Nothing; it goes on by itself. Resume ends the wait at once.", "remedy.running": "Nothing.", "remedy.backing_off": "Mend what it waits for; it goes on by itself.",

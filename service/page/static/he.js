@@ -99,7 +99,7 @@ export default {
   "why.paused": "מישהו השהה אותה.", "why.paused.known": "הושהתה על ידי {who}.", "why.stopping": "תיעצר בסוף המנה הנוכחית.",
   "why.no_message": "ההודעה שמעירה אותה חסרה; עובד ישלח אחרת.", "why.unknown_kind": "אף עובד חי אינו מכיר את סוג המשימה הזה.",
   "why.bucket_refuses": "מאגר הקבצים מסרב למחוק חלק מהקבצים שלה.", "why.read_only": "מסד הנתונים אינו מקבל כתיבה כרגע.",
-  "why.needs_reconnect": "שרת הדואר דוחה את הסיסמה.", "why.failed": "נכשלה: {error}",
+  "why.needs_reconnect": "שרת הדואר דוחה את הסיסמה.", "why.failed": "נכשלה: {error}", "why.failed.known": "נכשלה; השגיאה האחרונה אומרת למה.",
   "why.completed_with_failures": "הושלמה, אבל {failed} פריטים נדחו.", "why.ended": "הסתיימה.",
   "remedy.no_worker": "להפעיל עובד שלוקח מהתור הזה.", "remedy.waiting_turn": "אין צורך בדבר; תמשיך מעצמה. עוד עובדים יקצרו את ההמתנה.",
   "remedy.snoozed": "אין צורך בדבר; תמשיך מעצמה. ״המשך״ מסיים את ההמתנה מיד.", "remedy.running": "אין צורך בדבר.", "remedy.backing_off": "לתקן את מה שהיא ממתינה לו; תמשיך מעצמה.",

@@ -16,9 +16,10 @@ export class JobPanel {
   #poller;
   #wasActive = false;
 
-  // `shown(job)` at each look; `ended(job)` when a job that was seen active has ended.
-  constructor(job_id, { kinds, shown = () => {}, ended = () => {}, link = true }) {
-    Object.assign(this, { job_id, kinds, shown, ended, link });
+  // `shown(job)` at each look; `ended(job)` when a job that was seen active has ended. `anew()` starts another one, where
+  // that is done in this view; else a link leads to where it is done.
+  constructor(job_id, { kinds, shown = () => {}, ended = () => {}, anew = null, link = true }) {
+    Object.assign(this, { job_id, kinds, shown, ended, anew, link });
     this.messages = new Messages();
     this.element = h("div.panel", {});
     this.#poller = new Poller(`/api/jobs/${job_id}`, (job) => this.show(job), { refused: this.messages.error });
@@ -87,12 +88,14 @@ export class JobPanel {
       buttons.push(button(t("verb.result"), trying(this.messages, () => openLink(() => get(job.links.result))), { kind: "primary" }));
     }
     const kind = this.kinds.get(job.job_type);
-    if (job.links.retry && kind) buttons.push(h("a.button.plain", { href: startAddress(job.job_type) }, t("verb.retry")));
-    else if (isStale(job) && job.status === "failed" && kind?.may_start) {
-      buttons.push(h("a.button.plain", { href: startAddress(job.job_type) }, t("verb.anew")));
-    }
+    if (job.links.retry && kind) buttons.push(this.#another(job, t("verb.retry")));
+    else if (isStale(job) && job.status === "failed" && kind?.may_start) buttons.push(this.#another(job, t("verb.anew")));
     if (this.#canRestore(job)) buttons.push(button(t("verb.restore"), trying(this.messages, () => this.#restore(job))));
     return buttons;
+  }
+
+  #another(job, label) {
+    return this.anew ? button(label, this.anew) : h("a.button.plain", { href: startAddress(job.job_type) }, label);
   }
 
   #canRestore(job) {

@@ -1,9 +1,9 @@
 // The mailboxes: connecting one, reading it, and what became of each mail.
-import { bdi, button, code, h, setChildren } from "./dom.js";
+import { bdi, button, code, h, scrollable, setChildren } from "./dom.js";
 import { get, post, remove } from "./api.js";
 import { rich, t } from "./language.js";
 import { moment } from "./format.js";
-import { chip } from "./icons.js";
+import { chip, icon } from "./icons.js";
 import { isActive, isStale } from "./job_words.js";
 import { JobPanel } from "./job_panel.js";
 import { connectForm } from "./connect_form.js";
@@ -53,7 +53,7 @@ class Mailbox {
         chip(works ? "completed" : "failed", t(works ? "connection.connected" : "connection.needs_reconnect"))),
       h("dl.facts", {}, fact("server", code(`${host}:${port}`)), fact("folder", bdi(folder)), fact("timezone", code(timezone)),
         fact("currency", currency ? code(currency) : t("connection.no_currency")), fact("since", moment(one.created_at))),
-      one.last_error ? h("p.note.is-failed", {}, h("span", {}, t("connection.last_error"), " ", bdi(one.last_error))) : null,
+      one.last_error ? h("p.note.is-failed", {}, icon("failed"), scrollable(h("span", {}, t("connection.last_error"), " ", bdi(one.last_error)))) : null,
       works ? syncForm(one, this.messages, (job) => this.#follow(job)) : null,
       h("div.card-foot", {}, h("p.quiet", {}, t("connection.read_only")), h("div.actions", {},
         button(t("connection.test"), trying(this.messages, () => this.#test(one))),
@@ -92,7 +92,7 @@ class Mailbox {
 
   #follow(job) {
     this.panel?.stop();
-    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, ended: (ended) => this.#ended(ended) });
+    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, ended: (ended) => this.#ended(ended), anew: () => this.boxes.querySelector("select")?.focus() });
     setChildren(this.job, this.panel.element);
     this.panel.show(job);
     this.panel.start();

@@ -1,5 +1,5 @@
 // What the page says after something was done, or refused.
-import { h, said, setChildren } from "./dom.js";
+import { h, said, scrollable, setChildren } from "./dom.js";
 import { has, rich, t } from "./language.js";
 import { Refused, Unreachable } from "./api.js";
 import { announce } from "./live.js";
@@ -24,7 +24,7 @@ export class Messages {
 
   #put(kind, sign, children) {
     const close = h("button.close", { type: "button", "aria-label": t("message.close"), click: () => this.clear() }, "×");
-    const text = h("p", {}, ...children);
+    const text = scrollable(h("p", {}, ...children));
     setChildren(this.element, h(`div.message.is-${kind}`, {}, icon(sign), text, close));
     announce(text.textContent);
   }

@@ -1,5 +1,5 @@
 // How far a job is: one component for every kind, in every view.
-import { bdi, h, said, setChildren, setText } from "./dom.js";
+import { bdi, h, said, scrollable, setChildren, setText } from "./dom.js";
 import { t } from "./language.js";
 import { ago, duration, number, percent, range } from "./format.js";
 import { doneLabel, isActive, isStale, kindLabel, kindName, statusChip } from "./job_words.js";
@@ -20,6 +20,7 @@ export class Progress {
   #speaker = new Speaker();
   #time = new TimeLeft();
   #chip = null;
+  #told = "";
 
   // `link` leads to the job's own view; `speaks`: for a screen reader.
   constructor({ done = "succeeded", link = false, speaks = true } = {}) {
@@ -46,7 +47,10 @@ export class Progress {
     this.#time.observe(job, now / 1000);
     this.#head(job);
     this.#numbers(job);
-    setChildren(this.notes, notesOf(job));
+    const notes = notesOf(job);
+    const told = notes.map((note) => note.textContent).join("\n");
+    if (told !== this.#told) setChildren(this.notes, notes); // whoever reads one of them is not disturbed
+    this.#told = told;
     setText(this.footer, isActive(job) ? t("progress.refreshes")
       : t("progress.over", { when: ago(job.finished_at ?? job.updated_at, now) }));
     if (this.speaks) this.#speaker.tell(job, kindName(job.job_type));
@@ -105,7 +109,7 @@ export class Progress {
 // What else there is to know: it does not move, it waits, something was refused.
 function notesOf(job) {
   const notes = [];
-  const note = (kind, ...children) => notes.push(h(`p.note.is-${kind}`, {}, icon(kind), h("span", {}, ...children)));
+  const note = (kind, ...children) => notes.push(h(`p.note.is-${kind}`, {}, icon(kind), scrollable(h("span", {}, ...children))));
   if (isStale(job)) note("stuck", t("stale.sentence"));
   if (job.status === "running" && job.requested) note("paused", t(`asked.${job.requested}`));
   if (job.waiting_for) note("queued", t("progress.waits_for"), " ", said(job.waiting_for));

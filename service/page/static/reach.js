@@ -16,6 +16,6 @@ export function reached() {
 export function unreached() {
   if (banner?.isConnected) return;
   banner = h("p.banner", {}, icon("stuck"), h("span", {}, t("reach.gone")));
-  document.getElementById("page").prepend(banner);
+  document.querySelector("main")?.append(banner);
   announce(t("reach.gone"));
 }

@@ -35,7 +35,7 @@ class Receipts {
   #actions() {
     return [
       this.may("export_receipts") ? button(t("receipts.export"), () => exportDialog(this.query)) : null,
-      this.may("delete_receipts") ? button(t("receipts.delete_all"), () => deleteAll((job) => this.#follow(job)), { kind: "quiet-danger" }) : null,
+      this.may("delete_receipts") ? button(t("receipts.delete_all"), () => this.#delete(), { kind: "quiet-danger" }) : null,
     ];
   }
 
@@ -87,6 +87,10 @@ class Receipts {
     return button(t("receipt.open"), open, { kind: "link", "aria-label": name });
   }
 
+  #delete() {
+    deleteAll((job) => this.#follow(job));
+  }
+
   // The server knows what is going on; the browser remembers nothing of it.
   async #findJob() {
     const { job } = await get("/api/receipts/delete-job/status").catch(() => ({ job: null }));
@@ -101,7 +105,7 @@ class Receipts {
       if (now.status === "paused" && status !== "paused") this.#load(); // as far as it has come
       ({ status } = now);
     };
-    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, shown, ended: (ended) => this.#ended(ended) });
+    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, shown, ended: (ended) => this.#ended(ended), anew: () => this.#delete() });
     setChildren(this.job, this.panel.element);
     this.panel.show(job);
     this.panel.start();

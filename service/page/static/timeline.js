@@ -64,7 +64,7 @@ export function timeline(events, job, isOpen) {
     duration((one.to - one.from) / 1000), number(Math.max(0, one.done)), h("span.clamp", {}, endWords(one))]));
   return [
     segments.length ? [drawn(segments, from, to), table(t("way.title"), columns, tableBody(rows))] : h("p.quiet", {}, t("way.none")),
-    h("details", { open: isOpen }, h("summary", {}, t("way.events", { n: events.length })), h("ol.events", {}, events.map(eventLine))),
+    h("details", { open: isOpen }, h("summary", {}, t("way.events", { n: events.length })), h("ol.events", { tabindex: "0", "aria-label": t("way.events", { n: events.length }) }, events.map(eventLine))),
   ];
 }
 
