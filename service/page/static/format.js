@@ -28,6 +28,7 @@ const date = (iso, options) => (iso ? formatter(Intl.DateTimeFormat, options).fo
 // A receipt's day is a day in UTC, as the filter means it.
 export const day = (iso) => date(iso, { dateStyle: "medium", timeZone: "UTC" });
 export const moment = (iso) => date(iso, { dateStyle: "medium", timeStyle: "short" });
+export const exact = (iso) => date(iso, { dateStyle: "medium", timeStyle: "medium" });
 export const clock = (iso) => date(iso, { timeStyle: "medium" });
 
 const UNITS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];

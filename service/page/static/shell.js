@@ -28,9 +28,18 @@ const who = (session) => h("span.business", {}, session.business_name ? bdi(sess
   h("span.quiet", {}, word("role", session.role)));
 
 function account(signOut) {
-  return h("details.menu", {}, h("summary", {}, t("sign_out.menu")), h("div.menu-items", {},
+  const menu = h("details.menu", {}, h("summary", {}, t("sign_out.menu")), h("div.menu-items", {},
     h("button.link", { type: "button", click: () => signOut(false) }, t("sign_out.here")),
     h("button.link", { type: "button", click: () => signOut(true) }, t("sign_out.everywhere"))));
+  menu.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget && !menu.contains(relatedTarget)) menu.open = false;
+  });
+  menu.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.firstElementChild.focus();
+  });
+  return menu;
 }
 
 // The other language, in its own words.

@@ -2,14 +2,18 @@
 //
 // The rate is that of the recent past, with whatever lay between two batches: throttle, a turn in the queue, a snooze. Time
 // in which the job was paused is cut out, for nobody knows how long the next pause will be; and a snooze that goes on now is
-// added as it is. How wide the range is follows from how unevenly the job went until now, and from how far ahead it looks.
+// added as it is. How wide the range is follows from how unevenly the job went until now, whether it gets slower or faster,
+// and how far ahead it looks. How often the truth lies inside: tests/page/test_time_left.py.
 
 const ENOUGH_SECONDS = 10; // of history, before anything is said
 const ENOUGH_STEPS = 3;
 const MOST_SAMPLES = 240;
 const PIECES = 8; // in which the recent past is compared with itself
 const SURE = 1.6; // standard deviations
-const WIDEST = 1; // a range wider than half to twice the middle says nothing
+const CLOSE = 0.06; // for what the past cannot tell: jobs end late
+const FAR = 0.16; // more often than early
+const WIDEST = 5; // times its lower end: a range wider than that says nothing
+const SHORT_SECONDS = 15; // … but that it is nearly over
 const SEEDED_SECONDS = 30; // what the server's own rate stands for
 
 export class TimeLeft {
@@ -41,9 +45,13 @@ export class TimeLeft {
     const left = Math.max(0, job.total - job.processed);
     const past = recent(this.#samples, this.#seen - this.#cut, waits > 0, left);
     if (!past) return null;
-    const middle = left / past.rate;
-    const wide = spread(past, middle);
-    return wide > WIDEST ? null : { low: waits + middle / (1 + wide), high: waits + middle * (1 + wide) };
+    // Where it gets slower or faster, the time to come is rather like the later half, or goes on from there.
+    const rates = [past.rate, past.late, Math.max(2 * past.late - past.rate, past.late / 2)];
+    const wide = spread(past, left / past.rate);
+    const ahead = Math.log1p(left / past.rate / past.span); // how much further than it looks back
+    const low = left / Math.max(...rates) / (1 + wide + CLOSE * ahead);
+    const high = (left / Math.min(...rates)) * (1 + wide + FAR * ahead);
+    return high > WIDEST * low && high > SHORT_SECONDS ? null : { low: waits + low, high: waits + high };
   }
 }
 
@@ -61,20 +69,24 @@ function recent(samples, now, snoozes, left) {
   if (!snoozes && now - last.at > Math.max(60, 4 * gap)) return null; // it stands still
   // In the middle of a batch nothing is known yet; a batch that takes much longer than the others is a slower rate.
   const until = snoozes || now - last.at < 2 * gap ? last.at : now;
+  const shortest = Math.max(60, 3 * Math.max(...gapsOf(samples))); // a snooze that came will come again
   let from = samples[0].at;
   for (let round = 0; round < 2; round += 1) {
     const rate = (last.processed - processedAt(samples, from)) / (until - from);
     if (!(rate > 0)) return null;
-    from = Math.max(samples[0].at, until - Math.min(1800, Math.max(60, left / rate)));
+    from = Math.max(samples[0].at, until - Math.min(1800, Math.max(shortest, left / rate)));
   }
   const span = until - from;
-  const rate = (last.processed - processedAt(samples, from)) / span;
-  return span >= ENOUGH_SECONDS && rate > 0 ? { samples, from, until, span, rate } : null;
+  const rateSince = (at) => (last.processed - processedAt(samples, at)) / (until - at);
+  const [rate, late] = [rateSince(from), rateSince(until - span / 2)];
+  return span >= ENOUGH_SECONDS && late > 0 ? { samples, from, span, rate, late } : null;
 }
 
+const gapsOf = (samples) => samples.slice(1).map((sample, index) => sample.at - samples[index].at);
+
 function usualGap(samples) {
-  const gaps = samples.slice(-12).map((sample, index, some) => (index ? sample.at - some[index - 1].at : 0)).slice(1);
-  return gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)];
+  const gaps = gapsOf(samples.slice(-12)).sort((a, b) => a - b);
+  return gaps[Math.floor(gaps.length / 2)];
 }
 
 // Between two steps it is taken to move evenly: what is not yet known of a batch is no unevenness.
@@ -85,13 +97,12 @@ function processedAt(samples, at) {
   return b.at === a.at ? b.processed : a.processed + ((b.processed - a.processed) * (at - a.at)) / (b.at - a.at);
 }
 
-// How far off the middle may be, as a share of it.
+// How far off the middle may be for its unevenness, as a share of it.
 function spread({ samples, from, span, rate }, middle) {
   const piece = span / PIECES;
   const edges = Array.from({ length: PIECES + 1 }, (_, index) => processedAt(samples, from + index * piece));
   const rates = edges.slice(1).map((edge, index) => (edge - edges[index]) / piece);
   const variance = rates.reduce((sum, one) => sum + (one - rate) ** 2, 0) / (PIECES - 1);
   const uneven = (variance / rate ** 2) * (1 / PIECES + piece / Math.max(middle, piece));
-  const unknown = 0.06 + 0.06 * Math.log1p(middle / span); // what the past does not tell of the time to come
-  return SURE * Math.sqrt(uneven) + unknown;
+  return SURE * Math.sqrt(uneven) + 0.06;
 }

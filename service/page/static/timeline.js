@@ -1,7 +1,7 @@
 // A job's way: its segments as a bar over time, and in a table with what each did and why it ended.
 import { h, said, svg } from "./dom.js";
 import { isRightToLeft, t, has, word } from "./language.js";
-import { clock, duration, moment, number } from "./format.js";
+import { clock, duration, exact, number } from "./format.js";
 import { actorWords } from "./job_words.js";
 import { row, table, tableBody } from "./parts.js";
 
@@ -60,7 +60,7 @@ export function timeline(events, job, isOpen) {
   const to = job.finished_at ? Date.parse(job.finished_at) : Math.max(now, ...segments.map((one) => one.to));
   const columns = [[t("way.number"), "number-cell"], [t("way.worker"), "source"], [t("way.began"), "date"], [t("way.took"), "amount"],
     [t("way.items"), "amount"], [t("way.ended"), "main"]];
-  const rows = segments.map((one) => row(columns, [number(one.attempt), one.worker === null ? "–" : String(one.worker), moment(new Date(one.from).toISOString()),
+  const rows = segments.map((one) => row(columns, [number(one.attempt), one.worker === null ? "–" : String(one.worker), exact(new Date(one.from).toISOString()),
     duration((one.to - one.from) / 1000), number(Math.max(0, one.done)), h("span.clamp", {}, endWords(one))]));
   return [
     segments.length ? [drawn(segments, from, to), table(t("way.title"), columns, tableBody(rows))] : h("p.quiet", {}, t("way.none")),
@@ -68,5 +68,5 @@ export function timeline(events, job, isOpen) {
   ];
 }
 
-const eventLine = (event) => h("li", {}, h("time", { datetime: event.at }, moment(event.at)), " ", h("strong", {}, word("event", event.event)), " ",
+const eventLine = (event) => h("li", {}, h("time", { datetime: event.at }, exact(event.at)), " ", h("strong", {}, word("event", event.event)), " ",
   h("span.quiet", {}, actorWords(event.actor)), event.reason ? h("span.clamp", {}, said(event.reason)) : null);
