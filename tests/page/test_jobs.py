@@ -42,7 +42,7 @@ def test_a_kind_is_started_by_the_form_of_its_schema_and_its_file_is_offered(sit
         dana.button("Download file").click()
     assert opened.value is not None
     dana.strangers.clear()
-    expect(dana.page.get_by_role("table", name="Its way").get_by_role("row")).to_have_count(2)
+    expect(dana.page.get_by_role("table", name="Timeline").get_by_role("row")).to_have_count(2)
     expect(dana.page.get_by_text("Nothing was left to do")).to_be_visible()
 
 

@@ -51,7 +51,7 @@ def full(site: Site, text: str = "Corner Cafe") -> Full:
             """INSERT INTO connections (business_id, provider, account, settings, secret, status, last_error)
                VALUES (:b, 'imap', :t, CAST(:s AS jsonb), 'x', :status, :e) RETURNING id""",
             b=business_id,
-            t=text[:320],
+            t=f"{status} {text}"[:320],
             s=json.dumps(where),
             status=status,
             e=None if status == "connected" else text,
@@ -95,7 +95,8 @@ def _job(site: Site, business_id: int, text: str, *, status: str, done: int) -> 
     end = ("failed", "running", status, f"user:{text}", text, None, {"processed": done})
     for number, (event, before, after, actor, reason, worker, detail) in enumerate([*EVENTS, end]):
         site.sql(
-            """INSERT INTO job_events (job_id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail)
+            """INSERT INTO job_events
+                   (job_id, at, event, from_status, to_status, actor, reason, attempt, worker_id, detail)
                VALUES (:j, :at, :event, :before, :after, :actor, :reason, :attempt, :worker, CAST(:detail AS jsonb))""",
             j=job_id,
             at=minutes_ago(31 - 4 * number),
@@ -126,9 +127,8 @@ class Walk:
         """The name of each view, and who looks at it, when it has come to rest."""
         dana = self.come()
         dana.page.goto("/")
-        self.sentences = dana.page.evaluate(
-            "tag => import(`/assets/${tag}.js`).then(found => found.default)", self.language
-        )
+        read = "tag => import(`/assets/${tag}.js`).then(found => found.default)"
+        self.sentences = dana.page.evaluate(read, self.language)
         expect(dana.page.get_by_label(self.say("sign_in.token"))).to_be_visible()
         yield "sign_in", dana
         self._sign_in(dana, self.things.owner)
