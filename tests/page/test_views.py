@@ -23,7 +23,9 @@ HOSTILE = {
 
 
 def violations(page: Page) -> list[str]:
-    found = AXE.run(page).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.axe_script)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(found => found.violations)")
     return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
 
 

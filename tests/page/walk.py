@@ -46,12 +46,12 @@ def full(site: Site, text: str = "Corner Cafe") -> Full:
         b=business_id,
     )
     where = {"host": "mail.example.com", "port": 993, "folder": text[:500], "timezone": "Asia/Jerusalem"}
-    for status in ("connected", "needs_reconnect"):
+    for number, status in enumerate(("connected", "needs_reconnect")):
         (row,) = sql(
             """INSERT INTO connections (business_id, provider, account, settings, secret, status, last_error)
                VALUES (:b, 'imap', :t, CAST(:s AS jsonb), 'x', :status, :e) RETURNING id""",
             b=business_id,
-            t=f"{status} {text}"[:320],
+            t=f"{number} {text}"[:320],
             s=json.dumps(where),
             status=status,
             e=None if status == "connected" else text,
