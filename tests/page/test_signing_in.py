@@ -27,7 +27,7 @@ def test_a_wrong_token_is_refused_in_words_and_the_next_try_is_taken(site, perso
     expect(dana.heading("Receipts")).to_be_visible()
 
 
-def test_a_reload_stays_in_and_the_browser_keeps_neither_token_nor_session_where_a_script_reads(site, person) -> None:
+def test_a_reload_stays_in_and_no_script_can_read_token_or_session(site, person) -> None:
     _, token = site.business(receipts=1)
     dana = person(site.address, token)
     dana.page.reload()
