@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
         sys.exit(str(error))
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")
 
-    middleware: list[Any] = [AccessLog(), Limits(), Authentication(engine), Rates(settings), BodyLimits()]
+    middleware: list[Any] = [AccessLog(), Limits(), Authentication(engine, settings), Rates(settings), BodyLimits()]
     app = falcon.App(middleware=middleware)
     app.req_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER

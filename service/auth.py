@@ -1,8 +1,8 @@
-"""Who asks: bearer tokens, of which only the hash is stored, and what a role may do."""
+"""Who asks: tokens and sessions, of which only hashes are stored, and what a role may do."""
 
-import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import falcon
@@ -10,29 +10,41 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe
+from service.credentials import Credential, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
+from service.same_origin import SAFE_METHODS, require_same_origin
 from sql.engine import reading
 
 log = structlog.get_logger("longhaul.auth")
 
 WRITERS = ("owner", "admin")
 
-# By its hash: how long that takes says nothing about any token.
-FIND = text("""
-    SELECT t.id, t.business_id, t.user_id, t.role, t.expires_at, c.allowance,
-           coalesce(extract(epoch FROM clock_timestamp() - c.at)::float8, 0) AS seconds_since_change,
-           coalesce(t.last_used_at < now() - interval '1 minute', true)
-               AND current_setting('transaction_read_only') = 'off' AS unused,
-           coalesce(t.expires_at < now() + interval '14 days', false) AS ends_soon
-    FROM api_tokens t LEFT JOIN token_changes c ON c.token_id = t.id
-    WHERE t.token_sha256 = :hash AND t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)
-""")
+CALLER = """
+    t.id, t.business_id, t.user_id, t.role, c.allowance,
+    coalesce(extract(epoch FROM clock_timestamp() - c.at)::float8, 0) AS seconds_since_change,
+    coalesce(t.last_used_at < now() - interval '1 minute', true)
+        AND current_setting('transaction_read_only') = 'off' AS unused,
+    t.expires_at AS token_expires_at, coalesce(t.expires_at < now() + interval '14 days', false) AS ends_soon
+"""
+IS_GOOD = "t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)"
+
+# By its hash: how long that takes says nothing about any token or session.
+FIND_TOKEN = text(f"""
+    SELECT {CALLER}, NULL::bigint AS session_id, t.expires_at
+    FROM api_tokens t LEFT JOIN token_changes c ON c.token_id = t.id WHERE t.token_sha256 = :hash AND {IS_GOOD}
+""")  # noqa: S608 - constants
+FIND_SESSION = text(f"""
+    SELECT {CALLER}, s.id AS session_id, least(s.expires_at, t.expires_at) AS expires_at
+    FROM sessions s JOIN api_tokens t ON t.id = s.token_id LEFT JOIN token_changes c ON c.token_id = t.id
+    WHERE s.session_sha256 = :hash AND s.expires_at > now() AND {IS_GOOD}
+""")  # noqa: S608 - constants
 
 # Not if somebody holds the row: a revocation that was left open in psql hangs nobody.
 TOUCH = text("""
     UPDATE api_tokens SET last_used_at = now() WHERE token_sha256 = (
-        SELECT token_sha256 FROM api_tokens WHERE token_sha256 = :hash FOR NO KEY UPDATE SKIP LOCKED)
+        SELECT token_sha256 FROM api_tokens WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
 CREATE = text("""
@@ -51,6 +63,8 @@ class Caller:
     token_id: int = 0
     allowance: float | None = None  # changes that this token may still make, as of …
     seconds_since_change: float = 0.0  # … so long ago; None: it never made one
+    session_id: int | None = None  # None: not signed in to the page
+    expires_at: datetime | None = None  # of the session, or of the token
     shell: str | None = None  # who asks from the command line, without a token
 
     @property
@@ -85,7 +99,7 @@ def create_token(
     """A new token, `lh_<id>_<secret>`, which is told this once and never stored."""
     token_id = connection.execute(NEXT_ID).scalar_one()
     token = f"lh_{token_id}_{secrets.token_urlsafe(32)}"
-    values = {"id": token_id, "hash": _hash(token), "business_id": business_id, "user_id": user_id, "role": role}
+    values = {"id": token_id, "hash": hash_of(token), "business_id": business_id, "user_id": user_id, "role": role}
     connection.execute(CREATE, {**values, "name": name, "days": days, "issued_by": issued_by})
     return token
 
@@ -95,74 +109,80 @@ def name_token(connection: Connection, caller: Caller) -> None:
     connection.execute(text("SELECT set_config('longhaul.token', :id, true)"), {"id": str(caller.token_id)})
 
 
-def bearer_token(authorization: str | None) -> str | None:
-    """The token in a request's Authorization header."""
-    scheme, _, token = (authorization or "").partition(" ")
-    return (token.strip() or None) if scheme.lower() == "bearer" else None
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
-
-
-class KnownTokens:
-    """Those that were found to be good by this process lately, by their hashes."""
-
-    MOST = 10_000
-
-    def __init__(self) -> None:
-        self._hashes: dict[bytes, None] = {}
-
-    def has(self, token: str) -> bool:
-        return _hash(token) in self._hashes
-
-    def add(self, hashed: bytes) -> None:
-        if len(self._hashes) >= self.MOST:
-            self._hashes.clear()
-        self._hashes[hashed] = None
-
-    def forget(self, hashed: bytes) -> None:
-        self._hashes.pop(hashed, None)
-
-
-known_tokens = KnownTokens()  # of this process
-
-
 class Authentication:
     """Falcon middleware: 401 for every resource that does not say `open = True`; else `request.context.caller`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
+        self._settings = settings
+        self._cookie = cookie_name(settings)
 
     def process_resource(self, request: falcon.Request, response: falcon.Response, resource: Any, _params: Any) -> None:
         if not getattr(resource, "open", False):
             request.context.caller = self._caller(request, response)
 
-    def _caller(self, request: falcon.Request, response: falcon.Response) -> Caller:
-        token = bearer_token(request.auth)
-        if token is None:
-            raise self._refused("Send the header Authorization: Bearer <token>")
-        hashed = _hash(token)
-        with reading(self._engine) as connection:
-            row = connection.execute(FIND, {"hash": hashed}).one_or_none()
-        if row is None:
-            known_tokens.forget(hashed)
-            raise self._refused("This token is not known, has expired, or has been revoked")
-        known_tokens.add(hashed)
-        if row.unused:
-            self._touch(hashed)
-        if row.ends_soon:
-            response.set_header("X-Token-Expires", row.expires_at.isoformat())
-        return Caller(row.business_id, row.user_id, row.role, row.id, row.allowance, row.seconds_since_change)
+    def identify(self, request: falcon.Request) -> Caller | None:
+        """Who asks, by a token or a cookie; None when the request has neither, or one that is not good."""
+        shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
+        row = None if shown is None else self._look_up(shown)
+        return None if row is None else _caller_of(row)
 
-    def _touch(self, hashed: bytes) -> None:
+    def by_token(self, token: str) -> Caller:
+        """Whose token this is; 401 when it is not good."""
+        row = self._look_up(Credential(hash_of(token), is_session=False))
+        if row is None:
+            raise refused("This token is not known, has expired, or has been revoked")
+        return _caller_of(row)
+
+    def _caller(self, request: falcon.Request, response: falcon.Response) -> Caller:
+        shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
+        if shown is None:
+            raise refused("Send the header Authorization: Bearer <token>")
+        row = self._look_up(shown)
+        if row is None and shown.is_session:
+            raise refused("This session has ended; sign in again")
+        if row is None:
+            raise refused("This token is not known, has expired, or has been revoked")
+        if shown.is_session and request.method not in SAFE_METHODS:
+            require_same_origin(request, self._settings)
+        if row.ends_soon:
+            response.set_header("X-Token-Expires", row.token_expires_at.isoformat())
+        return _caller_of(row)
+
+    def _look_up(self, shown: Credential) -> Any:
+        """The token's row; None when it is not good."""
+        with reading(self._engine) as connection:
+            find = FIND_SESSION if shown.is_session else FIND_TOKEN
+            row = connection.execute(find, {"hash": shown.hashed}).one_or_none()
+        if row is None:
+            known_credentials.forget(shown.hashed)
+            return None
+        known_credentials.add(shown.hashed, row.id)
+        if row.unused:
+            self._touch(row.id)
+        return row
+
+    def _touch(self, token_id: int) -> None:
         """Notes the use of a token; a database that can't be written is no reason not to read it."""
         try:
             with self._engine.begin() as connection:
-                connection.execute(TOUCH, {"hash": hashed})
+                connection.execute(TOUCH, {"id": token_id})
         except DBAPIError as error:
             log.warning("token.not_touched", error=describe(error))
 
-    @staticmethod
-    def _refused(error: str) -> ApiError:
-        return ApiError(401, "unauthorized", error, headers={"WWW-Authenticate": "Bearer"})
+
+def refused(error: str) -> ApiError:
+    return ApiError(401, "unauthorized", error, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _caller_of(row: Any) -> Caller:
+    return Caller(
+        row.business_id,
+        row.user_id,
+        row.role,
+        row.id,
+        row.allowance,
+        row.seconds_since_change,
+        session_id=row.session_id,
+        expires_at=row.expires_at,
+    )

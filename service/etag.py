@@ -15,7 +15,6 @@ RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: 
 def reply_unless_known(request: falcon.Request, response: falcon.Response, body: Mapping[str, Any]) -> None:
     """The answer with its ETag; or 304 for who has it already (If-None-Match)."""
     known = as_json({name: value for name, value in body.items() if name not in RELATIVE})
-    known["reason"] = (body.get("why") or {}).get("reason")  # its sentence has numbers that move by themselves
     known["reason"] = body["why"]["reason"]  # its sentence counts seconds
     tag = falcon.ETag(hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32])
     tag.is_weak = True

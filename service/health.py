@@ -3,38 +3,16 @@
 from typing import Any
 
 import falcon
-from pydantic import BaseModel
-from spectree import Response
 from sqlalchemy import Engine, text
 
 from service.errors import ApiError
 from service.jobs import reply
-from service.openapi import Failure, Success, spec
+from service.openapi import Success, open_responses, spec
 from sql.version import expected_version, is_at_least, schema_version
 
 
 class Healthy(Success):
     pass
-
-
-class Start(Success):
-    docs: str
-    openapi: str
-
-
-def _open_answers(success: type[BaseModel], *failures: int) -> Response:
-    return Response(HTTP_200=success, HTTP_400=Failure, **{f"HTTP_{code}": Failure for code in failures})
-
-
-class Root:
-    """Where a newcomer who opens the address finds more."""
-
-    open = True
-
-    @spec.validate(resp=_open_answers(Start), security=[])
-    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """Where the API is described"""
-        reply(response, docs="/api/docs", openapi="/api/openapi.json")
 
 
 class Ready(Success):
@@ -44,7 +22,7 @@ class Ready(Success):
 class Health:
     open = True
 
-    @spec.validate(resp=_open_answers(Healthy), security=[])
+    @spec.validate(resp=open_responses(Healthy), security=[])
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         """This process answers"""
         reply(response)
@@ -67,7 +45,7 @@ class Readiness:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    @spec.validate(resp=_open_answers(Ready, 503), security=[])
+    @spec.validate(resp=open_responses(Ready, 503), security=[])
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         """Postgres can be read and written, and has this release's schema or a newer one"""
         state, found = self._look()

@@ -14,9 +14,10 @@ from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from actors.runtime.jobs.percent import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import WRITERS, Caller
+from service.days import within_days
 from service.errors import not_found, outdated
 from service.job_model import Job, Notices, notice_of
-from service.why import GONE, whys
+from service.why import GONE, stuck, whys
 from sql.engine import reading
 from sql.states import COMPLETED, RUNNING, verb_changes
 
@@ -25,7 +26,7 @@ log = structlog.get_logger("longhaul.http")
 KINDS = by_every_name(load_kinds().values())  # by job_type
 
 # The newest first; all of them, or those that these filters leave.
-SELECT = text("""
+SELECT = text(f"""
     WITH live AS MATERIALIZED (
         SELECT w.id, w.kinds FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
     ), known AS (SELECT kinds FROM live)
@@ -48,10 +49,11 @@ SELECT = text("""
       AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
       AND (CAST(:status AS text) IS NULL OR j.status = :status)
       AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
-      AND (CAST(:after AS bigint) IS NULL OR j.id < :after)
+      AND (CAST(:after AS bigint) IS NULL OR j.id < :after) AND {within_days("j.created_at")}
+      AND (CAST(:ids AS bigint[]) IS NULL OR j.id = ANY (CAST(:ids AS bigint[])))
     ORDER BY j.id DESC LIMIT :limit + 1
-""")
-EVERY = {"job_id": None, "status": None, "job_type": None, "after": None, "limit": 1}
+""")  # noqa: S608 - constants
+FILTERS = ("job_id", "ids", "status", "job_type", "after", "from_date", "to_date")
 
 # Waits for a start of the business that is at it just now.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
@@ -98,13 +100,17 @@ class Jobs:
     def list(
         self, connection: Connection, caller: Caller, query: BaseModel, notices: Notices
     ) -> builtins.list[dict[str, Any]]:
-        scope = {"business_id": caller.business_id} if caller.business_id is not None else {}
-        rows = self._rows(connection, **query.model_dump() | scope)
+        wanted = query.model_dump()
+        if caller.business_id is not None:
+            wanted["business_id"] = caller.business_id
+        ids = stuck(connection, wanted["business_id"]) if wanted.pop("stuck") else None
+        rows = self._rows(connection, **wanted, ids=ids)
         return self.views(connection, caller, rows, notices)
 
     def _rows(self, connection: Connection, **wanted: Any) -> builtins.list[dict[str, Any]]:
         values = {
-            **EVERY,
+            **dict.fromkeys(FILTERS),
+            "limit": 1,
             "heartbeat_seconds": self.settings.STALE_HEARTBEAT_SECONDS,
             "update_seconds": self.settings.STALE_UPDATE_SECONDS,
             **wanted,
@@ -182,7 +188,7 @@ def _links(row: Mapping[str, Any], caller: Caller) -> dict[str, str]:
     links = {"self": here, "events": f"{here}/events"}
     kind = KINDS.get(row["job_type"])
     if caller.role in (*WRITERS, "operator"):
-        for verb in ("pause", "cancel", "resume"):
+        for verb in ("pause", "cancel", "resume", *(("reset",) if caller.role == "operator" else ())):
             if verb_changes(verb, row["status"], row["requested"], waits=row["wait_until"] is not None):
                 links[verb] = f"{here}/{verb}"
     if kind is None or row["status"] != COMPLETED:

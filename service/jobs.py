@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from sqlalchemy import text
 
 from service.auth import WRITERS, Caller, name_token
+from service.days import Day
 from service.errors import not_found
 from service.etag import reply_unless_known
 from service.job_model import Job, Status, notice_of
@@ -53,6 +54,9 @@ class JobQuery(Page):
         default=None, ge=0, le=MAX_ID, description="an operator's: of all, only this one's"
     )
     job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
+    from_date: Day | None = Field(default=None, description="started on this day at the earliest, UTC")
+    to_date: Day | None = Field(default=None, description="started on this day at the latest, UTC")
+    stuck: bool = Field(default=False, description="only those that are active and do not move")
 
 
 class JobAnswer(Success, Job):
@@ -147,23 +151,26 @@ VERBS = {
     "pause": text("SELECT id FROM public.pause_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
     "cancel": text("SELECT id FROM public.cancel_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
     "resume": text("SELECT id FROM public.resume_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
+    "reset": text("SELECT id FROM public.reset_job(CAST(:job_id AS bigint), CAST(:who AS text))"),
 }
+WHO_MAY: dict[str, tuple[str, ...]] = {"reset": ()}  # an operator only
 
 
 class JobVerb:
-    """One of pause, cancel and resume: the SQL function of that name does it, and refuses it."""
+    """One of pause, cancel, resume and reset: the SQL function of that name does it, and refuses it."""
 
-    def __init__(self, jobs: Jobs, verb: Literal["pause", "cancel", "resume"]) -> None:
+    def __init__(self, jobs: Jobs, verb: Literal["pause", "cancel", "resume", "reset"]) -> None:
         self._jobs = jobs
+        self._roles = WHO_MAY.get(verb, WRITERS)
         self._call = VERBS[verb]
 
     @spec.validate(query=NoQuery, resp=responses(JobAnswer, 404, 409))
     def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
-        """Pauses, cancels or resumes a job, as the address says; asking again changes nothing"""
+        """Pauses, cancels or resumes a job, as the address says, or takes it from its worker (an operator's reset)"""
         number = parse_id(job_id)
         request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
         caller: Caller = request.context.caller
-        caller.require(WRITERS)
+        caller.require(self._roles)
         _, notices = self._jobs.look(caller, number)
         with self._jobs.engine.begin() as connection:
             before = self._jobs.find(connection, caller, number)

@@ -9,9 +9,10 @@ from typing import Any
 import falcon
 from pydantic import BaseModel, ConfigDict
 from spectree import Response, SecurityScheme, SpecTree
-from spectree.models import SecureType, SecuritySchemeData
+from spectree.models import InType, SecureType, SecuritySchemeData
 from spectree.plugins.falcon_plugin import FalconPlugin
 
+from service.credentials import COOKIE
 from service.errors import bad_input
 
 MAX_ID = 2**63 - 1
@@ -87,8 +88,13 @@ spec = SpecTree(
     validation_error_model=Failure,
     naming_strategy=lambda model: model.__name__,
     nested_naming_strategy=lambda _parent, child: child,
-    security_schemes=[SecurityScheme(name="token", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer"))],
-    security={"token": []},
+    security_schemes=[
+        SecurityScheme(name="token", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer")),
+        SecurityScheme(
+            name="session", data=SecuritySchemeData(type=SecureType.API_KEY, name=COOKIE, field_in=InType.COOKIE)
+        ),
+    ],
+    security=[{"token": []}, {"session": []}],
 )
 
 
@@ -100,6 +106,11 @@ def responses(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: 
         **{f"HTTP_{code}": model for code, model in good.items()},
         **{f"HTTP_{code}": Failure for code in codes},
     )
+
+
+def open_responses(success: type[BaseModel], *failures: int) -> Response:
+    """The answers of a call that is open to all."""
+    return Response(HTTP_200=success, HTTP_400=Failure, **{f"HTTP_{code}": Failure for code in failures})
 
 
 class Document:

@@ -30,6 +30,17 @@ def spend_change(connection: Connection, caller: Caller, settings: Settings) -> 
         connection.execute(SPEND, values)
 
 
+def refuse_changes(caller: Caller, settings: Settings) -> None:
+    """429 when the caller's token has made as many changes as it may for now."""
+    most, per_second = settings.CHANGES_AT_ONCE, settings.CHANGES_PER_SECOND
+    if not most or caller.allowance is None:
+        return
+    left = min(float(most), caller.allowance + per_second * caller.seconds_since_change)
+    if left < 1:
+        seconds = math.ceil((1 - left) / per_second)
+        raise _too_many(f"Found more than {most} changes at once, or {per_second} a second", seconds)
+
+
 class Rates:
     """Falcon middleware, after Authentication: 429 for a token that asks too often."""
 
@@ -49,16 +60,7 @@ class Rates:
         if request.env.get(IS_TOO_MANY):
             raise _too_many(f"Found more than {self._settings.REQUESTS_AT_ONCE} requests of this token at once", 1)
         if request.method != "GET":
-            self._refuse_changes(caller)
-
-    def _refuse_changes(self, caller: Caller) -> None:
-        most, per_second = self._settings.CHANGES_AT_ONCE, self._settings.CHANGES_PER_SECOND
-        if not most or caller.allowance is None:
-            return
-        left = min(float(most), caller.allowance + per_second * caller.seconds_since_change)
-        if left < 1:
-            seconds = math.ceil((1 - left) / per_second)
-            raise _too_many(f"Found more than {most} changes at once, or {per_second} a second", seconds)
+            refuse_changes(caller, self._settings)
 
     def _refuse_flood(self, token_id: int) -> None:
         most = self._settings.READS_PER_SECOND

@@ -1,49 +1,59 @@
-"""The list of receipts."""
+"""Receipts: the list, how many there are, and a link to the file of one."""
 
-import re
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import falcon
-from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo
+from pydantic import BaseModel, Field
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.base.config import Settings
+from actors.runtime.base.failures import is_timeout
+from actors.runtime.base.storage import Bucket
 from service.auth import Caller
-from service.errors import bad_input
+from service.days import Day, within_days
+from service.errors import ApiError, bad_input, not_found
 from service.jobs import Page, paginate, reply
-from service.openapi import Success, responses, spec
+from service.openapi import Input, NoQuery, Success, parse_id, responses, spec
+from service.results import LINK_SECONDS
 
-# Days are days of received_at in UTC, both inclusive; `after` is the id of the last receipt seen.
-LIST = text("""
-    SELECT id, vendor, amount::text, currency, received_at, source, source_id, created_at FROM receipts
-    WHERE business_id = :business_id AND NOT is_deleted
-      AND (CAST(:from_date AS date) IS NULL OR received_at >= CAST(:from_date AS date)::timestamp AT TIME ZONE 'UTC')
-      AND (CAST(:to_date AS date) IS NULL
-           OR received_at < (CAST(:to_date AS date) + 1)::timestamp AT TIME ZONE 'UTC')
-      AND (CAST(:after AS bigint) IS NULL OR (received_at, id) < (:after_received_at, :after))
-    ORDER BY received_at DESC, id DESC LIMIT :limit + 1
-""")
+SHOWN_BY_BROWSERS = {"application/pdf", "image/avif", "image/gif", "image/jpeg", "image/png", "image/webp"}
+COUNT_SECONDS = 1  # longer than this and the answer is that it is not known
+
+# Days are days of received_at; `after` is the id of the last receipt seen.
+SHOWN = f"r.business_id = :business_id AND NOT r.is_deleted AND {within_days('r.received_at')}"
+IS_THERE = "a.purge_requested_at IS NULL AND a.size IS NOT NULL"  # uploaded, and not on its way out
+LIST = text(f"""
+    SELECT r.id, r.vendor, r.amount::text, r.currency, r.received_at, r.source, r.source_id, r.created_at,
+           EXISTS (SELECT FROM attachments a WHERE a.receipt_id = r.id AND {IS_THERE}) AS has_file
+    FROM receipts r
+    WHERE {SHOWN} AND (CAST(:after AS bigint) IS NULL OR (r.received_at, r.id) < (:after_received_at, :after))
+    ORDER BY r.received_at DESC, r.id DESC LIMIT :limit + 1
+""")  # noqa: S608 - constants
+COUNT = text(f"""
+    SELECT (SELECT count(*) FROM receipts r WHERE {SHOWN}) AS receipts,
+           (SELECT count(*) FROM receipts r JOIN attachments a ON a.receipt_id = r.id WHERE {SHOWN} AND {IS_THERE})
+               AS attachments
+""")  # noqa: S608 - constants
+FILE = text(f"""
+    SELECT r.id, a.id AS attachment_id, a.object_key, a.content_type
+    FROM receipts r LEFT JOIN attachments a ON a.receipt_id = r.id AND {IS_THERE}
+    WHERE r.id = :receipt_id AND r.business_id = :business_id AND NOT r.is_deleted ORDER BY a.id LIMIT 1
+""")  # noqa: S608 - constants
 
 RECEIVED_AT = text("SELECT received_at FROM receipts WHERE id = :after AND business_id = :business_id")
 
 
-def _day(value: Any, info: ValidationInfo) -> Any:
-    try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
-            raise ValueError
-        return datetime.strptime(value, "%Y-%m-%d").date()
-    except (TypeError, ValueError):
-        raise ValueError(f"Invalid {info.field_name} format: '{value}'. Use YYYY-MM-DD format") from None
-
-
-Day = Annotated[date, BeforeValidator(_day)]
-
-
-class ReceiptQuery(Page):
+class Days(Input):
     from_date: Day | None = Field(default=None, description="first day, UTC")
     to_date: Day | None = Field(default=None, description="last day, UTC")
     fromDate: Day | None = Field(default=None, description="the same as from_date")  # noqa: N815 - the seeds' name
     toDate: Day | None = Field(default=None, description="the same as to_date")  # noqa: N815
+
+
+class ReceiptQuery(Page, Days):
+    pass
 
 
 class Receipt(BaseModel):
@@ -55,6 +65,7 @@ class Receipt(BaseModel):
     source: str
     source_id: str | None
     created_at: datetime
+    has_file: bool
 
 
 class ReceiptList(Success):
@@ -62,10 +73,29 @@ class ReceiptList(Success):
     next_after: int | None
 
 
+class ReceiptCounts(Success):
+    receipts: int | None = Field(description="null when counting takes longer than a second")
+    attachments: int | None = Field(description="the files that they have in all")
+
+
+class Link(Success):
+    url: str
+    expires_in: int = Field(description="seconds")
+    content_type: str
+
+
 def _one(name: str, snake: date | None, camel: date | None) -> date | None:
     if snake is not None and camel is not None and snake != camel:
         raise bad_input(f"Found {name} = {snake} and another day in camelCase: {camel}; expected one of them")
     return snake or camel
+
+
+def _values(caller: Caller, query: Days) -> dict[str, Any]:
+    return {
+        "business_id": caller.own_business(),
+        "from_date": _one("from_date", query.from_date, query.fromDate),
+        "to_date": _one("to_date", query.to_date, query.toDate),
+    }
 
 
 class ReceiptCollection:
@@ -76,15 +106,8 @@ class ReceiptCollection:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The business's receipts, newest first"""
         query: ReceiptQuery = request.context.query
-        caller: Caller = request.context.caller
-        values: dict[str, Any] = {
-            "business_id": caller.own_business(),
-            "from_date": _one("from_date", query.from_date, query.fromDate),
-            "to_date": _one("to_date", query.to_date, query.toDate),
-            "after": query.after,
-            "after_received_at": None,
-            "limit": query.limit,
-        }
+        values = _values(request.context.caller, query)
+        values |= {"after": query.after, "after_received_at": None, "limit": query.limit}
         with self._engine.begin() as connection:
             if query.after is not None:
                 values["after_received_at"] = connection.execute(RECEIVED_AT, values).scalar()
@@ -93,3 +116,47 @@ class ReceiptCollection:
             rows = connection.execute(LIST, values).mappings()
             receipts, next_after = paginate((dict(row) for row in rows), query.limit, "id")
         reply(response, receipts=receipts, next_after=next_after)
+
+
+class ReceiptCount:
+    """Apart from the list: a page of a million receipts is quick to find, and their number is not."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @spec.validate(query=Days, resp=responses(ReceiptCounts))
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """How many receipts the business has, or those of some days, and how many files"""
+        query: Days = request.context.query
+        values = _values(request.context.caller, query)
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
+                reply(response, **connection.execute(COUNT, values).mappings().one())
+        except DBAPIError as error:
+            if not is_timeout(error):
+                raise
+            reply(response, receipts=None, attachments=None)
+
+
+class ReceiptFile:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._bucket = Bucket(settings)
+
+    @spec.validate(query=NoQuery, resp=responses(Link, 404))
+    def on_get(self, request: falcon.Request, response: falcon.Response, receipt_id: str) -> None:
+        """A link to the receipt's file; whoever has it can read the file while it is good"""
+        number = parse_id(receipt_id, "receipt id")
+        caller: Caller = request.context.caller
+        with self._engine.begin() as connection:
+            values = {"receipt_id": number, "business_id": caller.own_business()}
+            row = connection.execute(FILE, values).one_or_none()
+        if row is None:
+            raise not_found(f"Receipt {number}")
+        if row.attachment_id is None:
+            raise ApiError(404, "no_file", f"Receipt {number} has no file")
+        name = f"receipt-{number}.{row.object_key.rpartition('.')[2]}"
+        shown = row.content_type in SHOWN_BY_BROWSERS
+        url = self._bucket.link(row.object_key, name, LINK_SECONDS, inline=shown)
+        reply(response, url=url, expires_in=LINK_SECONDS, content_type=row.content_type)

@@ -11,14 +11,17 @@ from actors.sync_receipts import sync_receipts
 from service.admin import ResetProgress
 from service.connections import ConnectionItem, Connections, ConnectionTest
 from service.delete_jobs import DeleteJob
-from service.health import Health, Readiness, Root
+from service.health import Health, Readiness
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb
 from service.jobs_health import JobsHealth, WorkerSettings
+from service.kinds import Kinds
 from service.log_ins import LogIns
 from service.openapi import Docs, Document
-from service.receipts import ReceiptCollection
+from service.page.resources import Asset, Page
+from service.receipts import ReceiptCollection, ReceiptCount, ReceiptFile
 from service.results import JobResult
+from service.sessions import Sessions
 from service.start import start_at
 from service.sync import SyncMessages, SyncStarts, SyncState
 from service.why import JobWhy
@@ -27,12 +30,17 @@ from service.why import JobWhy
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
     jobs, log_ins = Jobs(engine, settings), LogIns()
 
-    app.add_route("/", Root())
+    app.add_route("/", Page())
+    app.add_route("/assets/{name}", Asset())
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Readiness(engine))
     app.add_route("/api/openapi.json", Document())
     app.add_route("/api/docs", Docs())
+    app.add_route("/api/session", Sessions(engine, settings))
+    app.add_route("/api/kinds", Kinds(settings))
     app.add_route("/api/receipts", ReceiptCollection(engine))
+    app.add_route("/api/receipts/count", ReceiptCount(engine))
+    app.add_route("/api/receipts/{receipt_id}/file", ReceiptFile(engine, settings))
     app.add_route("/api/receipts/delete_all", start_at(delete_receipts)(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
     app.add_route("/api/receipts/sync", start_at(sync_receipts, SyncStarts)(jobs))
@@ -53,3 +61,4 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
         app.add_route(f"{prefix}/{{job_id}}/pause", JobVerb(jobs, "pause"))
         app.add_route(f"{prefix}/{{job_id}}/cancel", JobVerb(jobs, "cancel"))
         app.add_route(f"{prefix}/{{job_id}}/resume", JobVerb(jobs, "resume"))
+        app.add_route(f"{prefix}/{{job_id}}/reset", JobVerb(jobs, "reset"))

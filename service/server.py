@@ -21,6 +21,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from actors.runtime.base.config import load_settings
 from service.channel import MAX_BODY_BYTES, MAX_HEAD_BYTES, Channel
+from service.credentials import cookie_name
 from service.turns import Turns
 
 MAX_CONNECTIONS = 2000
@@ -77,7 +78,8 @@ class Worker(GunicornWorker):  # type: ignore[misc]
     def run(self) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)  # not a line for each request that waits for a thread
         sockets: dict[int, Any] = {}
-        dispatcher = Turns(self.cfg.threads, load_settings().REQUESTS_AT_ONCE)
+        settings = load_settings()
+        dispatcher = Turns(self.cfg.threads, settings.REQUESTS_AT_ONCE, cookie_name(settings))
         adjustments = Adjustments(
             threads=self.cfg.threads,
             ident=None,

@@ -5,7 +5,7 @@ from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
-from service.auth import bearer_token, known_tokens
+from service.credentials import credential, known_credentials
 
 ASKS_NOBODY = "/healthz"  # neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
@@ -17,8 +17,9 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     these, nor these for them: one for what asks nobody (at most half of all beside it), and the only one for /readyz.
     """
 
-    def __init__(self, threads: int, most_in_flight: int) -> None:
+    def __init__(self, threads: int, most_in_flight: int, cookie: str) -> None:
         super().__init__()
+        self._cookie = cookie  # the name of the one that says who is signed in
         self._threads = threads
         self._share = max(1, threads // 2)
         self._most_in_flight = most_in_flight  # of a token, from the time they are read whole; 0: no limit
@@ -38,13 +39,16 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         """Of those who share a share."""
         if request.error or request.path == ASKS_NOBODY:
             return ASKS_NOBODY
-        token = bearer_token(request.headers.get("AUTHORIZATION"))
-        if token and not known_tokens.has(token):
-            token = None  # made up, or new here: it has no share of its own
-        if token and self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
+        shown = credential(request.headers.get("AUTHORIZATION"), request.headers.get("COOKIE"), self._cookie)
+        # One that is made up, or new here, has no share of its own. A token and its sessions have one between them.
+        token_id = None if shown is None else known_credentials.token_of(shown.hashed)
+        if token_id is None:
+            return ASKS_POSTGRES if request.path == ASKS_POSTGRES else ""
+        name = f"token {token_id}"
+        if self._most_in_flight and self._in_flight[name] >= self._most_in_flight:
             request.is_too_many = True
             return ""
-        return token or (ASKS_POSTGRES if request.path == ASKS_POSTGRES else "")
+        return name
 
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:

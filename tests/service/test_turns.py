@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service.auth import KnownTokens, _hash
+from service.credentials import KnownCredentials, hash_of
 from service.local.client import Client
 from service.local.processes import wait_until
 from service.turns import Turns
@@ -36,13 +36,13 @@ class Held:
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
-    known = KnownTokens()
-    for token in "abc":
-        known.add(_hash(token))
-    monkeypatch.setattr("service.turns.known_tokens", known)
+    known = KnownCredentials()
+    for token_id, token in enumerate("abc"):
+        known.add(hash_of(token), token_id)
+    monkeypatch.setattr("service.turns.known_credentials", known)
     with ExitStack() as defer:
         made: list[Held] = []
-        turns = Turns(4, most_in_flight=3)
+        turns = Turns(4, most_in_flight=3, cookie="session")
 
         def add(held: Held) -> Held:
             made.append(held)
@@ -111,7 +111,7 @@ def test_what_was_served_is_not_in_hand_any_more(turns) -> None:
 
 
 def test_what_still_waits_at_the_end_is_cancelled() -> None:
-    turns = Turns(1, most_in_flight=0)
+    turns = Turns(1, most_in_flight=0, cookie="session")
     first, second = Held("a"), Held("a")
     turns.add_task(first)
     turns.add_task(second)

@@ -59,6 +59,14 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    known = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
+    if not known or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("expected https://host, with a port at most")
+    return url.rstrip("/").lower()
+
+
 class DatabaseSettings(BaseModel):
     """What a command needs that only talks to Postgres."""
 
@@ -94,6 +102,7 @@ class Settings(KindSettings, DatabaseSettings):
     AWS_SECRET_ACCESS_KEY: str = Field(min_length=1, repr=False)
     AWS_SESSION_TOKEN: str | None = Field(default=None, repr=False)
     AWS_REGION: str = "us-east-1"
+    PUBLIC_URL: Annotated[str, AfterValidator(_origin)] | None = None  # where browsers reach the page
     WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
     WORKER_THREADS: int = Field(default=8, ge=1, le=64)
     WORKER_QUEUES: Annotated[tuple[str, ...], BeforeValidator(_queue_names)] = QUEUES

@@ -89,8 +89,8 @@ class Bucket:
                 self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
             return body.seek(0, os.SEEK_END)
 
-    def link(self, key: str, filename: str, seconds: int) -> str:
-        """An address at which anybody may read the object for so many seconds; it is saved under `filename`."""
+    def link(self, key: str, filename: str, seconds: int, *, inline: bool = False) -> str:
+        """An address at which anybody may read the object for so many seconds. Saved as `filename`, or shown."""
         kept = "".join(
             letter for letter in filename if letter.isascii() and letter.isprintable() and letter not in '"\\'
         )
@@ -100,7 +100,7 @@ class Bucket:
                 Params={
                     "Bucket": self.name,
                     "Key": key,
-                    "ResponseContentDisposition": f'attachment; filename="{kept}"',
+                    "ResponseContentDisposition": f'{"inline" if inline else "attachment"}; filename="{kept}"',
                 },
                 ExpiresIn=seconds,
             )

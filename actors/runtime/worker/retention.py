@@ -1,4 +1,6 @@
-"""Clears away what is old: finished messages, finished jobs with their events, workers that are gone, used keys."""
+"""Clears away what is old: finished messages, finished jobs with their events, workers that are gone, used keys, and
+sessions that are over.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -42,6 +44,13 @@ OLD = {
         SELECT ctid::text FROM idempotency_keys
         WHERE created_at < now() - interval '24 hours' AND ctid <> ALL (CAST(:left AS tid[])) LIMIT :chunk
     """,
+    "sessions": """
+        SELECT s.id FROM sessions s
+        WHERE (s.expires_at < now() OR NOT EXISTS (
+                  SELECT FROM api_tokens t WHERE t.id = s.token_id AND t.revoked_at IS NULL
+                                             AND coalesce(t.expires_at > now(), true)))
+          AND s.id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
+    """,
 }
 
 DELETE = {
@@ -53,6 +62,7 @@ DELETE = {
         DELETE FROM idempotency_keys
         WHERE ctid = ANY (CAST(:ids AS tid[])) AND created_at < now() - interval '24 hours' RETURNING ctid::text
     """,  # its row may have been taken anew, or its place by another, since it was found
+    "sessions": "DELETE FROM sessions WHERE id = ANY (:ids) RETURNING id",
 }
 
 TEXTS = ("messages", "keys")  # whose ids are no numbers
@@ -76,7 +86,7 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
             if not session.invalidated:
                 with session.begin():
                     session.execute(UNLOCK, RETENTION)
-    del deleted["counts"], deleted["keys"]
+    del deleted["counts"], deleted["keys"], deleted["sessions"]
     if any(deleted.values()):
         log.info("retention.cleared", **deleted)
     return deleted

@@ -1,0 +1,77 @@
+"""What a request proves who asks with: a token in its Authorization header, or a session in its cookie."""
+
+import hashlib
+from typing import NamedTuple
+
+from actors.runtime.base.config import Settings
+
+COOKIE = "longhaul_session"
+
+
+class Credential(NamedTuple):
+    """Of which only the hash is ever looked for, kept or compared."""
+
+    hashed: bytes
+    is_session: bool
+
+
+def hash_of(secret: str) -> bytes:
+    """A fast hash will do: tokens and session ids are 256 random bits."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def is_secure(settings: Settings) -> bool:
+    """Do browsers reach the page over TLS?"""
+    return (settings.PUBLIC_URL or "").startswith("https://")
+
+
+def cookie_name(settings: Settings) -> str:
+    """With the prefix that lets no other host and no plain connection set the cookie, where browsers allow it."""
+    return f"__Host-{COOKIE}" if is_secure(settings) else COOKIE
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """The token in a request's Authorization header."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def session_id(cookies: str | None, name: str) -> str | None:
+    """What the cookie of this name says, in a request's Cookie header."""
+    for cookie in (cookies or "").split(";"):
+        found, _, value = cookie.strip().partition("=")
+        if found == name:
+            return value or None
+    return None
+
+
+def credential(authorization: str | None, cookies: str | None, name: str) -> Credential | None:
+    """Of a request; who sends a token and a cookie means the token."""
+    if token := bearer_token(authorization):
+        return Credential(hash_of(token), is_session=False)
+    if session := session_id(cookies, name):
+        return Credential(hash_of(session), is_session=True)
+    return None
+
+
+class KnownCredentials:
+    """Those that were found to be good by this process lately, by their hashes: the ids of their tokens."""
+
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._tokens: dict[bytes, int] = {}
+
+    def token_of(self, hashed: bytes) -> int | None:
+        return self._tokens.get(hashed)
+
+    def add(self, hashed: bytes, token_id: int) -> None:
+        if len(self._tokens) >= self.MOST:
+            self._tokens.clear()
+        self._tokens[hashed] = token_id
+
+    def forget(self, hashed: bytes) -> None:
+        self._tokens.pop(hashed, None)
+
+
+known_credentials = KnownCredentials()  # of this process

@@ -1,0 +1,1 @@
+"""The page that people use: static files, and how they are served."""

@@ -1,0 +1,154 @@
+"""Signing in to the page: a token is sent once, and a cookie that no script can read says who it was from then on.
+
+A session holds for 12 hours, and no longer than its token.
+"""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import falcon
+from pydantic import BeforeValidator, Field
+from sqlalchemy import Connection, Engine, text
+
+from actors.runtime.base.config import Settings
+from service.auth import Authentication, Caller, refused
+from service.credentials import cookie_name, hash_of, is_secure, session_id
+from service.openapi import Input, NoQuery, Success, open_responses, spec
+from service.rate_limits import refuse_changes, spend_change
+from service.same_origin import comes_from_a_browser, require_same_origin
+
+HOURS = 12
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a cookie of then is deleted
+
+BEGIN = text("""
+    INSERT INTO sessions (session_sha256, token_id, expires_at)
+    SELECT :hash, id, least(now() + make_interval(hours => :hours), expires_at) FROM api_tokens WHERE id = :token_id
+    RETURNING expires_at
+""")
+END = text("DELETE FROM sessions WHERE session_sha256 = :hash")
+
+# Of the same user of the same business, with whichever of his tokens; a token without a user is alone.
+END_ALL = text("""
+    DELETE FROM sessions WHERE token_id = :token_id OR token_id IN (
+        SELECT id FROM api_tokens
+        WHERE user_id = CAST(:user_id AS bigint) AND business_id IS NOT DISTINCT FROM CAST(:business_id AS bigint))
+""")
+BUSINESS = text("SELECT name FROM businesses WHERE id = :business_id")
+
+
+def _token(value: Any) -> Any:
+    """What is wrong with a token is told without repeating it."""
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= 200:
+        raise ValueError("Found a token that is no text of 1 to 200 characters")
+    return value.strip()
+
+
+class SignIn(Input):
+    token: Annotated[str, BeforeValidator(_token)]
+
+
+class SignOut(Input):
+    everywhere: bool = Field(default=False, description="end all sessions of this user, in other browsers too")
+
+
+class Session(Success):
+    signed_in: bool
+    business_id: int | None = Field(description="null: an operator's, for all businesses")
+    business_name: str | None
+    role: str | None
+    user_id: int | None
+    token_id: int | None
+    expires_at: datetime | None = Field(description="when the session ends, or the token; null: never")
+
+
+NOBODY = dict.fromkeys(Session.model_fields) | {"success": True, "signed_in": False}
+
+
+class Sessions:
+    """Open to all: it is what tells whether somebody is signed in."""
+
+    open = True
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._authentication = Authentication(engine, settings)
+        self._cookie = cookie_name(settings)
+
+    @spec.validate(query=NoQuery, resp=open_responses(Session), security=[])
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Who is signed in, if anybody is"""
+        caller = self._authentication.identify(request)
+        if caller is None:
+            response.media = NOBODY
+            return
+        request.context.caller = caller
+        with self._engine.begin() as connection:
+            response.media = _shown(connection, caller, caller.expires_at)
+
+    @spec.validate(query=NoQuery, json=SignIn, resp=open_responses(Session, 401, 403, 413, 415, 429, 503), security=[])
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Signs in with a token; the answer sets a cookie, a new one each time"""
+        if comes_from_a_browser(request):
+            require_same_origin(request, self._settings)
+        body: SignIn = request.context.json
+        caller = request.context.caller = self._authentication.by_token(body.token)
+        refuse_changes(caller, self._settings)
+        session = secrets.token_urlsafe(32)
+        with self._engine.begin() as connection:
+            self._end(connection, request)
+            values = {"hash": hash_of(session), "token_id": caller.token_id, "hours": HOURS}
+            expires_at: datetime = connection.execute(BEGIN, values).scalar_one()
+            spend_change(connection, caller, self._settings)
+            response.media = _shown(connection, caller, expires_at)
+        self._set_cookie(response, session, max_age=max(1, int((expires_at - datetime.now(UTC)).total_seconds())))
+
+    @spec.validate(query=SignOut, resp=open_responses(Session, 401, 403, 413, 415, 503), security=[])
+    def on_delete(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Signs out, here or everywhere; again it changes nothing"""
+        query: SignOut = request.context.query
+        if session_id(request.get_header("Cookie"), self._cookie) or comes_from_a_browser(request):
+            require_same_origin(request, self._settings)
+        caller = self._authentication.identify(request)
+        if caller is None and query.everywhere:
+            raise refused("Nobody is signed in here; sign in again to sign out everywhere")
+        with self._engine.begin() as connection:
+            self._end(connection, request)
+            if caller is not None and query.everywhere:
+                request.context.caller = caller
+                scope = {"token_id": caller.token_id, "user_id": caller.user_id, "business_id": caller.business_id}
+                connection.execute(END_ALL, scope)
+        self._set_cookie(response, "", expires=LONG_AGO)
+        response.set_header("Clear-Site-Data", '"cache", "storage"')  # "cookies" would take those of our neighbours
+        response.media = NOBODY
+
+    def _end(self, connection: Connection, request: falcon.Request) -> None:
+        """The session that this browser had."""
+        if session := session_id(request.get_header("Cookie"), self._cookie):
+            connection.execute(END, {"hash": hash_of(session)})
+
+    def _set_cookie(self, response: falcon.Response, value: str, **until: Any) -> None:
+        response.set_cookie(
+            self._cookie,
+            value,
+            **until,
+            path="/",
+            secure=is_secure(self._settings),
+            http_only=True,
+            same_site="Strict",
+        )
+
+
+def _shown(connection: Connection, caller: Caller, expires_at: datetime | None) -> dict[str, Any]:
+    name = connection.execute(BUSINESS, {"business_id": caller.business_id}).scalar()
+    return {
+        "success": True,
+        "signed_in": True,
+        "business_id": caller.business_id,
+        "business_name": name,
+        "role": caller.role,
+        "user_id": caller.user_id,
+        "token_id": caller.token_id,
+        "expires_at": expires_at,
+    }
