@@ -64,7 +64,7 @@ def own_environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     url = at_database(servers["DATABASE_URL"], name)
     try:
         with admin.connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
         with sandbox.bucket(servers, name.replace("_", "-")) as bucket:
             yield {**servers, **bucket, "DATABASE_URL": url}
     finally:

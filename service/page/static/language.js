@@ -1,9 +1,7 @@
 // Which language the page speaks, and its sentences. `lang` and `dir` change together.
-import en from "./en.js";
-import he from "./he.js";
 import { bdi } from "./dom.js";
 
-const CATALOGUES = { en, he };
+const CATALOGUES = {}; // those that were spoken until now
 const KEY = "longhaul.language";
 
 export const LANGUAGES = { en: { name: "English", dir: "ltr" }, he: { name: "עברית", dir: "rtl" } };
@@ -18,7 +16,7 @@ function remembered() {
 
 function first() {
   const wanted = [new URLSearchParams(location.search).get("lang"), remembered(), ...navigator.languages];
-  return wanted.map((tag) => tag?.slice(0, 2).toLowerCase().replace("iw", "he")).find((tag) => CATALOGUES[tag]) ?? "en";
+  return wanted.map((tag) => tag?.slice(0, 2).toLowerCase().replace("iw", "he")).find((tag) => LANGUAGES[tag]) ?? "en";
 }
 
 let current = first();
@@ -27,14 +25,15 @@ export const language = () => current;
 export const locale = () => navigator.languages.find((tag) => tag.slice(0, 2) === current) ?? (current === "en" ? "en-GB" : "he-IL");
 export const isRightToLeft = () => LANGUAGES[current].dir === "rtl";
 
-export function speak(wanted = current) {
+export async function speak(wanted = current) {
+  CATALOGUES[wanted] ??= (await import(`./${wanted}.js`)).default;
   current = wanted;
   document.documentElement.lang = wanted;
   document.documentElement.dir = LANGUAGES[wanted].dir;
 }
 
-export function choose(wanted) {
-  speak(wanted);
+export async function choose(wanted) {
+  await speak(wanted);
   try {
     localStorage.setItem(KEY, wanted);
   } catch { /* then the address remembers it */ }

@@ -14,35 +14,42 @@
 //   jobs       form "Filter jobs": "Status", "Kind", "Day", "Business" · table "Jobs" · region "Need attention" · link "Start a job"
 //   a job      region "Why" · region "Timeline": table "Timeline", img "N segments over time" · link "All jobs"
 //   everywhere status (the live region; messages are said there too) · button "Close" of a message
-import { get, remove, session as sessions } from "./api.js";
+import { Unreachable, get, remove, session as sessions } from "./api.js";
 import { choose, speak, t } from "./language.js";
 import { failed } from "./messages.js";
 import { here, href } from "./router.js";
 import { shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
-import { receipts } from "./receipts.js";
-import { mailbox } from "./mailbox.js";
-import { jobs } from "./jobs.js";
-import { job } from "./job.js";
-import { workers } from "./workers.js";
-import { start } from "./start.js";
 
 const NOBODY = { signed_in: false };
-const state = { session: NOBODY, kinds: new Map(), view: null, lastList: "#/jobs", note: null };
+const state = { session: NOBODY, kinds: new Map(), view: null, lastList: "#/jobs", note: null, shows: 0 };
 
-const VIEWS = { receipts, mailbox, jobs: (context) => (context.path[1] ? job : jobs)(context), workers, start };
+const VIEWS = ["receipts", "mailbox", "jobs", "workers", "start"];
+
+// What makes a view stands in a module of its own, under its own name, which is fetched when it is first looked at.
+async function viewOf([first, second]) {
+  const name = first === "jobs" && second ? "job" : first;
+  try {
+    return (await import(`./${name}.js`))[name];
+  } catch (error) {
+    throw new Unreachable(String(error)); // or the server has a newer page, which a reload brings
+  }
+}
 
 const home = () => (state.session.role === "operator" ? "jobs" : "receipts");
 
 // Shows the view of the address. `focus`: the reader came here by a link, so a screen reader is taken along.
-function show(focus) {
+async function show(focus) {
   state.view?.stop();
   const { path, query } = here();
-  if (state.session.signed_in && !VIEWS[path[0]]) return location.replace(href(home()));
+  if (state.session.signed_in && !VIEWS.includes(path[0])) return location.replace(href(home()));
+  const mine = (state.shows += 1);
+  const make = state.session.signed_in ? await viewOf(path).catch(broken) : asked;
+  if (mine !== state.shows) return; // somebody has gone on meanwhile
   if (path[0] === "jobs" && !path[1]) state.lastList = location.hash;
   const frame = shell({ session: state.session, path, speak: switchTo, signOut });
   const context = { path, query, session: state.session, kinds: state.kinds, lastList: state.lastList };
-  const { title, view } = state.session.signed_in ? VIEWS[path[0]](context) : asked();
+  const { title, view } = make(context);
   state.view = view;
   frame.main.append(view.element);
   document.title = t("title", { view: title });
@@ -56,9 +63,13 @@ function asked() {
   return { title: view.title, view };
 }
 
-function switchTo(language) {
-  choose(language);
-  show(false);
+// In the place of a view that could not be fetched.
+const broken = (error) => () =>
+  ({ title: t("error.title"), view: { element: failed(error, () => location.reload()), stop() {} } });
+
+async function switchTo(language) {
+  await choose(language);
+  await show(false);
   document.querySelector(".language").focus();
 }
 
@@ -67,7 +78,7 @@ async function signedIn(session) {
   state.note = null;
   const { kinds } = await get("/api/kinds");
   state.kinds = new Map(kinds.map((kind) => [kind.job_type, kind]));
-  show(true);
+  await show(true);
 }
 
 async function signOut(everywhere) {
@@ -92,7 +103,7 @@ async function begin() {
   }
 }
 
-speak();
+await speak();
 addEventListener("hashchange", () => show(true));
 sessions.addEventListener("ended", () => ended(t("sign_in.ended")));
 // Out of the back/forward cache comes what was true then, perhaps of somebody who has signed out.

@@ -140,12 +140,12 @@ def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> No
                 seen.append(other.execute(text("SELECT pg_backend_pid()")).scalar_one())
                 other.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
                 run.connection.execute(text("SET LOCAL lock_timeout = '800ms'"))
+                Timer(1.2, other.close).start()
 
         yield from numbers(run, 10, before=lock)
 
     seen: list[int] = []
     with capture_logs() as lines:
-        Timer(1.2, other.close).start()
         job = run(work, job_id, waits=waits)
     assert job["status"] == "completed"
     assert [line["pid"] for line in lines if line["event"] == "batch.blocked"] == seen
