@@ -11,7 +11,7 @@ import { Messages, empty, failed, loading, trying } from "./messages.js";
 import { filterForm, heading, openLink, pages, row, table, tableBody } from "./parts.js";
 import { filter } from "./router.js";
 
-const LIMIT = 50;
+const LIMIT = 25;
 
 class Receipts {
   constructor({ query, kinds }) {

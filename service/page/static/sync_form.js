@@ -9,7 +9,7 @@ export function syncForm({ connection_id, account }, messages, started) {
   const dated = (name) => h("input", { type: "date", name });
   const days = h("div.pair", { hidden: true }, field(t("filter.from"), dated("from_date")), field(t("filter.to"), dated("to_date")));
   const form = h("form.filter", { "aria-label": t("sync.of", { account: account.slice(0, 120) }) },
-    field(t("sync.mode"), mode), days, h("div.actions", {}, h("button.primary", { type: "submit" }, t("sync.go"))));
+    field(t("sync.mode"), mode, { wide: true }), days, h("div.actions", {}, h("button.primary", { type: "submit" }, t("sync.go"))));
   mode.addEventListener("change", () => {
     days.hidden = mode.value !== "range";
   });
