@@ -1,13 +1,22 @@
 """Somebody at the page: what they do, and what must not happen meanwhile."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from sqlalchemy import text
 
 from tests.conftest import Make
+
+LOCK_THE_MIDDLE = text("""
+    SELECT FROM receipts WHERE id = (
+        SELECT id FROM receipts WHERE business_id = :b ORDER BY id
+        OFFSET (SELECT count(*) / 2 FROM receipts WHERE business_id = :b) LIMIT 1)
+    FOR UPDATE
+""")
 
 
 @dataclass
@@ -22,6 +31,14 @@ class Site:
         if receipts:
             self.make.receipts(business_id, receipts)
         return business_id, self.make.token(business_id, role)
+
+    @contextmanager
+    def held_up(self, business_id: int) -> Iterator[None]:
+        """Within this block a job that deletes all comes to the middle, and not past it: there is time to look."""
+        with self.make.engine.connect() as other, other.begin() as transaction:
+            other.execute(LOCK_THE_MIDDLE, {"b": business_id})
+            yield
+            transaction.rollback()
 
     def left(self, business_id: int) -> int:
         query = "SELECT count(*) AS n FROM receipts WHERE business_id = :id AND NOT is_deleted"

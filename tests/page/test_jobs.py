@@ -73,16 +73,17 @@ def test_an_operator_sees_all_businesses_the_stuck_first_and_the_workers(site, p
 
 
 def test_an_operator_takes_a_job_from_its_worker(site, person) -> None:
-    business_id, token = site.business(receipts=300)
+    business_id, token = site.business(receipts=20)
     dana = person(site.address, token)
-    dana.delete_all()
     boss = person(site.address, site.make.token(None, "operator"))
-    (row,) = site.sql("SELECT id FROM background_jobs WHERE business_id = :b", b=business_id)
-    boss.go(f"jobs/{row['id']}")
-    boss.button("Reset").click()
-    boss.page.get_by_role("dialog").get_by_role("button", name="Reset").click()
-    expect(boss.page.get_by_text("Failed", exact=True).first).to_be_visible()
-    expect(dana.button("Resume")).to_be_visible()
+    with site.held_up(business_id):
+        dana.delete_all()
+        (row,) = site.sql("SELECT id FROM background_jobs WHERE business_id = :b", b=business_id)
+        boss.go(f"jobs/{row['id']}")
+        boss.button("Reset").click()
+        boss.page.get_by_role("dialog").get_by_role("button", name="Reset").click()
+        expect(boss.page.get_by_text("Failed", exact=True).first).to_be_visible()
+        expect(dana.button("Resume")).to_be_visible()
 
 
 def test_receipts_are_shown_by_pages_and_days(site, person) -> None:

@@ -38,7 +38,7 @@ def full(site: Site, text: str = "Corner Cafe") -> Full:
     business_id = site.make.business(text)
     ids = site.make.receipts(business_id, 60)
     sql = site.sql
-    sql("UPDATE receipts SET vendor = :t, source = :t WHERE business_id = :b AND id % 2 = 0", t=text, b=business_id)
+    sql("UPDATE receipts SET vendor = :t, source = :t WHERE business_id = :b AND amount >= 40", t=text, b=business_id)
     sql(
         """INSERT INTO attachments (receipt_id, business_id, object_key, content_type, size)
            VALUES (:r, :b, 'receipts/' || :r || '.pdf', 'application/pdf', 8)""",
