@@ -43,7 +43,7 @@ def test_a_stale_job_says_so_and_offers_to_go_on(site, person) -> None:
     dana = person(site.address, token)
     expect(dana.page.get_by_text("Stuck - No update").first).to_be_visible()
     expect(dana.page.get_by_text("Task hasn't updated for 5 minutes")).to_be_visible()
-    expect(dana.page.get_by_role("link", name="Start a new one")).to_be_visible()
+    expect(dana.page.get_by_role("button", name="Start a new one")).to_be_visible()
     dana.button("Resume").click()
     expect(dana.page.get_by_text("15 receipts were deleted.").first).to_be_visible()
     assert site.sql("SELECT status FROM background_jobs WHERE id = :id", id=job_id) == [{"status": "completed"}]
