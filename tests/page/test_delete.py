@@ -150,7 +150,7 @@ def test_in_hebrew_from_right_to_left(site, person) -> None:
     dana = person(site.address)
     dana.page.goto("/")
     dana.page.get_by_role("button", name="עברית").click()
-    assert dana.page.evaluate("[document.documentElement.lang, document.documentElement.dir]") == ["he", "rtl"]
+    expect(dana.page.locator("html[lang=he][dir=rtl]")).to_be_attached()
     dana.page.locator("input[type=password]").fill(token)
     dana.page.keyboard.press("Enter")
     dana.button("מחק הכל").click()

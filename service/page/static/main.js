@@ -16,7 +16,7 @@
 //   everywhere status (the live region; messages are said there too) · button "Close" of a message
 import { Unreachable, get, remove, session as sessions } from "./api.js";
 import { choose, speak, t } from "./language.js";
-import { failed } from "./messages.js";
+import { failed, loading } from "./messages.js";
 import { here, href } from "./router.js";
 import { shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
@@ -44,6 +44,7 @@ async function show(focus) {
   const { path, query } = here();
   if (state.session.signed_in && !VIEWS.includes(path[0])) return location.replace(href(home()));
   const mine = (state.shows += 1);
+  document.querySelector("main")?.replaceChildren(loading()); // what stood there has ended
   const make = state.session.signed_in ? await viewOf(path).catch(broken) : asked;
   if (mine !== state.shows) return; // somebody has gone on meanwhile
   if (path[0] === "jobs" && !path[1]) state.lastList = location.hash;
