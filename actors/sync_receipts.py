@@ -95,6 +95,7 @@ def complete(start: Start, params: SyncReceipts) -> SyncReceipts:
     throttle_ms=0,
     max_refusals_in_a_row=0,  # a mail that cannot be read says nothing of the next
     stale_heartbeat_seconds=180,
+    running_per_business=2,  # a mail server that hangs holds a thread for as long as its time limits allow
 )
 def sync_receipts(run: Run[SyncReceipts]) -> Iterator[Batch]:
     log.info("run.start", job_id=run.job_id, mode=run.params.mode, connection_id=run.params.connection_id)

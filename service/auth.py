@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe
-from service.credentials import Credential, cookie_name, credential, hash_of, known_credentials
+from service.credentials import Credential, Lately, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
 from service.same_origin import SAFE_METHODS, require_same_origin
 from sql.engine import reading
@@ -110,16 +110,21 @@ def name_token(connection: Connection, caller: Caller) -> None:
 
 
 class Authentication:
-    """Falcon middleware: 401 for every resource that does not say `open = True`; else `request.context.caller`."""
+    """Falcon middleware: 401 for every resource that does not say `open = True`; else `request.context.caller`.
+
+    For a resource that says `is_polled = True`, a token that was good a second ago is not looked up again to read it.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
+        self._lately = Lately()
         self._settings = settings
         self._cookie = cookie_name(settings)
 
     def process_resource(self, request: falcon.Request, response: falcon.Response, resource: Any, _params: Any) -> None:
         if not getattr(resource, "open", False):
-            request.context.caller = self._caller(request, response)
+            is_poll = getattr(resource, "is_polled", False) and request.method in SAFE_METHODS
+            request.context.caller = self._caller(request, response, is_poll=is_poll)
 
     def identify(self, request: falcon.Request) -> Caller | None:
         """Who asks, by a token or a cookie; None when the request has neither, or one that is not good."""
@@ -134,11 +139,16 @@ class Authentication:
             raise refused("This token is not known, has expired, or has been revoked")
         return _caller_of(row)
 
-    def _caller(self, request: falcon.Request, response: falcon.Response) -> Caller:
+    def _caller(self, request: falcon.Request, response: falcon.Response, *, is_poll: bool) -> Caller:
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
         if shown is None:
             raise refused("Send the header Authorization: Bearer <token>")
-        row = self._look_up(shown)
+        may_remember = is_poll and not shown.is_session  # who signs out is out at once
+        row = self._lately.get(shown.hashed) if may_remember else None
+        if row is None:
+            row = self._look_up(shown)
+            if row is not None and may_remember:
+                self._lately.add(shown.hashed, row)
         if row is None and shown.is_session:
             raise refused("This session has ended; sign in again")
         if row is None:

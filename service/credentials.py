@@ -1,7 +1,8 @@
 """What a request proves who asks with: a token in its Authorization header, or a session in its cookie."""
 
 import hashlib
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
 from actors.runtime.base.config import Settings
 
@@ -75,3 +76,22 @@ class KnownCredentials:
 
 
 known_credentials = KnownCredentials()  # of this process
+
+
+class Lately:
+    """What a token was found to be within the last second; so a revocation bites within a second."""
+
+    SECONDS = 1.0
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, tuple[float, Any]] = {}
+
+    def get(self, hashed: bytes) -> Any:
+        at, row = self._found.get(hashed, (0.0, None))
+        return row if time.monotonic() - at < self.SECONDS else None
+
+    def add(self, hashed: bytes, row: Any) -> None:
+        if len(self._found) >= self.MOST:
+            self._found.clear()
+        self._found[hashed] = (time.monotonic(), row)

@@ -119,6 +119,8 @@ class JobCollection(StartAny):
 
 
 class JobItem:
+    is_polled = True
+
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 

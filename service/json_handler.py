@@ -39,4 +39,5 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=_encode))
 
 
-JSON_HANDLER = JSONHandler(loads=_decode, dumps=partial(json.dumps, default=_encode, ensure_ascii=False))
+dumps = partial(json.dumps, default=_encode, ensure_ascii=False)
+JSON_HANDLER = JSONHandler(loads=_decode, dumps=dumps)

@@ -50,7 +50,18 @@ def parse_id(value: str, what: str = "job id") -> int:
 
 
 class Plugin(FalconPlugin):
-    """Ids in paths are plain strings to Falcon, so that a bad one is a 400; the document says what they are."""
+    """Ids in paths are plain strings to Falcon, so that a bad one is a 400; the document says what they are.
+
+    Answers are held against the document in the tests only: it costs as much as making them, and a user is better off
+    with an answer that the document misdescribes than with a 500.
+    """
+
+    checks_answers = False
+
+    def validate_response(self, response: Any, model: Any, skip_validation: bool, force_resp_serialize: bool) -> Any:
+        if self.checks_answers:
+            return super().validate_response(response, model, skip_validation, force_resp_serialize)
+        return None
 
     def parse_path(self, route: Any, path_parameter_descriptions: Any) -> tuple[str, list[dict[str, Any]]]:
         path, parameters = super().parse_path(route, path_parameter_descriptions)  # type: ignore[no-untyped-call]

@@ -47,6 +47,7 @@ CREATE TABLE public.background_jobs (
     rate_from bigint,
     rate_next_at timestamp with time zone,
     rate_next bigint,
+    failures integer DEFAULT 0 NOT NULL,
     CONSTRAINT background_jobs_attempts_not_negative CHECK (((attempt >= 0) AND (recoveries >= 0))),
     CONSTRAINT background_jobs_counters_not_negative CHECK (((processed >= 0) AND (succeeded >= 0) AND (failed_count >= 0) AND (total >= 0))),
     CONSTRAINT background_jobs_finished_at_iff_finished CHECK (((status = ANY (ARRAY['completed'::text, 'cancelled'::text, 'failed'::text])) = (finished_at IS NOT NULL))),
@@ -98,6 +99,7 @@ COMMENT ON COLUMN public.background_jobs.rate_from_at IS 'Since when its rate is
 COMMENT ON COLUMN public.background_jobs.rate_from IS 'How many were processed then';
 COMMENT ON COLUMN public.background_jobs.rate_next_at IS 'Since when it will be measured next';
 COMMENT ON COLUMN public.background_jobs.rate_next IS 'How many were processed then';
+COMMENT ON COLUMN public.background_jobs.failures IS 'Tries in a row that the world outside has failed, when it left its last claim';
 
 CREATE TABLE dramatiq.queue (
     message_id uuid NOT NULL,

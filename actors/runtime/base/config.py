@@ -87,10 +87,11 @@ class KindSettings(BaseModel):
     STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
     STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
     COOLDOWN_SECONDS: int = Field(default=0, ge=0, le=86_400)  # between two starts of a business and key
+    RUNNING_PER_BUSINESS: int = Field(default=0, ge=0, le=10_000)  # jobs of this kind; 0: any number
 
 
 # Variables of one kind: none of ours is read before we know the kinds.
-OF_A_KIND = re.compile(r"[A-Z][A-Z0-9_]*_(SECONDS|MS|SIZE|FAILURES|ROW)")
+OF_A_KIND = re.compile(r"[A-Z][A-Z0-9_]*_(SECONDS|MS|SIZE|FAILURES|ROW|BUSINESS)")
 
 
 class Settings(KindSettings, DatabaseSettings):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from actors.runtime.base.failures import backoff_seconds, describe, describe_for_users, is_lock_timeout, is_transient
-from actors.runtime.jobs.verdicts import Permanent, Verdict
+from actors.runtime.jobs.verdicts import Permanent, Transient, Verdict
 from sql.states import FAILED, QUEUED
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Backoff:
     def __init__(self, loop: "Loop") -> None:
         self._loop = loop
         self._most: int = loop.kind.setting(loop.place.settings, "MAX_BATCH_FAILURES")
-        self.failures = 0  # transient ones, in a row
+        self.failures = loop.claim.failures  # transient ones, in a row
         self._said = ""  # of the last of them
 
     def after(self, error: Exception) -> bool:
@@ -39,8 +39,24 @@ class Backoff:
             why = f"{self.failures} failures in a row, the last: {said}"
             if not self._cannot_fail(why):
                 return False
+        elif isinstance(error, Transient) and self._gives_way(said):
+            return False
         self._wait(self.failures, said)
         return True
+
+    def _gives_way(self, said: str) -> bool:
+        """The world failed, not Postgres, and others wait: they get the thread for as long as this job waits."""
+        leaving = self._loop.leaving
+        try:
+            with self._loop.place.engine.begin() as connection:
+                others_wait = leaving.ask_who_waits(connection)
+            if others_wait:
+                leaving.leave(QUEUED, "snoozed", said, wait=backoff_seconds(self.failures), failures=self.failures)
+        except Exception as cannot:
+            if not is_transient(cannot):
+                raise
+            return False
+        return others_wait
 
     def fail(self, error: BaseException) -> None:
         """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""

@@ -49,6 +49,7 @@ class Claim:
     processed: int
     total: int | None
     requested: str | None
+    failures: int  # of the world outside, in a row, when it was claimed
     refusals: int  # rows that failed since the last success, over all claims
     last_error: str | None
     stats: dict[str, Any]
@@ -71,11 +72,15 @@ class Claim:
         stale_after: int | None = None,
         unchanged_after: int | None = None,
         types: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> "Claim | None":
-        """None when the job is not queued: nothing to do for this message. The limits of its kind are in seconds."""
+        """None when the job is not queued or has to wait: nothing to do for this message.
+
+        The limits of its kind are in seconds; `most` jobs of it may run for its business at once.
+        """
         values: dict[str, Any] = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
         values |= {"stale_after": stale_after, "unchanged_after": unchanged_after}
-        values["types"] = None if types is None else list(types)
+        values |= {"types": None if types is None else list(types), "most": most}
         job = connection.execute(CLAIM, values).mappings().one_or_none()
         return None if job is None else cls.of(job)
 
@@ -140,11 +145,11 @@ class Claim:
         *,
         wait: float | None = None,
         code: str | None = None,
+        failures: int = 0,
     ) -> "Left":
         """Ends the claim. What becomes of the job is what somebody asked for, if somebody did."""
-        self._held(
-            connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why, wait=wait, code=code
-        )
+        values = {"target": target, "event": event, "who": f"worker:{self.worker_id}", "why": why}
+        self._held(connection, LEAVE, **values, wait=wait, code=code, failures=failures)
         return Left(*connection.execute(LAST_EVENT, {"job_id": self.job_id}).one())
 
     def _held(self, connection: Connection, statement: Any, **values: Any) -> Mapping[Any, Any]:

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from sql.states import FAILED, PAUSED, QUEUED
 
@@ -64,22 +64,32 @@ class Leaving:
         for ever.
         """
         self._gives_way_at = time.monotonic() + ASK_SECONDS
+        waits = self.ask_who_waits(self._loop.session.begin(self._loop.claim))
+        self._loop.session.commit_as_is(self._loop.claim)
+        return waits
+
+    def ask_who_waits(self, connection: Connection) -> bool:
+        """Does a job wait that this worker could take now?"""
         values = {
             "queues": list({*self._loop.place.settings.WORKER_QUEUES, self._loop.kind.queue}),
             "kinds": [*self._loop.place.kinds, *self._loop.kind.names],
             "job_id": self._loop.claim.job_id,
         }
-        connection = self._loop.session.begin(self._loop.claim)
-        waits = bool(connection.execute(OTHERS_WAIT, values).scalar_one())
-        self._loop.session.commit_as_is(self._loop.claim)
-        return waits
+        return bool(connection.execute(OTHERS_WAIT, values).scalar_one())
 
     def leave(
-        self, target: str, event: str, why: str | None = None, *, wait: float | None = None, code: str | None = None
+        self,
+        target: str,
+        event: str,
+        why: str | None = None,
+        *,
+        wait: float | None = None,
+        code: str | None = None,
+        failures: int = 0,
     ) -> None:
         self._loop.close()
         with self._loop.place.engine.begin() as connection:
-            left = self._loop.claim.leave(connection, target, event, why, wait=wait, code=code)
+            left = self._loop.claim.leave(connection, target, event, why, wait=wait, code=code, failures=failures)
         name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(left.status, "job.finished")
         said = {"status": left.status, "actor": left.actor, "why": left.reason}
         log.info(name, job_id=self._loop.claim.job_id, processed=self._loop.claim.processed, **said)

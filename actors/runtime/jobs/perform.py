@@ -55,6 +55,7 @@ def _claim(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | No
                     kind.setting(place.settings, "STALE_HEARTBEAT_SECONDS"),
                     kind.setting(place.settings, "STALE_UPDATE_SECONDS"),
                     types,
+                    kind.setting(place.settings, "RUNNING_PER_BUSINESS"),
                 )
         except Exception as error:
             if not is_transient(error) or place.stopping.is_set():

@@ -6,12 +6,13 @@
 -- writes there what it waits for: with no row that failed, that goes too.)
 --
 -- `wait`: it goes on after that time, and not before, unless somebody resumes it; `why` is what it waits for. After 24
--- hours of that without progress it fails. `code` says for programs why it failed.
+-- hours of that without progress it fails. `code` says for programs why it failed. `failures` is how many tries in a row
+-- the world outside has failed: it is remembered for the next claim.
 --
 -- `claim`: the attempt that leaves, or null for whoever holds the job. No row: this claim does not hold it any more.
 CREATE OR REPLACE FUNCTION public.leave_running(
     job_id bigint, claim integer, target text, event text, who text, why text DEFAULT NULL,
-    wait interval DEFAULT NULL, code text DEFAULT NULL
+    wait interval DEFAULT NULL, code text DEFAULT NULL, failures integer DEFAULT 0
 ) RETURNS SETOF public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old public.background_jobs;
@@ -43,6 +44,7 @@ BEGIN
     SET status = ends, requested = NULL, worker_id = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN ends IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END,
         wait_until = CASE WHEN ends = 'queued' THEN clock_timestamp() + wait END,
+        failures = CASE WHEN ends = 'queued' THEN leave_running.failures ELSE 0 END,
         waits_since = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN coalesce(waits_since, clock_timestamp())
                            WHEN ends = 'queued' THEN waits_since END,
         waiting_for = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN why END,

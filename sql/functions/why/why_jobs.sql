@@ -14,6 +14,9 @@ CREATE OR REPLACE FUNCTION public.why_jobs(
 ) RETURNS TABLE (job_id bigint, reason text, since timestamptz, evidence jsonb, sentence text, remedy text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF ids = '{}' THEN
+        RETURN;  -- what follows looks at all sessions first
+    END IF;
     RETURN QUERY
     WITH sessions AS MATERIALIZED (
         SELECT s.*, w.hostname, w.pid, w.queues, w.kinds, coalesce(s.silent_for < '15 s', true) AS alive
