@@ -59,7 +59,7 @@ class ReceiptQuery(Page, Days):
 class Receipt(BaseModel):
     id: int
     vendor: str
-    amount: str = Field(description="a decimal number, exact")
+    amount: str = Field(description="an exact decimal number")
     currency: str
     received_at: datetime
     source: str
@@ -112,7 +112,7 @@ class ReceiptCollection:
             if query.after is not None:
                 values["after_received_at"] = connection.execute(RECEIVED_AT, values).scalar()
                 if values["after_received_at"] is None:
-                    raise bad_input(f"Found after = {query.after}, expected the next_after of a page before")
+                    raise bad_input(f"Found after = {query.after}, expected the next_after of a previous page")
             rows = connection.execute(LIST, values).mappings()
             receipts, next_after = paginate((dict(row) for row in rows), query.limit, "id")
         reply(response, receipts=receipts, next_after=next_after)

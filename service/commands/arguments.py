@@ -1,4 +1,4 @@
-"""What every command is declared with."""
+"""What commands are declared with."""
 
 import argparse
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""sql/schema.sql: tables, constraints, indexes and triggers as the migrations leave them, for people to read.
+"""sql/schema.sql: tables, constraints, indexes and triggers after all migrations, for people to read.
 
-`make schema` writes it anew, on a database of its own. Functions are not in it: they have files of their own.
+`make schema` rewrites it, from a new database. Functions are not in it: they have their own files.
 """
 
 import re
@@ -19,7 +19,7 @@ HEAD = "-- The schema as the migrations leave it. Made by `make schema`; a test 
 # What pg_dump writes above each object.
 _OBJECT = re.compile(r"^--\n-- Name: .*; Type: (.*?); Schema: .*\n--\n", re.MULTILINE)
 
-# What it writes of an identity column whose sequence is like any other.
+# What it writes for an identity column with a default sequence.
 _SEQUENCE = re.compile(
     r" \(\n    SEQUENCE NAME \S+_seq\n    START WITH 1\n    INCREMENT BY 1\n    NO MINVALUE\n    NO MAXVALUE\n"
     r"    CACHE 1\n\);"

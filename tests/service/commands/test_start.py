@@ -21,7 +21,7 @@ def test_a_job_is_started_and_its_id_printed(command, make, job_row, events) -> 
         (["delete_receipts", "--business", "{b}", "--confirm", "delete"], "found 'delete', expected 'DELETE'"),
         (["delete_receipts", "--business", "999", "--confirm", "DELETE"], "there is no business 999"),
         (["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", "[]"], "expected an object"),
-        (["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", "{{"], "found no JSON"),
+        (["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", "{{"], "found invalid JSON"),
         (
             ["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", '{{"a": 1}}'],
             "Unknown field 'a'",
