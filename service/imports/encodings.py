@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from service.imports.rows import UnreadableFileError
 
-NOT_UTF_8 = "found bytes that are not UTF-8"
+NOT_UTF_8 = "found bytes that are not UTF-8 text"
 
 _BOMS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),

@@ -56,7 +56,7 @@ class Sheet:
         return UnreadableFileError(not_utf_8(self._handle))
 
     def _not_decoded(self) -> UnreadableFileError:
-        return UnreadableFileError(f"found bytes that are not {self.encoding}")
+        return UnreadableFileError(f"found bytes that are not {self.encoding} text")
 
 
 def _is_json(name: str, head: bytes, encoding: str) -> bool:

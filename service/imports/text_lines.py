@@ -74,7 +74,7 @@ class Lines:
         self._end(rest)
 
     def _end(self, read: str) -> str:
-        """What was read, to the end of its line: a read that is cut off may have cut `\r\n` in two."""
+        """What was read, to the end of its line: a truncated read may have split `\r\n`."""
         if not read.endswith("\r") or "\r" not in self._ends:
             return read
         following = self._text.readline(MAX_LINE + 1)

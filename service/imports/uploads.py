@@ -77,7 +77,7 @@ class Uploader:
                         sizes[number] = self._bucket.put(held[number].object_key, handle, held[number].content_type)
                 except (OSError, ValueError) as error:
                     why = error.strerror if isinstance(error, OSError) and error.strerror else error
-                    found.failed.append(f"line {item.number}: its receipt is created, but its file is not uploaded: {why}")
+                    found.failed.append(f"line {item.number}: its receipt is created but its file not uploaded: {why}")
                 except StorageError as error:
                     self._refused.set()
                     refusal = error

@@ -71,5 +71,5 @@ def prove(engine: Engine, bucket: Bucket, business_id: int, job: dict[str, Any],
             + (f", expected {expected}" * (found != expected))
         )
     good = all(found == expected for found, expected in facts.values())
-    print("\nProved: everything is gone, and the counters are exact." if good else "\nNot as it should be.", flush=True)
+    print("\nProved: everything is gone, and the counters are exact." if good else "\nNot as expected.", flush=True)
     return 0 if good else 1

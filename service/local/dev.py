@@ -31,7 +31,7 @@ def dev() -> int:
                 f"\nThe API, described: {client.address}/api/docs\n\n"
                 f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
                 f'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts?limit=3"\n\n'
-                "A mailbox is connected too; this reads it, and says how far it is:\n"
+                "A mailbox is connected too; this reads it, and shows the progress:\n"
                 'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" '
                 "-d '{}' \"$LONGHAUL/api/receipts/sync\"\n"
                 'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts/sync/status"\n\n'

@@ -112,7 +112,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(folder)],
-            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # not visible in `ps`
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # not seen by `ps`
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
