@@ -42,4 +42,4 @@ def test_a_second_one_is_refused_as_over_http(command, make) -> None:
     job_id = make.job(business_id)
     done = command("start", "delete_receipts", "--business", business_id, "--confirm", "DELETE")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"Job {job_id} of the kind delete_receipts is active already; it is queued" in done.stderr
+    assert f"Job {job_id} of the kind delete_receipts is already active; it is queued" in done.stderr
