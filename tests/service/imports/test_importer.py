@@ -181,7 +181,7 @@ def test_two_imports_of_the_same_lines_at_once_make_each_receipt_once(
 def test_one_day_that_reads_month_first_decides_for_the_whole_file(load, receipts) -> None:
     outcome = load([line("A", date="12/01/2025"), line("B", date="12/31/2025")])
     assert receipts() == ["A 5.00 USD 2025-12-01", "B 5.00 USD 2025-12-31"]
-    assert outcome.notes == ["Days are read as others of this file prove: month-first (12/31/2025)."]
+    assert outcome.notes == ["Days are read as other days of this file prove: month-first (12/31/2025)."]
 
 
 def test_a_file_that_proves_both_orders_keeps_only_what_is_clear(load, receipts) -> None:
