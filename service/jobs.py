@@ -56,7 +56,7 @@ class JobQuery(Page):
     job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
     from_date: Day | None = Field(default=None, description="started on this day at the earliest, UTC")
     to_date: Day | None = Field(default=None, description="started on this day at the latest, UTC")
-    stuck: bool = Field(default=False, description="only those that are active and do not move")
+    stuck: bool = Field(default=False, description="only active jobs that are not moving")
 
 
 class JobAnswer(Success, Job):

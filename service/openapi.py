@@ -109,7 +109,7 @@ def responses(success: type[BaseModel] | dict[int, type[BaseModel]], *failures: 
 
 
 def open_responses(success: type[BaseModel], *failures: int) -> Response:
-    """The answers of a call that is open to all."""
+    """The responses of a call that is open to all."""
     return Response(HTTP_200=success, HTTP_400=Failure, **{f"HTTP_{code}": Failure for code in failures})
 
 

@@ -31,7 +31,7 @@ def spend_change(connection: Connection, caller: Caller, settings: Settings) -> 
 
 
 def refuse_changes(caller: Caller, settings: Settings) -> None:
-    """429 when the caller's token has made as many changes as it may for now."""
+    """429 if the caller's token has used up its changes for now."""
     most, per_second = settings.CHANGES_AT_ONCE, settings.CHANGES_PER_SECOND
     if not most or caller.allowance is None:
         return

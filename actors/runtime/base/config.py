@@ -63,7 +63,7 @@ def _origin(url: str) -> str:
     parts = urlsplit(url)
     known = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
     if not known or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("expected https://host, with a port at most")
+        raise ValueError("expected https://host, with at most a port")
     return url.rstrip("/").lower()
 
 
