@@ -26,7 +26,7 @@ def is_secure(settings: Settings) -> bool:
 
 
 def cookie_name(settings: Settings) -> str:
-    """With a prefix, over TLS, so that browsers let no other host and no plain connection set the cookie."""
+    """Over TLS, with the prefix that makes browsers refuse the cookie from other hosts and plain connections."""
     return f"__Host-{COOKIE}" if is_secure(settings) else COOKIE
 
 

@@ -11,7 +11,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they change nothing
 
 
 def require_same_origin(request: falcon.Request, settings: Settings) -> None:
-    """403 unless the browser says that our page asks: with `Sec-Fetch-Site` (over TLS or on localhost) or with `Origin`.
+    """403 unless the browser says that our page asks: with `Sec-Fetch-Site` (over TLS or on localhost) or `Origin`.
 
     No page can set either header. If both are missing, it is not a recent browser.
     """
