@@ -35,7 +35,7 @@ NEXT = text(f"""
 """)  # noqa: S608 - constants
 HIGHEST_ID = text("SELECT coalesce(max(id), 0) FROM receipts WHERE business_id = :business_id AND NOT is_deleted")
 
-# A file of no receipt, marked for purge from the start: whatever happens, it does not stay.
+# A file without a receipt, marked for purge from the start: whatever happens, it does not stay.
 MAKE_FILE = text("""
     INSERT INTO attachments (id, business_id, object_key, content_type, purge_requested_at, purge_after)
     SELECT id, :business_id, format('businesses/%s/exports/%s.%s', CAST(:business_id AS bigint), id,

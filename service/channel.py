@@ -17,12 +17,12 @@ BODY_SECONDS = 30
 ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
 SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most connections are in use
-LINGER_SECONDS = 2  # for a client that was refused mid-request to read why
+LINGER_SECONDS = 2  # time for a client refused mid-request to read why
 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
 
 MAX_HEAD_BYTES = 32 * 1024
-MAX_BODY_BYTES = 100 * 1024  # that are read at all; the API's own limit is smaller, and is checked after the 401
+MAX_BODY_BYTES = 100 * 1024  # read at all; the API's own limit is smaller, and is checked after the 401
 
 CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
 SENTENCES = {

@@ -26,7 +26,7 @@ def is_secure(settings: Settings) -> bool:
 
 
 def cookie_name(settings: Settings) -> str:
-    """Over TLS, with the prefix that makes browsers refuse the cookie from other hosts and plain connections."""
+    """Over TLS, with a prefix: browsers then accept the cookie only from this host and over TLS."""
     return f"__Host-{COOKIE}" if is_secure(settings) else COOKIE
 
 

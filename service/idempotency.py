@@ -57,7 +57,7 @@ class Idempotency:
             return None
         if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
             raise bad_input(
-                f"Found an Idempotency-Key of {len(key)} characters, expected 1 to {MAX_KEY} printable ASCII ones"
+                f"Found an Idempotency-Key of {len(key)} characters, expected 1 to {MAX_KEY} printable ASCII characters"
             )
         scope = {"business_id": caller.own_business(), "token_id": caller.token_id, "address": request.path, "key": key}
         return cls(scope, hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest())

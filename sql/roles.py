@@ -9,7 +9,7 @@ EXISTS = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = :r
 
 
 def operator_grants(role: str) -> list[str]:
-    """Let `role` (quoted if necessary) read all views and call the verbs, without rights on any table."""
+    """Statements that let `role` (quoted if necessary) read all views and call the verbs, without rights on tables."""
     return [
         f"GRANT USAGE ON SCHEMA ops TO {role}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {role}",
@@ -40,7 +40,7 @@ def statements(connection: Connection, operator: str, process: str | None) -> li
 
 
 def grant_to_operator(connection: Connection) -> None:
-    """Grants it to the operator's role if there is one: a release creates no role, but has new views and functions."""
+    """Grants the operator's role, if it exists, this release's views and functions. Creates no role."""
     if connection.execute(EXISTS, {"role": OPERATOR}).scalar_one():
         for statement in operator_grants(OPERATOR):
             connection.exec_driver_sql(statement)

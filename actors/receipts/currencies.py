@@ -45,7 +45,7 @@ _EXACT = {
     "Q": "GTQ",
     "KM": "BAM",
     "Ft": "HUF",
-}  # in other cases some are words or units
+}  # in lower case some are words or units
 _WORDS = {"ALL", "CUP", "TOP"}  # count as codes only if something else agrees
 _PREFERRED = {"£": "GBP", "C$": "CAD"}  # what a sign means by default
 _DOTTED = re.compile(r"(?i)(rs|fr|sfr|kr|rp|лв|руб|грн|р|din|s/|b/|bs|dhs?|kshs?)\.")

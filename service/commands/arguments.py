@@ -1,4 +1,4 @@
-"""What commands are declared with."""
+"""Helpers for declaring commands."""
 
 import argparse
 from collections.abc import Callable

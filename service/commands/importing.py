@@ -38,7 +38,7 @@ def add_to(add: Add) -> None:
         default=[],
         action="append",
         metavar="FIELD=NAME,…",
-        help=f"if the columns have other names; the fields are {', '.join(NAMES)}",
+        help=f"if columns have other names; the fields are {', '.join(NAMES)}",
     )
     importer.add_argument("--encoding", metavar="NAME", help="of a file that is not UTF-8, e.g. windows-1255")
     importer.add_argument("--files-from", type=Path, metavar="DIR", help="folder of the files (default: FILE's own)")
@@ -101,7 +101,7 @@ def _import_options(arguments: argparse.Namespace) -> Options:
 
 
 def _encoding(name: str) -> str:
-    """Python's name of the encoding. LonghaulError if digits and delimiters are encoded differently from ASCII."""
+    """Python's name for the encoding. LonghaulError if it encodes digits and delimiters differently from ASCII."""
     plain = "Az09,;|\t\"'+-.:/{}[]\\n\n"
     try:
         found = codecs.lookup(name).name

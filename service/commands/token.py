@@ -24,7 +24,7 @@ def add_to(add: Add) -> None:
 
 
 def token_command(arguments: argparse.Namespace) -> int:
-    """create an API token and print it, only once; or: list, revoke ID, rotate ID"""
+    """create an API token and print it once; or: list, revoke ID, rotate ID"""
     if arguments.action in ("revoke", "rotate") and arguments.id is None:
         raise LonghaulError(f"found no id, expected one: token {arguments.action} ID")
     if arguments.action not in ("revoke", "rotate") and arguments.id is not None:

@@ -114,7 +114,7 @@ class Bucket:
     def delete(self, keys: Sequence[str]) -> dict[str, str]:
         """Deletes up to 1000 objects; returns key → error for those that still exist.
 
-        An object that did not exist counts as deleted. NOT_TRIED is the error of those that time did not allow.
+        An object that did not exist counts as deleted. NOT_TRIED is the error if there was no time for one.
         """
         return self._deletion.delete(keys)
 

@@ -41,7 +41,7 @@ class Deletion:
         return self._versions.kept_versions
 
     def delete(self, keys: Sequence[str]) -> dict[str, str]:
-        """Key → error for those that still exist; NOT_TRIED for those that time did not allow."""
+        """Key → error for those that still exist; NOT_TRIED if there was no time for one."""
         deadline = time.monotonic() + MAX_SECONDS
         errors = dict.fromkeys((key for key in keys if not _fits(key)), "expected a key of 1 to 1024 bytes")
         keys = [key for key in keys if key not in errors]

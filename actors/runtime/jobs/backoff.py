@@ -43,7 +43,7 @@ class Backoff:
         return True
 
     def fail(self, error: BaseException) -> None:
-        """Leaves as failed, as soon as that can be written: nobody looks after a job that is given up while running."""
+        """Leaves as failed, once that can be written: until then the job is running, and nobody else looks after it."""
         why, tries = told(error), 0
         code = error.code if isinstance(error, Permanent) else None
         if self.failures:  # the error arose after earlier retries
@@ -56,7 +56,7 @@ class Backoff:
             self._wait(tries, told(cannot))
 
     def _blocked(self, error: Exception) -> str:
-        """Who held the lock that the batch waited for, remembered: it can't be seen after the timeout."""
+        """Who held the lock that the batch waited for; recorded earlier, because it can't be seen after the timeout."""
         session = self._loop.session
         wait, session.wait = session.wait, None
         if wait is None or wait.blocker is None or not is_lock_timeout(error):

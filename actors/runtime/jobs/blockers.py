@@ -65,7 +65,7 @@ class Waits:
             del self._open[id(wait)]
 
     def look(self, engine: Engine) -> None:
-        """Asks once for all that take long. They do not wait for it."""
+        """Asks once for all batches that take long. They do not wait for it."""
         since = time.monotonic() - LONG_SECONDS
         waits = [wait for wait in self._open.copy().values() if wait.began < since]
         if not waits:

@@ -113,7 +113,7 @@ class Claim:
         self.cursor = batch.cursor
 
     def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
-        """Skips the one row in `batch`, which fails."""
+        """Skips the single row in `batch`, which has failed."""
         self.checkpoint(connection, batch, error)
         row_id = json.dumps(batch.ids[0], default=str)
         details = {"job_id": self.job_id, "row_id": row_id, "error": error, "most": MAX_ROW_EVENTS}

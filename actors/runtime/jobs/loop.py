@@ -176,7 +176,7 @@ class Loop:
 
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""
-        self.session.wait = None  # because skipping the row is another transaction
+        self.session.wait = None  # the next transaction has its own
         log.warning("batch.failed", job_id=self.claim.job_id, ids=len(failed.ids), error=error)
         if len(failed.ids) > 1:
             self.limit = len(failed.ids) // 2

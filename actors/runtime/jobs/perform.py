@@ -45,7 +45,7 @@ def _claim(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | No
     while True:
         try:
             with place.engine.begin() as connection:
-                if failures:  # the last try may have succeeded, with only its response lost
+                if failures:  # the last try may have succeeded, and only its response got lost
                     Claim.release_unconfirmed(connection, job_id, place.worker_id())
                 return Claim.acquire(
                     connection,

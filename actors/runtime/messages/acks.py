@@ -22,7 +22,7 @@ ACK = """
 WAKE = "SELECT public.wake_workers(%s::text[])"
 LIMIT = "SET statement_timeout = '5s'"
 
-GROUP = 256  # the maximum of acks in one statement
+GROUP = 256  # maximum number of acks in one statement
 MOST_LATER = 10_000
 
 DONE, REJECTED, QUEUED = "done", "rejected", "queued"

@@ -27,7 +27,7 @@ class Claimed(NamedTuple):
 def claim_messages(
     session: Connection, worker_id: int, limits: Mapping[str, int], afters: Mapping[str, int], most: int, lost: int
 ) -> list[Claimed]:
-    """Up to `most` in total and each queue's limit, above the seq in `afters`; plus up to `lost` of dead workers.
+    """Up to `most` in total and each queue's limit, above the seq in `afters`; plus up to `lost` from dead workers.
 
     Oldest first within a queue, round robin between queues.
     """

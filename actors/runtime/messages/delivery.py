@@ -23,12 +23,12 @@ class Delivery(MessageProxy):
         self.order = order
         self.number = number
         self.worker_id = worker_id
-        self.was_lost = was_lost  # with a worker that died, and it may have killed that worker
+        self.was_lost = was_lost  # by a worker that died, perhaps because of it
         self.outcome = Outcome.RUN
         self.thread: Thread | None = None  # the one that processes it
         self.begun_at = 0.0  # monotonic
         self.seconds: float | None = None  # how long its actor took
-        self.next: tuple[str, str] | None = None  # queue and JSON of a message sent under its id since: a retry
+        self.next: tuple[str, str] | None = None  # queue and JSON of a message sent since under its id: a retry
         self.follow_up_error: Exception | None = None  # its retry, callback or next step of a pipeline cannot be sent
         self.ended = False  # Dramatiq is done with it
         self.finished = False  # and so are we

@@ -121,7 +121,7 @@ class Fetcher(Thread):
     def _round(self, session: Connection) -> None:
         if not self._identity.is_fresh():
             log.warning("fetcher.lost", error="this process was suspended for too long")
-            self._lose()  # before others can consider us alive again
+            self._lose()  # before others can take us for alive again
             return
         self._identity.seen()
         if time.monotonic() >= self._next_tick:
@@ -140,7 +140,7 @@ class Fetcher(Thread):
 
     def _claim(self, session: Connection) -> bool:
         """Claims what there is room for; True if there may be more. Starts with long or short queues at random, so that
-        neither always wins a single thread.
+        neither always gets a lone thread.
         """
         sorts = [self.prefetch.long_limits, self.prefetch.short_limits]
         random.shuffle(sorts)

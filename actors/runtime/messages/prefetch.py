@@ -10,12 +10,12 @@ AHEAD_SECONDS = 0.1  # of work for all threads
 
 
 class Prefetch:
-    """How many more messages this process may hold: one per thread for long jobs, more per queue for short messages.
+    """How many more messages this process may hold: one long job per thread, and several short messages per queue.
 
     Nothing may wait behind a long job: long jobs are claimed only for a free thread, and if short messages are served
     too, one thread is kept for them. Short messages are prefetched only if they are really short: those that take long
     are claimed only for a free thread, so that no other worker idles. Dramatiq's own setting, the variable
-    dramatiq_queue_prefetch, fixes the number per queue.
+    dramatiq_queue_prefetch, sets a fixed number per queue.
     """
 
     def __init__(self, threads: int, fixed: int | None = None) -> None:
@@ -64,8 +64,8 @@ class Prefetch:
             return free if free * 2 >= limit or held < self._threads else 0
 
     def _slow(self) -> int:
-        """Messages that keep a thread busy for a while, or may. Really short ones are gone soon, however many: other
-        queues need not wait until there are none.
+        """Messages that keep a thread busy for a while, or may. Really short ones are soon done, however many: other
+        queues need not wait for that.
         """
         return sum(number for queue, number in self._held.items() if self._limit(queue) <= self._threads)
 
