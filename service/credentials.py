@@ -1,4 +1,4 @@
-"""What a request proves who asks with: a token in its Authorization header, or a session in its cookie."""
+"""A request's credential: a token in its Authorization header, or a session in its cookie."""
 
 import hashlib
 import time
@@ -10,14 +10,14 @@ COOKIE = "longhaul_session"
 
 
 class Credential(NamedTuple):
-    """Of which only the hash is ever looked for, kept or compared."""
+    """Only its hash is ever looked up, kept or compared."""
 
     hashed: bytes
     is_session: bool
 
 
 def hash_of(secret: str) -> bytes:
-    """A fast hash will do: tokens and session ids are 256 random bits."""
+    """A fast hash is enough: tokens and session ids are 256 random bits."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -27,7 +27,7 @@ def is_secure(settings: Settings) -> bool:
 
 
 def cookie_name(settings: Settings) -> str:
-    """With the prefix that lets no other host and no plain connection set the cookie, where browsers allow it."""
+    """Over TLS, with a prefix: browsers then accept the cookie only from this host and over TLS."""
     return f"__Host-{COOKIE}" if is_secure(settings) else COOKIE
 
 
@@ -38,7 +38,7 @@ def bearer_token(authorization: str | None) -> str | None:
 
 
 def session_id(cookies: str | None, name: str) -> str | None:
-    """What the cookie of this name says, in a request's Cookie header."""
+    """The value of this cookie in a request's Cookie header."""
     for cookie in (cookies or "").split(";"):
         found, _, value = cookie.strip().partition("=")
         if found == name:
@@ -47,7 +47,7 @@ def session_id(cookies: str | None, name: str) -> str | None:
 
 
 def credential(authorization: str | None, cookies: str | None, name: str) -> Credential | None:
-    """Of a request; who sends a token and a cookie means the token."""
+    """A request's credential; if it has both a token and a cookie, the token counts."""
     if token := bearer_token(authorization):
         return Credential(hash_of(token), is_session=False)
     if session := session_id(cookies, name):
@@ -56,7 +56,7 @@ def credential(authorization: str | None, cookies: str | None, name: str) -> Cre
 
 
 class KnownCredentials:
-    """Those that were found to be good by this process lately, by their hashes: the ids of their tokens."""
+    """Credentials that this process recently found valid: hash → id of the token."""
 
     MOST = 10_000
 

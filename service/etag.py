@@ -1,4 +1,4 @@
-"""Weak ETags: an answer that is as it was need not be sent again."""
+"""Weak ETags: an unchanged response need not be sent again."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ import falcon
 
 from service.json_handler import dumps
 
-RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: what changes of itself is no change
+RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: they change by themselves
 
 
 def reply_unless_known(request: falcon.Request, response: falcon.Response, body: Mapping[str, Any]) -> None:
-    """The answer with its ETag; or 304 for who has it already (If-None-Match)."""
+    """The response with its ETag; or 304 if the client has it already (If-None-Match)."""
     known = {name: value for name, value in body.items() if name not in RELATIVE}
     known["reason"] = body["why"]["reason"]  # its sentence counts seconds
     tag = falcon.ETag(hashlib.sha256(dumps(known).encode()).hexdigest()[:32])

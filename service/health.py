@@ -1,4 +1,4 @@
-"""What a platform asks: does the process live, and can it serve?"""
+"""Health checks for the platform: is the process alive, and can it serve?"""
 
 from typing import Any
 
@@ -24,11 +24,11 @@ class Health:
 
     @spec.validate(resp=open_responses(Healthy), security=[])
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """This process answers"""
+        """This process responds"""
         reply(response)
 
 
-# In the catalogue, which everybody may read: has_table_privilege() is not asked about what is not there.
+# From the catalogue, which everybody may read: has_table_privilege() fails if the table does not exist.
 STATE = text("""
     SELECT current_setting('server_encoding') AS encoding,
            current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
@@ -50,13 +50,13 @@ class Readiness:
         """Postgres can be read and written, and has this release's schema or a newer one"""
         state, found = self._look()
         if state.read_only:
-            # What sessions have learned at their beginning may not be true any more: a new one knows.
+            # What a session learned when it began may be outdated; a new session knows.
             self._engine.dispose()
             state, found = self._look()
         if state.encoding != "UTF8":
             raise ApiError(503, "wrong_encoding", f"Found a database whose encoding is {state.encoding}, expected UTF8")
         if state.lacking:
-            raise ApiError(503, "rights_missing", f"The role of DATABASE_URL may not {state.lacking}: grant it that")
+            raise ApiError(503, "rights_missing", f"DATABASE_URL's role may not {state.lacking}: grant it this right")
         expected = expected_version()
         if found is None or not is_at_least(found, expected):
             raise ApiError(
@@ -66,7 +66,7 @@ class Readiness:
             )
         if state.read_only:
             self._engine.dispose()
-            raise ApiError(503, "read_only", "The database takes no writes: it is read-only, or a standby")
+            raise ApiError(503, "read_only", "The database accepts no writes: it is read-only, or a standby")
         reply(response, schema_version=found)
 
     def _look(self) -> tuple[Any, str | None]:

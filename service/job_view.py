@@ -1,4 +1,4 @@
-"""A job as the API shows it: brought to where it truly is, or as it was known last, with a notice why."""
+"""A job as the API shows it: reconciled first, or its last known state with a notice why."""
 
 import builtins
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ log = structlog.get_logger("longhaul.http")
 
 KINDS = by_every_name(load_kinds().values())  # by job_type
 
-# The newest first; all of them, or those that these filters leave.
+# Newest first; all jobs, or those that match the filters.
 LIST = text(f"""
     SELECT j.id FROM background_jobs j
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
@@ -44,23 +44,23 @@ LOOK = text("""
 """)
 MOST_AHEAD, MOST_AHEAD_IN_A_LIST = 1000, 100  # as far as messages ahead of a job are counted
 
-# Waits for a start of the business that is at it just now.
+# Waits for another start of the business that is in progress.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
-# The address of its own that a kind is started at; the others at the last.
+# The addresses of kinds that have their own; all others start at START_ADDRESS.
 ADDRESSES = {"delete_receipts": "/api/receipts/delete_all", "sync_receipts": "/api/receipts/sync"}
 START_ADDRESS = "/api/jobs"
 
 
 class Jobs:
-    """Jobs as the API shows them. Every look at a running job first brings it to where it truly is."""
+    """Jobs as the API shows them. Reading a running job first reconciles it."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
 
     def show(self, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job as it truly is; or as it was known last, and a notice why. 404 for another business's."""
+        """The job, reconciled; or its last known state, with a notice why. 404 for another business's."""
         with reading(self.engine) as connection:
             row = self.find(connection, caller, job_id)
             if not _needs_reconciling(row):
@@ -70,7 +70,7 @@ class Jobs:
             return self.view(connection, caller, self.find(connection, caller, job_id), notices)
 
     def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
-        """Its row, and why that may be outdated."""
+        """The job's row, reconciled, and why it may be outdated."""
         with reading(self.engine) as connection:
             row = self.find(connection, caller, job_id)
         if not _needs_reconciling(row):
@@ -80,7 +80,7 @@ class Jobs:
             return self.find(connection, caller, job_id), notices
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job's row as it stands; 404 for another business's."""
+        """The job's row as stored; 404 for another business's."""
         rows = self._rows(connection, [job_id], caller.business_id, MOST_AHEAD)
         if not rows:
             raise not_found(f"Job {job_id}")
@@ -109,10 +109,10 @@ class Jobs:
         return [dict(row) for row in connection.execute(LOOK, values).mappings()]
 
     def reconcile(self, business_id: int | None, *, alone: bool = False) -> tuple[Swept, Notices]:
-        """Brings running jobs (of one business, or all) to where they truly are, apart from what the caller does.
+        """Reconciles running jobs (of one business, or all), in separate transactions from the caller's.
 
-        That may be impossible in a database that can be read all the same: then a notice says why what is stored may
-        be outdated. `alone`: waits for another start of the business, which may be at it.
+        If that fails in a database that can still be read, a notice says why the stored state may be outdated.
+        `alone`: first waits for any other start of the business, which may be reconciling too.
         """
         try:
             with self.engine.connect() as connection:
@@ -142,7 +142,7 @@ class Jobs:
         rows: Sequence[Mapping[str, Any]],
         notices: Notices | None = None,
     ) -> builtins.list[dict[str, Any]]:
-        """As the API shows them; what a kind has to say beside the counters is asked once for all of its jobs."""
+        """As the API shows them; a kind's further stats are read once for all of its jobs."""
         by_kind: dict[str, list[int]] = {}
         for row in rows:
             by_kind.setdefault(row["job_type"], []).append(row["id"])
@@ -155,7 +155,7 @@ class Jobs:
 
 
 def _needs_reconciling(row: Mapping[str, Any]) -> bool:
-    """Not while its worker is seen to live, somebody watches the clock, and it is not stale."""
+    """No, if its worker is known to be alive, the clock is being watched, and the job is not stale."""
     return bool(row["status"] == RUNNING and (row["is_in_doubt"] or row["is_stale"]))
 
 
@@ -173,7 +173,7 @@ def _view(row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices
 
 
 def _links(row: Mapping[str, Any], caller: Caller) -> dict[str, str]:
-    """Where to go on from here: what this caller may ask of the job as it is."""
+    """Where to go from here: what this caller may do with the job in its current state."""
     here = f"/api/jobs/{row['id']}"
     links = {"self": here, "events": f"{here}/events"}
     kind = KINDS.get(row["job_type"])

@@ -1,8 +1,8 @@
 """The web processes' worker: gunicorn starts, watches and replaces it; waitress reads and writes in one event loop.
 
-So a client that is slow, silent or never reads costs an entry in a table and no thread: a request meets the application
-when it has been read whole, and its answer is written while the thread goes on. Every phase of a connection has a
-deadline of its own; there is none per address, for behind a router all clients share one.
+So a client that is slow, silent or never reads costs an entry in a table and no thread: the application gets a request
+once it has been read completely, and the response is written after its thread has moved on. Every phase of a connection
+has its own deadline; there are no limits per address, because behind a router all clients share one.
 """
 
 import logging
@@ -25,11 +25,11 @@ from service.credentials import cookie_name
 from service.turns import Turns
 
 MAX_CONNECTIONS = 2000
-OTHER_FILES = 200  # that a process has open
+OTHER_FILES = 200  # open in a process
 
 
 class _Deadlines:
-    """Of all connections of a server."""
+    """Deadlines for all connections of a server."""
 
     channel_class = Channel
     active_channels: dict[int, Channel]
@@ -52,7 +52,7 @@ class _UnixServer(_Deadlines, UnixWSGIServer):  # type: ignore[misc]
 
 
 class _Wakeup(wasyncore.file_dispatcher):  # type: ignore[misc]
-    """Ends a turn of the loop when a signal has come: gunicorn writes into this pipe."""
+    """Ends a turn of the loop when a signal arrives: gunicorn writes into this pipe."""
 
     def handle_read(self) -> None:
         with suppress(OSError):
@@ -63,7 +63,7 @@ class _Wakeup(wasyncore.file_dispatcher):  # type: ignore[misc]
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
-    """`gunicorn --logger-class service.server.Logger`: its lines go where ours go, and wait for no reader either."""
+    """`gunicorn --logger-class service.server.Logger`: its lines go where ours go, and never wait for a reader."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -76,7 +76,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
     """`gunicorn --worker-class service.server.Worker --threads N`."""
 
     def run(self) -> None:
-        logging.getLogger("waitress").setLevel(logging.ERROR)  # not a line for each request that waits for a thread
+        logging.getLogger("waitress").setLevel(logging.ERROR)  # no line for each request that waits for a thread
         sockets: dict[int, Any] = {}
         settings = load_settings()
         dispatcher = Turns(self.cfg.threads, settings.REQUESTS_AT_ONCE, cookie_name(settings))
@@ -127,9 +127,9 @@ def _is_busy(channel: Any) -> bool:
 
 
 def _connection_limit() -> int:
-    """As many as the process may have open, less what else it needs; raises its soft limit first.
+    """As many as the process's file limit allows, less its other files; raises the soft limit first.
 
-    Two files each: a large answer that nobody reads yet waits in one.
+    Two files each: a large response that is not read yet waits in one.
     """
     wanted = 2 * MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""Which request gets the next thread: no token can hold up the others."""
+"""Which request gets the next thread: no token can starve the others."""
 
 from collections import Counter
 from typing import Any
@@ -7,22 +7,23 @@ from waitress.task import ThreadedTaskDispatcher
 
 from service.credentials import credential, known_credentials
 
-ASKS_NOBODY = "/healthz"  # neither Postgres nor the store
+ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
 
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """In the order of their arrival, but a token's requests hold at most half of the threads at a time, and so do
-    those without a token that is known here. Two threads more are for the platform's questions, which wait for none of
-    these, nor these for them: one for what asks nobody (at most half of all beside it), and the only one for /readyz.
+    """Requests run in order of arrival, but those of one token hold at most half of the threads at a time; requests
+    without a known token share one such half. Two more threads keep the platform's health checks and the other
+    requests from waiting for each other: one for /healthz and refusals (which may hold up to half of all threads),
+    and the only one for /readyz.
     """
 
     def __init__(self, threads: int, most_in_flight: int, cookie: str) -> None:
         super().__init__()
-        self._cookie = cookie  # the name of the one that says who is signed in
+        self._cookie = cookie  # the session cookie's name
         self._threads = threads
         self._share = max(1, threads // 2)
-        self._most_in_flight = most_in_flight  # of a token, from the time they are read whole; 0: no limit
+        self._most_in_flight = most_in_flight  # per token, once they are read completely; 0: no limit
         self._in_flight: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self.set_thread_count(threads + 2)
@@ -36,11 +37,11 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             self.queue_cv.notify()
 
     def _name(self, request: Any) -> str:
-        """Of those who share a share."""
+        """Requests with the same name share a limit."""
         if request.error or request.path == ASKS_NOBODY:
             return ASKS_NOBODY
         shown = credential(request.headers.get("AUTHORIZATION"), request.headers.get("COOKIE"), self._cookie)
-        # One that is made up, or new here, has no share of its own. A token and its sessions have one between them.
+        # A credential that is made up, or new here, has no limit of its own. A token and its sessions share one.
         token_id = None if shown is None else known_credentials.token_of(shown.hashed)
         if token_id is None:
             return ASKS_POSTGRES if request.path == ASKS_POSTGRES else ""
@@ -63,7 +64,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
                 self.queue_cv.notify()
 
     def _next(self, number: int) -> tuple[str, Any] | None:
-        """The next that may run now; waits for one. None: this thread is to end."""
+        """Waits for the next request that may run. None: this thread must end."""
         with self.lock:
             while self.stop_count == 0:
                 for place, (name, channel) in enumerate(self.queue):

@@ -1,4 +1,4 @@
-"""Why is this job not moving? The same answer as `ops.why` gives in psql."""
+"""Why is this job not moving? The same answer as `ops.why` in psql."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -48,24 +48,24 @@ class Why(BaseModel):
 class WhyAnswer(Success, Why):
     job_id: int
     since: datetime | None
-    evidence: dict[str, Any] = Field(description="what the answer rests on; hosts and queries for an operator only")
+    evidence: dict[str, Any] = Field(description="the facts behind the answer; hosts and queries for an operator only")
     remedy: str = Field(description="the command or the call that fixes it")
 
 
 def stuck(connection: Connection, business_id: int | None) -> list[int]:
-    """The jobs of a business, or of all, that are queued or run and do not move."""
+    """The jobs of a business, or of all, that are queued or running but not moving."""
     return list(connection.scalars(STUCK, {"business_id": business_id}))
 
 
 class JobWhy:
-    """Of the job as it stands: a look that first took it from a dead worker could not say that the worker is dead."""
+    """For the job as stored: reconciling it first would hide that its worker is dead."""
 
     def __init__(self, jobs: Any) -> None:
         self._jobs = jobs
 
     @spec.validate(query=NoQuery, resp=responses(WhyAnswer, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
-        """Why the job is not moving: the reason, what it rests on, and what to do"""
+        """Why the job is not moving: the reason, the evidence and what to do"""
         caller: Caller = request.context.caller
         number = parse_id(job_id)
         with self._jobs.engine.begin() as connection:

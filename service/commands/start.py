@@ -1,4 +1,4 @@
-"""`start`: a job of any kind, from the shell, by the same code as over HTTP."""
+"""`start`: a job of any kind, from the shell, with the same code as over HTTP."""
 
 import argparse
 import getpass
@@ -21,13 +21,13 @@ def add_to(add: Add) -> None:
     start.add_argument("kind", metavar="KIND", help="a module in actors/, such as delete_receipts")
     start.add_argument("--business", type=number, metavar="N", required=True)
     start.add_argument("--params", default="{}", metavar="JSON", help="as an object (default: none)")
-    start.add_argument("--confirm", metavar="WORD", help="the word that some kinds want repeated")
+    start.add_argument("--confirm", metavar="WORD", help="the confirmation word that some kinds require")
 
 
 def start_command(arguments: argparse.Namespace) -> int:
     """start a job of any kind and print its id"""
     from service.job_starts import Starts
-    from service.job_view import Jobs  # loads every kind, which the other commands need not
+    from service.job_view import Jobs  # loads every kind, which the other commands don't need
 
     kind = load_kinds().get(arguments.kind)
     if kind is None:
@@ -56,7 +56,7 @@ def _object(given: str) -> dict[str, Any]:
     try:
         found = json.loads(given)
     except ValueError as error:
-        raise LonghaulError(f"--params: found no JSON: {error}") from None
+        raise LonghaulError(f"--params: found invalid JSON: {error}") from None
     if not isinstance(found, dict):
         raise LonghaulError(f"--params: found {given[:80]!r}, expected an object")
     return found

@@ -1,6 +1,6 @@
-"""An IMAP server with one mailbox in memory, for demo, dev and the tests: pymap, in a process of its own.
+"""An IMAP server with one mailbox in memory, for demo, dev and the tests: pymap, in a separate process.
 
-Its password comes by the environment: command lines are seen by everybody on the machine.
+Its password is passed in the environment: everybody on the machine can see command lines.
 """
 
 import imaplib
@@ -48,7 +48,7 @@ class MailServer:
         return client
 
     def fill(self, mails: Iterable[tuple[bytes, datetime]], folder: str = "INBOX") -> None:
-        """Puts mails into the folder, each as received at this moment."""
+        """Puts mails into the folder, each received now."""
         client = self.client()
         for raw, moment in mails:
             date = imaplib.Time2Internaldate(moment)
@@ -57,7 +57,7 @@ class MailServer:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What POST /api/connections wants."""
+        """The body of POST /api/connections."""
         return {
             "provider": "imap",
             "host": "127.0.0.1",

@@ -1,5 +1,5 @@
--- What the API's verbs do, for an operator in psql: the same functions, the same rows, events and messages. The event names
--- `who`, and the database's own name for the session where that is another.
+-- The API's verbs, for an operator in psql: the same functions, the same rows, events and messages. The event names `who`,
+-- and the session's role in the database if that is different.
 
 CREATE OR REPLACE FUNCTION ops.name_of(who text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -17,30 +17,30 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.pause_job(job_id, ops.name_of(who), why)
 $$;
 COMMENT ON FUNCTION ops.pause_job(bigint, text, text) IS
-    'Pauses a job: at once, or at the end of the batch in hand. ops.pause_job(123, ''your name'', ''why'')';
+    'Pauses a job: at once, or at the end of the current batch. ops.pause_job(123, ''your name'', ''why'')';
 
 CREATE OR REPLACE FUNCTION ops.cancel_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.cancel_job(job_id, ops.name_of(who), why)
 $$;
 COMMENT ON FUNCTION ops.cancel_job(bigint, text, text) IS
-    'Cancels a job for good: at once, or at the end of the batch in hand. ops.cancel_job(123, ''your name'', ''why'')';
+    'Cancels a job for good: at once, or at the end of the current batch. ops.cancel_job(123, ''your name'', ''why'')';
 
 CREATE OR REPLACE FUNCTION ops.resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.resume_job(job_id, ops.name_of(who), why)
 $$;
 COMMENT ON FUNCTION ops.resume_job(bigint, text, text) IS
-    'A paused or failed job goes on from its cursor; one that waits for its time, at once. ops.resume_job(123, ''your name'', ''why'')';
+    'Resumes a job: a paused or failed one from its cursor, a snoozed one at once. ops.resume_job(123, ''your name'', ''why'')';
 
 CREATE OR REPLACE FUNCTION ops.reset_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.reset_job(job_id, ops.name_of(who), why)
 $$;
 COMMENT ON FUNCTION ops.reset_job(bigint, text, text) IS
-    'Takes a running job from its worker, whatever that does; it fails, resumable. ops.reset_job(123, ''your name'', ''why'')';
+    'Takes a running job from its worker, whatever the worker does; the job fails and can be resumed. ops.reset_job(123, ''your name'', ''why'')';
 
--- It belongs to no job, so what is recorded is a line in the server's log.
+-- It belongs to no job, so it is recorded in the server's log.
 CREATE OR REPLACE FUNCTION ops.retry_purge(who text, why text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -50,4 +50,4 @@ BEGIN
     RETURN number;
 END $$;
 COMMENT ON FUNCTION ops.retry_purge(text, text) IS
-    'Everything that is still to be deleted from the bucket is tried at once. ops.retry_purge(''your name'', ''why'')';
+    'Retries at once all objects that are still to be deleted from the bucket. ops.retry_purge(''your name'', ''why'')';

@@ -52,7 +52,7 @@ def test_it_is_not_ready_while_the_database_is_read_only_and_is_at_once_afterwar
     for _ in range(2):
         answer = caller.get("/readyz")
         assert (answer.status_code, answer.json["code"]) == (503, "read_only")
-        assert "takes no writes" in answer.json["error"]
+        assert "accepts no writes" in answer.json["error"]
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
     assert caller.get("/readyz").status_code == 200
 

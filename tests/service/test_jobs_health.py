@@ -64,7 +64,7 @@ def test_work_that_no_live_worker_takes_is_a_503_and_a_snooze_is_not(api, make, 
     start(sql, make)
     answer = caller.get("/api/jobs/health")
     assert (answer.status_code, answer.json["code"]) == (503, "queue_left_alone")
-    assert answer.json["error"] == "Work waits in maintenance, where no live worker takes it"
+    assert answer.json["error"] == "Work waits in maintenance, but no live worker takes from there"
     assert answer.json["queues"]["maintenance"]["waiting"] == 1
     sql("UPDATE workers SET queues = '{maintenance}'")
     assert caller.get("/api/jobs/health").status_code == 200

@@ -1,4 +1,4 @@
-"""What a claim writes and reads (claim.py). All but the claim itself change only what this attempt still holds."""
+"""A claim's statements (claim.py). All but the claim itself change only a job that this attempt still holds."""
 
 from sqlalchemy import text
 
@@ -12,11 +12,11 @@ LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
 
 RELEASE = text("""
     SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id,
-                                'the answer to the claim was lost')
+                                'the response to the claim was lost')
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
 """)
 
-# All four change what is still held: attempt is the number of the claim.
+# All four apply only while the claim is held: attempt is the number of the claim.
 READ = text("""
     SELECT * FROM background_jobs WHERE id = :job_id AND attempt = :attempt AND status = 'running' FOR UPDATE
 """)

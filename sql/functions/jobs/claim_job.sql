@@ -1,9 +1,9 @@
--- A worker takes a queued job: no row means that it is not queued (any more) or waits for its time, and the message has
--- no more to say.
--- The new `attempt` fences every later write of this claim. `batch_size` is noted for whoever looks into its end.
--- `types`: what the claimer works on; somebody's message that names another kind's job claims nothing.
--- The stale limits of its kind come with the claim, so that one rule does for all kinds.
--- `most`: how many jobs of its type may run for its business at once. One too many waits for 5 s and then asks again.
+-- A worker claims a queued job. No row: the job is not queued (any more) or waits until a time, and there is nothing to
+-- do for the message.
+-- The new `attempt` fences every later write of this claim. `batch_size` is recorded for diagnosis if the claim is lost.
+-- `types`: what the worker performs; a message that names another kind's job claims nothing.
+-- The kind's stale limits are stored with the claim, so that one rule serves all kinds.
+-- `most`: how many jobs of its type its business may run at once. If there are as many, the job waits for 5 s.
 CREATE OR REPLACE FUNCTION public.claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL,
     stale_after interval DEFAULT NULL, unchanged_after interval DEFAULT NULL,
     types text[] DEFAULT NULL, most integer DEFAULT NULL

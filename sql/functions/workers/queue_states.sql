@@ -1,5 +1,5 @@
--- How is each queue? What waits and could start now, what is delayed, what workers have in hand, and who takes from it.
--- Costs a scan of the index of waiting messages; ended ones are not looked at.
+-- The state of each queue: what waits and could start now, what is delayed, what is being processed, and how many workers
+-- take from it. Costs a scan of the index of waiting messages; ended ones are not read.
 CREATE OR REPLACE FUNCTION public.queue_states() RETURNS TABLE (
     queue text, waiting bigint, delayed bigint, taken bigint, oldest_waiting interval, workers bigint,
     jobs_waiting bigint, jobs_snoozed bigint, jobs_running bigint
