@@ -9,7 +9,10 @@ EXISTS = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = :r
 
 
 def operator_grants(role: str) -> list[str]:
-    """What lets `role` (quoted where it has to be) look at all and call the verbs, without a right on any table."""
+    """What lets `role` (quoted where it has to be) look at all and call the verbs, without a right on any table.
+
+    To end the session that blocks a job it needs pg_signal_backend besides, see `statements`.
+    """
     return [
         f"GRANT USAGE ON SCHEMA ops TO {role}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {role}",
@@ -36,6 +39,8 @@ def statements(connection: Connection, operator: str, process: str | None) -> li
             if not connection.execute(EXISTS, {"role": role}).scalar_one():
                 lines.append(f"CREATE ROLE {name} NOLOGIN")
             lines += grants(name)
+            if grants is operator_grants:  # a release may not be allowed to grant it
+                lines.append(f"GRANT pg_signal_backend TO {name}")
     return lines
 
 
