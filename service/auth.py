@@ -112,7 +112,7 @@ def name_token(connection: Connection, caller: Caller) -> None:
 class Authentication:
     """Falcon middleware: sets `request.context.caller`, or 401; skipped if the resource sets `open = True`.
 
-    If the resource sets `is_polled = True`, a token that was valid within the last second may read it without a look-up.
+    If the resource sets `is_polled = True`, a token that was valid within the last second needs no look-up to read it.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:

@@ -28,7 +28,7 @@ WORKERS = text("""
     SELECT w.id AS worker_id, w.hostname AS host, w.pid, w.queues, w.kinds,
            extract(epoch FROM s.silent_for)::integer AS silent_seconds,
            coalesce(s.silent_for < '15 s', true) AS is_alive
-    FROM public.worker_sessions() s JOIN workers w ON w.id = s.worker_id ORDER BY w.id
+    FROM public.worker_silences() s JOIN workers w ON w.id = s.worker_id ORDER BY w.id
 """)
 
 REST = text("""

@@ -9,7 +9,10 @@ EXISTS = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = :r
 
 
 def operator_grants(role: str) -> list[str]:
-    """Statements that let `role` (quoted if necessary) read all views and call the verbs, without rights on tables."""
+    """Statements that let `role` (quoted if necessary) read all views and call the verbs, without rights on tables.
+
+    To end the session that blocks a job it also needs pg_signal_backend, see `statements`.
+    """
     return [
         f"GRANT USAGE ON SCHEMA ops TO {role}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {role}",
@@ -36,6 +39,8 @@ def statements(connection: Connection, operator: str, process: str | None) -> li
             if not connection.execute(EXISTS, {"role": role}).scalar_one():
                 lines.append(f"CREATE ROLE {name} NOLOGIN")
             lines += grants(name)
+            if grants is operator_grants:  # a release may not be allowed to grant it
+                lines.append(f"GRANT pg_signal_backend TO {name}")
     return lines
 
 

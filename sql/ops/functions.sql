@@ -22,7 +22,7 @@ COMMENT ON FUNCTION ops.why_active(integer) IS 'ops.why for every job that is qu
 CREATE OR REPLACE FUNCTION ops.worker_sessions()
 RETURNS TABLE (worker_id integer, session_pid integer, silent_for interval)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.worker_id, s.session_pid, s.silent_for FROM public.worker_sessions() s
+    SELECT s.worker_id, s.session_pid, s.silent_for FROM public.worker_silences() s
 $$;
 COMMENT ON FUNCTION ops.worker_sessions() IS 'The sessions that hold a worker''s lock, and how long each has been silent';
 

@@ -145,6 +145,7 @@ def test_roles_prints_what_makes_an_operator_and_runs_nothing(environment, monke
     try:
         sql(printed)
         assert sql(f"SELECT has_schema_privilege('{role}', 'ops', 'USAGE') AS may") == [{"may": True}]
+        assert sql(f"SELECT pg_has_role('{role}', 'pg_signal_backend', 'USAGE') AS may") == [{"may": True}]
         capsys.readouterr()
         assert main() == 0
         assert "CREATE ROLE" not in capsys.readouterr().out

@@ -51,7 +51,7 @@ BEGIN
     END IF;
     UPDATE public.background_jobs j
     SET wait_until = clock_timestamp() + interval '5 s',
-        waiting_for = format('%s jobs of this kind run for this business already', most)
+        waiting_for = format('this business runs as many jobs of this kind as it may at once (%s)', most)
     WHERE j.id = job.id;
     PERFORM public.send_job_message(job.id);
     RETURN true;

@@ -20,7 +20,7 @@ BEGIN
     RETURN QUERY
     WITH sessions AS MATERIALIZED (
         SELECT s.*, w.hostname, w.pid, w.queues, w.kinds, coalesce(s.silent_for < '15 s', true) AS alive
-        FROM public.worker_sessions() s JOIN public.workers w ON w.id = s.worker_id
+        FROM public.worker_silences() s JOIN public.workers w ON w.id = s.worker_id
     ), site AS MATERIALIZED (
         SELECT jsonb_build_object(
             'alive', coalesce(jsonb_agg(worker_id) FILTER (WHERE alive), '[]'),
@@ -68,7 +68,7 @@ BEGIN
         ORDER BY e.id DESC LIMIT 1;
         reason := 'paused';
         since := coalesce(last.at, job.updated_at);
-        evidence := jsonb_build_object('paused_by', last.actor, 'why', last.reason);
+        evidence := jsonb_build_object('paused_by', last.actor, 'why', last.reason, 'token_id', last.detail -> 'token_id');
     ELSIF jsonb_typeof(seen -> 'writing') = 'object' THEN
         reason := 'read_only';
         since := job.updated_at;

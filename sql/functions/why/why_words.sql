@@ -35,7 +35,10 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'backing_off' THEN format('It waits to try again: %s', job.waiting_for)
     WHEN 'not_moving' THEN CASE
         WHEN job.refusals >= 10 THEN format('Its last %s items were refused, one after the other: %s', job.refusals, job.last_error)
-        ELSE 'Its worker lives, but the batch in hand takes long' END
+        WHEN job.status = 'queued'
+            THEN format('Worker %s has its message and has not begun within 10 s: it fails to claim the job', evidence ->> 'worker')
+        WHEN evidence ? 'backend_pid' THEN 'Its worker lives, but the batch in hand takes long'
+        ELSE 'It has no transaction open, and ended no batch for a while: its run stands, or a hand has changed its row' END
     WHEN 'bucket_refuses' THEN format('The bucket refuses to delete %s of its files: %s',
         evidence ->> 'attachments_failed', coalesce(evidence ->> 'attachments_error', 'no reason is known'))
         || CASE WHEN job.status = 'running' THEN '. The job itself is moving' ELSE '. The job itself has ended' END
@@ -64,8 +67,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'read_only' THEN evidence ->> 'fix'
     WHEN 'silent_worker' THEN CASE WHEN (evidence ->> 'workers_listening')::integer
             - (coalesce((evidence ->> 'silent_seconds')::integer, 15) < 15)::integer <= 0
-        THEN worker ELSE 'It goes on by itself, at another worker, 20 s after the last sign of life at the latest' END
-        || coalesce(format('. It is the process %s on %s', evidence ->> 'process', evidence ->> 'host'), '')
+        THEN worker ELSE 'It goes on by itself, at another worker, within 20 s' END
+        || coalesce('. It is' || process, '')
     WHEN 'blocked' THEN CASE WHEN evidence #>> '{blocker,pid}' = '0'
         THEN 'COMMIT PREPARED or ROLLBACK PREPARED: see pg_prepared_xacts'
         ELSE format('End that transaction there, or: SELECT pg_terminate_backend(%s)', evidence #>> '{blocker,pid}') END
@@ -73,8 +76,12 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'backing_off' THEN 'Mend what it waits for; it goes on by itself'
     WHEN 'not_moving' THEN CASE WHEN job.refusals >= 10
         THEN 'Mend what refuses its items (a trigger, a constraint); to stop it meanwhile: ' || pause
-        ELSE format('See the session: SELECT * FROM pg_stat_activity WHERE pid = %s; to take the job from its worker: '
-                    'SELECT ops.reset_job(%s, ''your name'', ''why'')', coalesce(evidence ->> 'backend_pid', '…'), job.id) END
+        WHEN job.status = 'queued'
+        THEN format('See backoff for job %s in the log of worker %s%s, and mend what it names (a full disk, a trigger on '
+                    'job_events); it goes on by itself',
+                    job.id, evidence ->> 'worker', ',' || process)
+        ELSE format('To take the job from its worker: SELECT ops.reset_job(%s, ''your name'', ''why''); then ', job.id)
+            || resume END
     WHEN 'bucket_refuses' THEN 'Mend the keys, the rights or the region (AWS_…, S3_…) and restart the workers; then '
         'SELECT ops.retry_purge(''your name'', ''why'') tries all at once'
     WHEN 'needs_reconnect' THEN 'Connect the account anew; then ' || resume
@@ -85,6 +92,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT format('POST /api/jobs/%s/resume, or SELECT ops.resume_job(%s, ''your name'')', job.id, job.id) AS resume,
                  format('POST /api/jobs/%s/pause, or SELECT ops.pause_job(%s, ''your name'')', job.id, job.id) AS pause,
                  format('POST /api/jobs/%s/cancel, or SELECT ops.cancel_job(%s, ''your name'')', job.id, job.id) AS cancel,
-                 format('Start a worker that listens to %s (WORKER_QUEUES names it, or is not set)', job.queue) AS worker
+                 format('Start a worker that listens to %s (WORKER_QUEUES names it, or is not set)', job.queue) AS worker,
+                 ' the process ' || (evidence ->> 'process') || ' on ' || (evidence ->> 'host') AS process
     ) AS words
 $$;

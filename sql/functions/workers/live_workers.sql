@@ -13,6 +13,17 @@ BEGIN
       AND has_table_privilege(session.usesysid, 'public.workers', 'UPDATE');  -- otherwise it is not our worker
 END $$;
 
+-- The same for people, by the clock as it is: silence() counts nothing while nobody watches the clock, so the only worker
+-- of all could stand still unseen. After a step of the clock, a session looks silent until it speaks: for a second. No
+-- worker loses anything because of that.
+CREATE OR REPLACE FUNCTION public.worker_silences()
+RETURNS TABLE (worker_id integer, session_pid integer, role_id oid, silent_for interval)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT s.worker_id, s.session_pid, s.role_id,
+           CASE WHEN session.state_change IS NOT NULL THEN greatest(clock_timestamp() - session.state_change, '0') END
+    FROM public.worker_sessions() s LEFT JOIN pg_stat_activity session ON session.pid = s.session_pid
+$$;
+
 -- Which workers are alive? Those whose process holds the lock of its id and has been active within 15 s (it runs a
 -- statement each second). A killed process loses the lock at once; one that hangs, is stopped or lost its network keeps
 -- the lock but falls silent.

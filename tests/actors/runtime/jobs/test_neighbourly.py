@@ -109,7 +109,7 @@ def test_one_job_too_many_of_a_business_waits_and_holds_nobody_up(run, make, pla
     assert inside.wait(10)
     second = run(limited, make.job(ours, key="2"))
     assert (second["status"], second["attempt"]) == ("queued", 0)
-    assert second["waiting_for"] == "1 jobs of this kind run for this business already"
+    assert second["waiting_for"] == "this business runs as many jobs of this kind as it may at once (1)"
     assert sql("SELECT queue_name FROM dramatiq.queue WHERE message_id = :m", m=second["message_id"]) == [
         {"queue_name": "maintenance.DQ"}
     ]
