@@ -33,9 +33,8 @@ Reason = Literal[
 
 WHY = text("SELECT * FROM public.why_job(CAST(:job_id AS bigint), CAST(:for_operator AS boolean))")
 STUCK = text("""
-    SELECT w.job_id FROM public.why_jobs(ARRAY(
-        SELECT j.id FROM background_jobs j WHERE j.status IN ('queued', 'running')
-           AND (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)), false, 0) w
+    SELECT w.job_id
+    FROM public.why_jobs(ARRAY(SELECT public.jobs_to_explain(CAST(:business_id AS bigint))), false, 0) w
     WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping')
 """)
 

@@ -11,13 +11,13 @@ COMMENT ON FUNCTION ops.why(bigint) IS 'Why is this job not moving? The reason, 
 
 -- The views below call these: a function within a view runs with the caller's rights.
 
-CREATE OR REPLACE FUNCTION ops.why_active(most_ahead integer DEFAULT 0)
+CREATE OR REPLACE FUNCTION ops.why_not_moving()
 RETURNS TABLE (job_id bigint, reason text, since timestamptz, evidence jsonb, sentence text, remedy text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT * FROM public.why_jobs(
-        ARRAY(SELECT j.id FROM public.background_jobs j WHERE j.status IN ('queued', 'running')), true, most_ahead)
+    SELECT * FROM public.why_jobs(ARRAY(SELECT public.jobs_to_explain()), true, 0) w
+    WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping')
 $$;
-COMMENT ON FUNCTION ops.why_active(integer) IS 'ops.why for every job that is queued or running';
+COMMENT ON FUNCTION ops.why_not_moving() IS 'ops.why for every active job that is stuck; see the view ops.stuck_jobs';
 
 CREATE OR REPLACE FUNCTION ops.worker_sessions()
 RETURNS TABLE (worker_id integer, session_pid integer, silent_for interval)

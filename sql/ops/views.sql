@@ -14,8 +14,7 @@ COMMENT ON VIEW ops.active_jobs IS 'Which jobs are active, how far and how fast 
 CREATE OR REPLACE VIEW ops.stuck_jobs AS
 SELECT w.job_id AS id, j.business_id, j.job_type, j.status, w.reason, now() - w.since AS for_how_long, w.sentence, w.remedy,
        w.evidence
-FROM ops.why_active() w JOIN public.background_jobs j ON j.id = w.job_id
-WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping');
+FROM ops.why_not_moving() w JOIN public.background_jobs j ON j.id = w.job_id;
 COMMENT ON VIEW ops.stuck_jobs IS 'Which active jobs are not moving, why, and what fixes it?';
 
 CREATE OR REPLACE VIEW ops.queues AS
