@@ -69,7 +69,7 @@ def _http(_request: falcon.Request, response: falcon.Response, error: falcon.HTT
     response.set_headers(error.headers or {})
 
 
-# Refusals of the verbs in functions/jobs/person_verbs.sql.
+# Refusals of the verbs in functions/jobs/pause_cancel_resume.sql.
 REFUSALS = {
     "LH400": (400, "invalid_input"),
     "LH404": (404, "not_found"),

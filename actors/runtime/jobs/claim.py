@@ -1,5 +1,7 @@
 """A worker's hold on a job. Every write carries the number of the claim, so that a worker that lost it writes nothing.
 
+Here are all of a run's writes to its job: the claim, the checkpoint, the heartbeat and the end.
+
 Each method works in the caller's transaction, and raises ClaimLost if the claim is no longer held.
 """
 

@@ -1,4 +1,7 @@
-"""The sweep: puts what dead workers held back into the queue. Each worker runs it about every second."""
+"""The sweep: puts what dead workers held back into the queue. Each worker runs it about every second.
+
+Which workers are dead is decided in sql/functions/workers/live_workers.sql.
+"""
 
 from collections.abc import Iterable
 

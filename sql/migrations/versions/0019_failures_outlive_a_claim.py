@@ -15,3 +15,6 @@ def upgrade() -> None:
     # Both take one argument more now, at the end and with a default.
     op.execute("DROP FUNCTION IF EXISTS public.claim_job(bigint, integer, integer, interval, interval, text[])")
     op.execute("DROP FUNCTION IF EXISTS public.leave_running(bigint, integer, text, text, text, text, interval, text)")
+    # The view stands on another function now.
+    op.execute("DROP VIEW IF EXISTS ops.stuck_jobs")
+    op.execute("DROP FUNCTION IF EXISTS ops.why_active(integer)")
