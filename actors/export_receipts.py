@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
@@ -22,7 +23,10 @@ KEPT_DAYS = 7
 UPLOAD_SECONDS = 60
 COLUMNS = ("id", "vendor", "amount", "currency", "received_at", "source", "source_id", "created_at")
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute text that starts with these
+# Places where a spreadsheet would take what follows for a formula: the start of a text, and after each semicolon, tab
+# or line break. In many countries spreadsheets split a CSV at semicolons, and then ignore quotes in the middle of a
+# line. Full-width signs count too.
+FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 
 PERIOD = """
     business_id = :business_id AND id <= :max_id AND NOT is_deleted
@@ -185,8 +189,8 @@ class _Rows:
 
 def _cell(value: Any) -> Any:
     """Text that a spreadsheet would take for a formula gets an apostrophe; numbers are ours."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        return FORMULA.sub("'", value)
     return value.isoformat() if isinstance(value, date) else value
 
 

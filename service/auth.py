@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe
-from service.credentials import Credential, Lately, cookie_name, credential, hash_of, known_credentials
+from service.credentials import Credential, Lately, Owner, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
 from service.same_origin import SAFE_METHODS, require_same_origin
 from sql.engine import reading
@@ -167,7 +167,7 @@ class Authentication:
         if row is None:
             known_credentials.forget(shown.hashed)
             return None
-        known_credentials.add(shown.hashed, row.id)
+        known_credentials.add(shown.hashed, Owner(row.id, row.business_id))
         if row.unused:
             self._touch(row.id)
         return row

@@ -1,15 +1,15 @@
-"""A connection of the web server: how long each phase may last, and how refusals are answered."""
+"""A connection of the web server: how long each phase may last, and which connection is replaced first."""
 
-import json
 import socket
 import time
 from contextlib import suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
+from service.refusals import Refusal
 from service.request_head import Parser
 
 HEAD_SECONDS = 10  # from the start of the connection, or the request's first byte, to the end of the head
@@ -20,38 +20,6 @@ SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most
 LINGER_SECONDS = 2  # time for a client refused mid-request to read why
 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
-
-MAX_HEAD_BYTES = 32 * 1024
-MAX_BODY_BYTES = 100 * 1024  # read at all; the API's own limit is smaller, and is checked after the 401
-
-CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
-SENTENCES = {
-    400: "The request is not valid HTTP",
-    413: f"Found a body of more than {MAX_BODY_BYTES} bytes",
-    431: f"Found a request line and headers of more than {MAX_HEAD_BYTES} bytes",
-    501: "This way of sending a body is not supported",
-    500: "Something went wrong on our side",
-}
-
-
-class Refusal(ErrorTask):  # type: ignore[misc]
-    """A refusal by the server itself, as JSON like every other response."""
-
-    def execute(self) -> None:
-        code = int(getattr(self.request.error, "code", 400))
-        status = self.request.error.to_response(None)[0]
-        body = json.dumps({"success": False, "error": SENTENCES.get(code, status), "code": CODES.get(code, "refused")})
-        self.status = status
-        self.response_headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        self.set_close_on_finish()
-        self.channel.refused = True
-        self.content_length = len(body)
-        self.write(body.encode())
 
 
 class Task(WSGITask):  # type: ignore[misc]
@@ -97,6 +65,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._phase, self._since = phase, now
         elif now - self._since > limit:
             self.will_close = True
+
+    def rank(self) -> tuple[int, float] | None:
+        """At the limit, the lowest rank is replaced first: no complete head yet, then between two requests, then in the
+        middle of a body; within each, the oldest. None: it waits for us, or its response is on its way.
+        """
+        if self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self.lingering:
+            return None
+        if self.request is None and self.served:
+            return 1, self.last_activity
+        return 2 if self.request is not None and self.request.headers_finished else 0, self._since
 
     def _now_in(self) -> tuple[tuple[object, ...], float]:
         """The phase, which differs for each request of the connection, and how long it may last."""

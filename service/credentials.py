@@ -55,24 +55,31 @@ def credential(authorization: str | None, cookies: str | None, name: str) -> Cre
     return None
 
 
+class Owner(NamedTuple):
+    """The token behind a credential, and its business; None for an operator's."""
+
+    token_id: int
+    business_id: int | None
+
+
 class KnownCredentials:
-    """Credentials that this process recently found valid: hash → id of the token."""
+    """Credentials that this process recently found valid: hash → owner."""
 
     MOST = 10_000
 
     def __init__(self) -> None:
-        self._tokens: dict[bytes, int] = {}
+        self._owners: dict[bytes, Owner] = {}
 
-    def token_of(self, hashed: bytes) -> int | None:
-        return self._tokens.get(hashed)
+    def owner_of(self, hashed: bytes) -> Owner | None:
+        return self._owners.get(hashed)
 
-    def add(self, hashed: bytes, token_id: int) -> None:
-        if len(self._tokens) >= self.MOST:
-            self._tokens.clear()
-        self._tokens[hashed] = token_id
+    def add(self, hashed: bytes, owner: Owner) -> None:
+        if len(self._owners) >= self.MOST:
+            self._owners.clear()
+        self._owners[hashed] = owner
 
     def forget(self, hashed: bytes) -> None:
-        self._tokens.pop(hashed, None)
+        self._owners.pop(hashed, None)
 
 
 known_credentials = KnownCredentials()  # of this process

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 from service.errors import ApiError
 from service.jobs import reply
 from service.openapi import Success, open_responses, spec
+from service.shared_answer import SharedAnswer
 from sql.version import expected_version, is_at_least, schema_version
 
 
@@ -44,10 +45,15 @@ class Readiness:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._version = SharedAnswer(self._ready_version)  # so that a flood costs Postgres no more than one caller
 
     @spec.validate(resp=open_responses(Ready, 503), security=[])
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """Postgres can be read and written, and has this release's schema or a newer one"""
+        """Postgres can be read and written, and has this release's schema or a newer one; as of the last second"""
+        reply(response, schema_version=self._version.get())
+
+    def _ready_version(self) -> str:
+        """The schema's version; ApiError if this process is not ready."""
         state, found = self._look()
         if state.read_only:
             # What a session learned when it began may be outdated; a new session knows.
@@ -67,7 +73,7 @@ class Readiness:
         if state.read_only:
             self._engine.dispose()
             raise ApiError(503, "read_only", "The database accepts no writes: it is read-only, or a standby")
-        reply(response, schema_version=found)
+        return found
 
     def _look(self) -> tuple[Any, str | None]:
         with self._engine.connect() as connection:

@@ -11,6 +11,7 @@ from service.auth import Caller
 from service.errors import ApiError
 from service.jobs import reply
 from service.openapi import NoQuery, Success, responses, spec
+from service.shared_answer import SharedAnswer
 
 SWEEP_SECONDS = 60  # without a sweep for this long, a dead worker goes unnoticed
 
@@ -80,11 +81,13 @@ class HealthAnswer(Success):
     sweep_age_seconds: int | None = Field(description="null: no sweep has run yet")
 
 
-def _workers(connection: Connection, caller: Caller) -> list[dict[str, Any]]:
+def _workers(connection: Connection) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in LiveWorker.model_fields} for row in connection.execute(WORKERS).mappings()]
+
+
+def _shown_to(caller: Caller, workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     hidden = {} if caller.role == "operator" else {"host": None, "pid": None}
-    return [
-        {name: row[name] for name in LiveWorker.model_fields} | hidden for row in connection.execute(WORKERS).mappings()
-    ]
+    return [worker | hidden for worker in workers]
 
 
 def _config(workers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -136,8 +139,8 @@ class WorkerSettings:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """The queues that live workers listen to"""
         with self._engine.begin() as connection:
-            workers = _workers(connection, request.context.caller)
-        reply(response, **_config(workers), workers=workers)
+            workers = _workers(connection)
+        reply(response, **_config(workers), workers=_shown_to(request.context.caller, workers))
 
 
 class JobsHealth:
@@ -147,15 +150,20 @@ class JobsHealth:
             "heartbeat_seconds": settings.STALE_HEARTBEAT_SECONDS,
             "update_seconds": settings.STALE_UPDATE_SECONDS,
         }
+        self._found = SharedAnswer(self._look)  # it counts all messages of the last hour
 
     @spec.validate(query=NoQuery, resp=responses(HealthAnswer))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Queues, live workers and the sweep; 503 if work waits that no worker takes, or no worker sweeps"""
-        with self._engine.begin() as connection:
-            queues = _queues(connection)
-            workers = _workers(connection, request.context.caller)
-            rest = dict(connection.execute(REST, self._limits).mappings().one())
-        body = {"queues": queues, "workers": workers, "worker_config": _config(workers), **rest}
-        if found := wrong(queues, rest["sweep_age_seconds"]):
-            raise ApiError(503, found[0][0], ". ".join(sentence for _, sentence in found), **body)
+        found = self._found.get()
+        body = found | {"workers": _shown_to(request.context.caller, found["workers"])}
+        if faults := wrong(found["queues"], found["sweep_age_seconds"]):
+            raise ApiError(503, faults[0][0], ". ".join(sentence for _, sentence in faults), **body)
         reply(response, **body)
+
+    def _look(self) -> dict[str, Any]:
+        """The answer for an operator."""
+        with self._engine.begin() as connection:
+            queues, workers = _queues(connection), _workers(connection)
+            rest = connection.execute(REST, self._limits).mappings().one()
+        return {"queues": queues, "workers": workers, "worker_config": _config(workers), **rest}

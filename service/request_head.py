@@ -37,8 +37,15 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         fields = [line.partition(b":") for line in lines[1:] if line]
         if not all(colon for _, colon, _ in fields):
             raise ParsingError("A header has no colon")
+        if any(name.strip().lower() == b"transfer-encoding" and not _names_all(value) for name, _, value in fields):
+            raise ParsingError("A Transfer-Encoding has no name")
         clean = [name + colon + value.strip(b" \t") for name, colon, value in fields]
         try:
             super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
         except ValueError as error:  # an invalid number or address
             raise ParsingError(str(error)[:100]) from error
+
+
+def _names_all(encodings: bytes) -> bool:
+    """waitress leaves out those without a name: then a body would have no length where another server sees chunks."""
+    return all(encoding.strip(b" \t") for encoding in encodings.split(b","))

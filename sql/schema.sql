@@ -639,6 +639,8 @@ CREATE TRIGGER guard_delete BEFORE DELETE ON public.background_jobs FOR EACH ROW
 
 CREATE TRIGGER guard_status BEFORE UPDATE OF status ON public.background_jobs FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION public.guard_job();
 
+CREATE TRIGGER keep_connection_event BEFORE DELETE OR UPDATE ON public.connection_events FOR EACH ROW EXECUTE FUNCTION public.keep_connection_event();
+
 CREATE TRIGGER keep_event BEFORE DELETE OR UPDATE ON public.job_events FOR EACH ROW EXECUTE FUNCTION public.keep_event();
 
 ALTER TABLE ONLY public.api_tokens
@@ -657,7 +659,7 @@ ALTER TABLE ONLY public.connection_events
     ADD CONSTRAINT connection_events_business_id_fkey FOREIGN KEY (business_id) REFERENCES public.businesses(id);
 
 ALTER TABLE ONLY public.connection_events
-    ADD CONSTRAINT connection_events_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connections(id);
+    ADD CONSTRAINT connection_events_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.connections(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.connections
     ADD CONSTRAINT connections_business_id_fkey FOREIGN KEY (business_id) REFERENCES public.businesses(id);

@@ -10,6 +10,11 @@ from actors.runtime.jobs.kinds import load_kinds
 from actors.runtime.worker.sweep import sweep
 
 
+@pytest.fixture(autouse=True)
+def each_look_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.shared_answer.SECONDS", 0)
+
+
 @pytest.fixture
 def swept(engine, settings):
     with engine.connect() as connection:
