@@ -37,6 +37,8 @@ def judge(mail: Mail, context: Context) -> Judged:
     if not marked and not words.SUBJECT.search(subject) and not words.SENDER.search(mail.address):
         return no_receipt("no_evidence", "subject")
     for reason, pattern in words.NONE_BY_TEXT:
+        if reason == "upcoming" and words.DOCUMENT.search(subject):
+            continue
         if any(pattern.search(line) for line in lines[:FIRST_LINES]):
             return no_receipt(reason, "text")
     return _read(mail, subject, lines, marked, context)

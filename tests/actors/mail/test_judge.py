@@ -28,6 +28,7 @@ def money(judged: Judged) -> str | None:
 @pytest.mark.parametrize(
     ("subject", "body", "expected"),
     [
+        ("Your invoice", "Your card will be charged on 1 May.\nTotal: $10.00", "10.00 USD"),
         ("Your receipt", "Subtotal: $10.00\nTax: $1.70\nTotal: $11.70", "11.70 USD"),
         ("Invoice 1001", "Total 90.00 EUR\nVAT 17.10 EUR\nTotal incl. VAT 107.10 EUR", "107.10 EUR"),
         ("Order confirmation", "<table><tr><td>Total<td>£1,234.50</table>", "1234.50 GBP"),
@@ -76,6 +77,7 @@ def test_the_amount_is_the_grand_total_and_negative_for_a_credit(subject, body, 
         ("Receipt of your password reset", "Total: $10.00", "account"),
         ("Your order has shipped", "Total: $10.00", "delivery"),
         ("Your upcoming invoice", "Total: $10.00", "upcoming"),
+        ("Your order", "Your card will be charged on 1 May.\nTotal: $10.00", "upcoming"),
     ],
 )  # fmt: skip
 def test_what_is_no_receipt_or_in_doubt_says_why(subject, body, reason) -> None:
