@@ -100,12 +100,18 @@ class ImapMailbox:
             with _told():
                 answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
         except RefusedError:
-            # Some servers refuse all for one that is gone. One that is refused alone is not there for us.
+            # Some servers refuse all for one that is gone.
+            if len(uids) == 1 and self._is_there(uids[0]):
+                raise
             if len(uids) <= 1:
                 return {}
             return {uid: raw for one in uids for uid, raw in self.fetch([one]).items()}
         wanted = set(uids)
         return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
+
+    def _is_there(self, uid: int) -> bool:
+        with _told():
+            return uid in self._imap.search(["UID", str(uid)])
 
     def close(self) -> None:
         client, self._client = self._client, None

@@ -22,10 +22,10 @@ from tests.service.conftest import changed
 MOMENT = datetime(2025, 6, 15, 12, tzinfo=UTC)
 
 
-def mail(number: int, subject: str = "Your receipt", body: str = "", pdf: bytes = b"") -> bytes:
+def mail(number: int, subject: str = "Your receipt", body: str = "", pdf: bytes = b"", day: datetime = MOMENT) -> bytes:
     message = EmailMessage()
     message["From"], message["Subject"] = "Night Owl Taxi <receipts@nightowl.example>", subject
-    message["Message-ID"], message["Date"] = f"<{number}@nightowl.example>", MOMENT
+    message["Message-ID"], message["Date"] = f"<{number}@nightowl.example>", day
     message.set_content(body or f"Total: ${number}.50\n")
     if pdf:
         message.add_attachment(pdf, maintype="application", subtype="pdf", filename="receipt.pdf")
@@ -119,11 +119,62 @@ def test_a_range_reads_its_days_only_and_moves_no_position(mails, connect, sync,
     assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 5}]
 
 
-def test_the_same_file_in_another_mail_is_a_duplicate(mails, connect, sync, states, bucket) -> None:
-    mails.fill([(mail(1, body="Total: $9.00", pdf=PDF), at(1)), (mail(2, body="Total: $9.00", pdf=PDF), at(2))])
+FORWARD = """FYI, Dana
+
+---------- Forwarded message ---------
+From: Night Owl Taxi <receipts@nightowl.example>
+Date: {:%a, %b %d, %Y} at 4:40 PM
+Subject: Your receipt
+
+Total: $9.00
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "days", "same"),
+    [
+        ("Total: $9.00", "Total: $9.00", 1, True),
+        ("Total: $9.00", "Total: $9.00", 30, False),  # as a subscription's, with the shop's terms
+        ("Date: 2025-06-01\nTotal: $9.00", "Date: 2025-06-01\nTotal: $9.00", 30, True),
+        ("Date: 2025-06-14\nTotal: $9.00", "Date: 2025-06-15\nTotal: $9.00", 1, False),
+        ("Invoice no. 71\nTotal: $9.00", "Invoice no. 71\nTotal: $9.00", 30, True),
+        ("Invoice no. 71\nTotal: $9.00", "Invoice no. 72\nTotal: $9.00", 0, False),
+        ("Order #5: 2025-06-01\nTotal: $9.00", "Order #6: 2025-06-01\nTotal: $9.00", 0, False),
+        ("Total: $9.00", "Total: $8.00", 0, False),
+        ("Total: $9.00", FORWARD.format(at(0)), 20, True),
+        ("Date: 2025-06-14\nTotal: $9.00", FORWARD.format(at(0)).replace("Total", "Date: 2025-06-14\nTotal"), 20, True),
+    ],
+)  # fmt: skip
+def test_the_same_file_is_a_duplicate_by_its_total_and_its_number_or_day(
+    mails, connect, sync, states, first, second, days, same
+) -> None:
+    subject = "Fwd: Your receipt" if "Forwarded" in second else "Your receipt"
+    mails.fill([
+        (mail(1, body=first, pdf=PDF), at(0)),
+        (mail(2, subject, second, pdf=PDF, day=at(days)), at(days)),
+    ])  # fmt: skip
     business_id, _ = connect()
     assert counted(sync(business_id)) == ("completed", 2, 2, 0)
+    kept = ("receipt", "receipt" if "8.00" in second else "same_file")
+    assert states() == [("receipt", "receipt"), ("duplicate", "same_receipt") if same else kept]
+
+
+def test_two_mails_without_a_message_id_and_with_one_file_are_two_receipts(mails, connect, sync, sql) -> None:
+    raw = mail(1, pdf=PDF).replace(b"Message-ID: <1@nightowl.example>\n", b"")
+    mails.fill([(raw, at(1)), (raw.replace(b"Total: $1.50", b"Total: $7.00"), at(40))])
+    business_id, _ = connect()
+    sync(business_id)
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 2}]
+
+
+def test_a_copy_in_another_mailbox_of_the_business_is_a_duplicate(mails, connect, sync, states, sql) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, first = connect()
+    _, second = connect(business_id)
+    sync(business_id, connection_id=first)
+    sync(business_id, connection_id=second)
     assert states() == [("receipt", "receipt"), ("duplicate", "same_receipt")]
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 1}]
 
 
 def test_a_forged_message_id_does_not_suppress_an_invoice(mails, connect, sync, sql) -> None:
