@@ -1,6 +1,6 @@
 """The receipt sync on a real IMAP server: what other people's mail importers got wrong, each as a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -17,6 +17,7 @@ from actors.runtime.jobs.start import JobActiveError
 from actors.runtime.jobs.testing import go_on, run_kind
 from actors.sync_receipts import sync_receipts
 from service.local.seed import PDF
+from tests.actors.mail.impaired import DROP, Impaired
 from tests.service.conftest import changed
 
 MOMENT = datetime(2025, 6, 15, 12, tzinfo=UTC)
@@ -241,6 +242,48 @@ def test_a_mail_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_o
     monkeypatch.setattr(ImapMailbox, "fetch", lambda mailbox, uids: fetch(mailbox, [u for u in uids if u != 102]))
     assert counted(sync(business_id)) == ("completed", 3, 2, 1)
     assert states()[1] == ("unreadable", "gone")
+
+
+@pytest.fixture
+def impaired(mails) -> Iterator[Impaired]:
+    between = Impaired(mails.port)
+    yield between
+    between.close()
+
+
+@pytest.mark.parametrize("fault", [DROP, "NO [SERVERBUG] Internal error occurred", "BAD what?"])
+def test_a_mail_that_cannot_be_fetched_costs_itself(
+    mails, impaired, connect, engine, here, states, sql, monkeypatch, fault
+) -> None:
+    monkeypatch.setattr("actors.runtime.jobs.backoff.backoff_seconds", lambda _failures: 0.05)
+    mails.fill([(mail(n), at(n)) for n in range(1, 6)])
+    business_id, _ = connect(port=impaired.port)
+    impaired.rule = lambda command: fault if "PEEK[]" in command and includes(command, 103) else None
+    patient = changed(here, MAX_BATCH_FAILURES=5)
+    assert counted(run_kind(sync_receipts, engine, patient, business_id)) == ("completed", 5, 4, 1)
+    read, bad = ("receipt", "receipt"), ("unreadable", "cannot_be_fetched")
+    assert states() == [read, read, bad, read, read]
+    alone = [command for command in impaired.commands if "UID FETCH 103 (BODY.PEEK[])" in command]
+    assert len(alone) == (4 if fault != DROP else 3)  # a refusal is asked for alone in the first try, too
+    impaired.rule = lambda _command: None
+    assert counted(run_kind(sync_receipts, engine, here, business_id, {"mode": "full"})) == ("completed", 1, 1, 0)
+    assert sql("SELECT sum(fetch_failures) AS n FROM mail_messages WHERE uid = 103") == [{"n": 0}]
+
+
+def includes(command: str, uid: int) -> bool:
+    """Is this uid among those of a UID FETCH?"""
+    ranges = [one.partition(":") for one in command.split()[2].split(",")]
+    return any(int(first) <= uid <= int(last or first) for first, _, last in ranges)
+
+
+def test_a_server_that_is_away_is_no_failure_of_its_mails(mails, impaired, connect, sync, sql) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect(port=impaired.port)
+    impaired.rule = lambda command: DROP if command.startswith(("LOGIN", "AUTHENTICATE")) else None
+    assert sync(business_id)["status"] == "failed"
+    mails.stop()
+    assert sync(business_id)["status"] == "failed"
+    assert sql("SELECT coalesce(sum(fetch_failures), 0) AS n FROM mail_messages") == [{"n": 0}]
 
 
 def test_a_bucket_that_is_away_marks_no_mail_as_done_and_it_is_read_later(
