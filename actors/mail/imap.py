@@ -5,6 +5,7 @@ import contextlib
 import email.policy
 import imaplib
 import logging
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, timedelta
@@ -13,7 +14,15 @@ from typing import Any
 
 from imapclient.exceptions import LoginError
 
-from actors.mail.errors import FolderMissingError, MailError, RefusedError, UnreachableError, of_answer, quoted
+from actors.mail.errors import (
+    FolderMissingError,
+    MailError,
+    RefusedError,
+    UnreachableError,
+    of_answer,
+    of_certificate,
+    quoted,
+)
 from actors.mail.mailbox import Listed, Position, Window, message_hash
 from actors.mail.wire import Client, Server
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
@@ -141,6 +150,8 @@ def _told(*, at_login: bool = False, hidden: Sequence[str] = ()) -> Iterator[Non
         if isinstance(error.__context__, imaplib.IMAP4.abort):  # the password was not refused: the connection broke
             raise UnreachableError(_broken(error)) from None
         raise of_answer(error, at_login=True, hidden=hidden) from None
+    except ssl.SSLCertVerificationError as error:
+        raise of_certificate(error) from None
     except (imaplib.IMAP4.abort, OSError, EOFError) as error:
         raise UnreachableError(_broken(error)) from None
     except imaplib.IMAP4.error as error:
@@ -153,6 +164,4 @@ def _broken(error: BaseException) -> str:
     """Not in the server's words: before its greeting it may be no mail server at all."""
     if isinstance(error, TimeoutError):
         return "The mail server does not answer in time"
-    if "certificate" in str(error).lower():
-        return "The mail server's certificate is not valid for its name"
     return "The connection to the mail server failed"
