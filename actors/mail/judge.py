@@ -17,6 +17,7 @@ from actors.mail.verdict import Context, Found, Judged, no_receipt
 
 FIRST_LINES = 25
 MAX_LINES = 5_000
+PDF = "application/pdf"
 _GENERIC = re.compile(
     r"(?i)\b(no[- ]?reply|do[- ]?not[- ]?reply|receipts?|invoices?|invoicing|billing|payments?|orders?|support|team|"
     r"customer service|accounts?|notifications?|info|office|via \S+)\b"
@@ -51,7 +52,8 @@ def _read(mail: Mail, subject: str, lines: Sequence[str], marked: Found | None, 
     if total is None and mail.page.lines and mail.text:  # perhaps the plain text says it
         total = find_total(_plain_lines(mail.text.splitlines()), context, is_credit=is_credit)
     if marked is None and total is None:
-        return no_receipt("no_total", "text")
+        has_pdf = any(file.content_type == PDF for file in mail.files)
+        return no_receipt("total_in_pdf" if has_pdf else "no_total", "text")
     money, rule = (marked.money, "markup") if marked else (total.money if total else None, "text")
     if money is None:
         return no_receipt("unclear_total", "text")
@@ -102,5 +104,5 @@ def _vendor(mail: Mail, first: First | None) -> str:
 
 def _files(mail: Mail) -> list[File]:
     """The PDFs; else the images that are not part of how the mail looks."""
-    pdfs = [file for file in mail.files if file.content_type == "application/pdf"]
+    pdfs = [file for file in mail.files if file.content_type == PDF]
     return pdfs or [file for file in mail.files if not file.inline]

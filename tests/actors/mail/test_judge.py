@@ -85,6 +85,17 @@ def test_what_is_no_receipt_or_in_doubt_says_why(subject, body, reason) -> None:
     assert (judged.is_receipt, judged.reason) == (False, reason)
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"), [("See the file.", "total_in_pdf"), ("Total: $1.00\nTotal: $2.00", "unclear_total")]
+)
+def test_a_total_that_stands_only_in_a_pdf_has_a_reason_of_its_own(body, reason) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Acme <hello@acme.example>", "Your invoice"
+    mail.set_content(body)
+    mail.add_attachment(b"%PDF-1.4 made up", maintype="application", subtype="pdf", filename="invoice.pdf")
+    assert judge(take_apart(mail.as_bytes()), Context(MOMENT)).reason == reason
+
+
 def test_the_senders_mailbox_is_evidence_too() -> None:
     assert money(read("March", "Total: $10.00", "Acme <billing@acme.example>")) == "10.00 USD"
 
