@@ -1,4 +1,14 @@
-"""The receipt sync on a real IMAP server: what other people's mail importers got wrong, each as a test."""
+"""The receipt sync on a real IMAP server, with what other people's mail importers got wrong.
+
+- paperless-ngx#13175, no receipt, fetched at every run: test_a_mail_that_was_decided_is_not_fetched_again
+- #9436, a run starts beside the last: test_a_second_sync_of_a_mailbox_is_refused_while_the_first_is_active
+- #10080, a UID without its UIDVALIDITY skips mail: test_a_new_mail_with_a_low_number_under_a_new_uidvalidity_is_read
+- #8329, storage away, the mail marked as done: test_a_bucket_that_is_away_marks_no_mail_as_done_and_it_is_read_later
+- #2396, a mail deleted before its document is stored: test_a_sync_deletes_moves_and_marks_nothing_in_the_mailbox
+- gbrain#4959, rate limits count as failures: test_a_server_that_throttles_puts_the_job_back_and_fails_no_mail
+- relaticle#610, an error of listing spoils the account: test_an_error_of_listing_leaves_the_connection_as_it_is
+- nextcloud/mail#2979, numbered anew midway: test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -208,6 +218,17 @@ def test_mails_that_the_server_has_numbered_anew_are_known_again(mails, connect,
     assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 5}]
 
 
+def test_a_new_mail_with_a_low_number_under_a_new_uidvalidity_is_read(mails, connect, sync, sql) -> None:
+    mails.fill([(mail(n), at(n)) for n in range(1, 4)])
+    business_id, _ = connect()
+    sync(business_id)
+    mails.stop()
+    mails.start()  # its mailbox is in memory: it comes back under another UIDVALIDITY
+    mails.fill([(mail(7), at(7))])
+    assert counted(sync(business_id)) == ("completed", 1, 1, 0)
+    assert sql("SELECT count(*) AS n FROM receipts WHERE amount = 7.50") == [{"n": 1}]
+
+
 def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
     mails, connect, sync, sql, engine, here, monkeypatch
 ) -> None:
@@ -274,6 +295,19 @@ def includes(command: str, uid: int) -> bool:
     """Is this uid among those of a UID FETCH?"""
     ranges = [one.partition(":") for one in command.split()[2].split(",")]
     return any(int(first) <= uid <= int(last or first) for first, _, last in ranges)
+
+
+def test_a_sync_deletes_moves_and_marks_nothing_in_the_mailbox(mails, impaired, connect, sync) -> None:
+    mails.fill([(mail(1), at(1)), (mail(2, "Lunch?", "see you"), at(2))])
+    business_id, _ = connect(port=impaired.port)
+    sync(business_id)
+    verbs = {command.removeprefix("UID ").split()[0] for command in impaired.commands if command}
+    assert verbs <= {"CAPABILITY", "LOGIN", "AUTHENTICATE", "EXAMINE", "SEARCH", "FETCH", "LOGOUT"}, verbs
+    assert all("PEEK" in command for command in impaired.commands if "BODY" in command)
+    client = mails.client()
+    client.select("INBOX")
+    assert client.search(None, "UNSEEN")[1] == [b"1 2"]
+    client.logout()
 
 
 def test_a_server_that_is_away_is_no_failure_of_its_mails(mails, impaired, connect, sync, sql) -> None:
