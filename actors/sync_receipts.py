@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from actors.mail.listing import end_list, note_page
 from actors.mail.mailbox import Window
-from actors.mail.reading import decide, within_memory
+from actors.mail.reading import decide, together
 from actors.mail.storing import Decision, store
 from actors.mail.sync import Sync, classify
 from actors.runtime.jobs.kinds import MissingError, RefusedError, Start, job_kind
@@ -30,7 +30,7 @@ CONNECTIONS = text("""
     ORDER BY id LIMIT 2
 """)
 NEXT = text("""
-    SELECT id, uidvalidity, uid, size, received_at FROM mail_messages
+    SELECT id, uidvalidity, uid, size, received_at, fetch_failures FROM mail_messages
     WHERE connection_id = :connection_id AND business_id = :business_id AND state = 'pending' AND job_id = :job_id
       AND id > :last_id
     ORDER BY id LIMIT :limit
@@ -150,7 +150,7 @@ def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
         run.commit()
         if not rows:
             return
-        rows = within_memory(rows)
+        rows = together(rows)
         cursor = {**cursor, "last_id": rows[-1].id}
         batch = run.take([row.id for row in rows], cursor)
         decisions = decide(run, sync, rows, cursor["uidvalidity"])

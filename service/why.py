@@ -26,6 +26,7 @@ Reason = Literal[
     "bucket_refuses",
     "read_only",
     "needs_reconnect",
+    "listing",
     "failed",
     "completed_with_failures",
     "ended",

@@ -5,6 +5,7 @@ Its password is passed in the environment: everybody on the machine can see comm
 
 import imaplib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,7 @@ class MailServer:
 
     def client(self) -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each append takes 40 ms
         client.login(self.user, self.password)
         return client
 

@@ -1,5 +1,6 @@
 """Why is it not moving? Each reason made real; the API and psql give the same answer, and its remedy works."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -417,6 +418,86 @@ def test_an_account_that_has_to_be_connected_anew(why, make, place, worker, sql)
     assert "Google has revoked the access" in told["sentence"]
     sql(f"SELECT resume_job({job_id}, 'dana')")
     assert why(job_id)["reason"] == "waiting_turn"
+
+
+@pytest.fixture
+def mailbox(sql, make) -> tuple[int, int]:
+    """A business and its connection."""
+    business_id = make.business()
+    (row,) = sql(
+        """INSERT INTO connections (business_id, provider, account, settings, secret)
+           VALUES (:b, 'imap', 'dana', '{"host": "mail.example.com", "port": 993, "folder": "INBOX"}', 'sealed')
+           RETURNING id""",
+        b=business_id,
+    )
+    return business_id, row["id"]
+
+
+@pytest.fixture
+def syncing(mailbox, make, engine) -> Iterator[Callable[..., int]]:
+    """syncing("running", …): a sync of that mailbox."""
+    business_id, connection_id = mailbox
+    with worker_at(engine, ["receipts_sync"], ["sync_receipts"]) as connection:
+
+        def new(status: str, **columns: Any) -> int:
+            implied = {"job_type": "sync_receipts", "queue": "receipts_sync", "actor": "sync_receipts"}
+            if status == "running":
+                implied["worker_id"] = connection.info["worker_id"]
+            return make.job(business_id, status, params={"connection_id": connection_id}, **{**implied, **columns})
+
+        yield new
+
+
+AT = {"id", "status", "host", "port", "folder"}
+
+
+def test_a_sync_whose_password_was_refused_names_its_mailbox_and_what_was_said(why, mailbox, syncing, sql) -> None:
+    _, connection_id = mailbox
+    said = "The mail server refuses the log-in: 'no'"
+    sql("UPDATE connections SET status = 'needs_reconnect', last_error = :said", said=said)
+    told = why(syncing("failed", last_error=f"Connect the mailbox anew: {said}", error_code="needs_reconnect"))
+    assert told["reason"] == "needs_reconnect"
+    assert said in told["sentence"]
+    assert told["evidence"]["connection"]["last_error"] == said
+    assert f"POST /api/connections/{connection_id}/test" in told["remedy"]
+
+
+def test_a_sync_that_its_server_throttles_says_until_when_and_that_waiting_helps(why, syncing, sql) -> None:
+    job_id = syncing("running")
+    waiting = "The mail server asks us to wait: 'slow down'"
+    sql("SELECT leave_running(:id, 1, 'queued', 'snoozed', 'worker', :why, '1 hour')", id=job_id, why=waiting)
+    told = why(job_id)
+    assert told["reason"] == "snoozed"
+    assert waiting in told["sentence"]
+    assert set(told["evidence"]["connection"]) == AT
+    assert "the server may then want more time" in told["remedy"]
+    sql(f"SELECT resume_job({job_id}, 'dana')")
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+@pytest.mark.parametrize(("status", "reason"), [("running", "backing_off"), ("failed", "failed")])
+def test_a_sync_whose_server_is_away_names_the_host_and_how_to_try_it(why, mailbox, syncing, status, reason) -> None:
+    said = "The connection to the mail server failed"
+    job_id = syncing(status, **({"waiting_for": said} if status == "running" else {"last_error": said}))
+    told = why(job_id)
+    assert told["reason"] == reason
+    assert said in told["sentence"]
+    assert told["evidence"]["connection"]["host"] == "mail.example.com"
+    assert f"POST /api/connections/{mailbox[1]}/test" in told["remedy"]
+
+
+def test_a_sync_that_lists_its_mailbox_says_so_and_how_far_it_is(why, syncing) -> None:
+    stats = json.dumps({"pages_scanned": 3, "messages_listed": 600})
+    told = why(syncing("running", cursor={"phase": "list", "after": 600}, stats=stats))
+    assert told["reason"] == "listing"
+    assert "600 so far" in told["sentence"]
+    assert (told["evidence"]["pages_scanned"], told["evidence"]["messages_listed"]) == (3, 600)
+    assert told["remedy"] == "None is needed"
+
+
+def test_a_job_of_another_businesss_mailbox_tells_nothing_of_it(why, mailbox, make) -> None:
+    job_id = make.job(job_type="sync_receipts", params={"connection_id": mailbox[1]})
+    assert "connection" not in why(job_id)["evidence"]
 
 
 def test_a_bucket_that_refuses(why, make, place, engine, settings, sql, tmp_path) -> None:

@@ -6,7 +6,7 @@
 -- `for_operator` adds what may be another tenant's: hosts, and what a blocking session runs. `most_ahead` bounds the count
 -- of messages ahead; 0 leaves it out.
 -- The codes: no_worker, waiting_turn, snoozed, running, backing_off, blocked, silent_worker, not_moving, paused, stopping,
--- no_message, unknown_kind, bucket_refuses, read_only, needs_reconnect, failed, completed_with_failures, ended.
+-- no_message, unknown_kind, bucket_refuses, read_only, needs_reconnect, listing, failed, completed_with_failures, ended.
 
 -- What the workers look like from the outside: asked once for all jobs.
 CREATE OR REPLACE FUNCTION public.why_jobs(
@@ -78,7 +78,7 @@ BEGIN
     ELSE
         SELECT * INTO reason, since, evidence FROM public.why_running(job, seen, for_operator);
     END IF;
-    evidence := jsonb_strip_nulls(evidence);
+    evidence := jsonb_strip_nulls(evidence || public.connection_facts(job));
 END $$;
 
 -- A job that has ended: how, and whether its files went too.

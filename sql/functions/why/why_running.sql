@@ -22,7 +22,11 @@ BEGIN
 
     SELECT * INTO files FROM public.attachment_counts c WHERE c.job_id = job.id;
     since := coalesce(job.started_at, job.updated_at);
-    reason := CASE WHEN files.failed > 0 THEN 'bucket_refuses' ELSE 'running' END;
+    reason := CASE WHEN files.failed > 0 THEN 'bucket_refuses' WHEN job.cursor ->> 'phase' = 'list' THEN 'listing' ELSE 'running' END;
+    IF reason = 'listing' THEN
+        evidence := evidence || jsonb_build_object(
+            'pages_scanned', job.stats -> 'pages_scanned', 'messages_listed', job.stats -> 'messages_listed');
+    END IF;
     IF files.failed > 0 THEN
         evidence := evidence || jsonb_build_object('attachments_failed', files.failed, 'attachments_error', files.error);
     END IF;
