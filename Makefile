@@ -6,7 +6,7 @@ READY := .venv/.ready
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make .venv with everything that demo, dev and the tests need
+setup: $(READY) ## Create .venv with everything that demo, dev and the tests need
 
 $(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Longhaul needs Python 3.11 or newer, found " + sys.version)'
@@ -18,7 +18,7 @@ $(READY): requirements-dev.txt
 demo: $(READY) ## Read a mailbox, delete 5 000 receipts with their attachments, and prove it
 	$(BIN)/python -m service demo
 
-dev: $(READY) ## Start everything and stay, with an address and a token to try
+dev: $(READY) ## Start everything and keep it running, with an address and a token to try
 	$(BIN)/python -m service dev
 
 test: $(READY) ## Run the tests (less than 5 minutes)
@@ -37,13 +37,13 @@ scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 3
 chaos: $(READY) ## Many jobs under many faults: CHAOS_SECONDS=900 CHAOS_SEED=1 make chaos
 	$(BIN)/python -m pytest -m chaos
 
-lint: $(READY) ## Check style, types and the arrows between the packages
+lint: $(READY) ## Check style, types and the imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) .venv/.bench ## Measure (see bench/README.md): make bench PARTS="drain send" KEEP=1
+bench: $(READY) .venv/.bench ## Run benchmarks (see bench/README.md): make bench PARTS="drain send" KEEP=1
 	$(BIN)/python -m bench $(if $(KEEP),--keep) $(PARTS)
 
 .venv/.bench: bench/requirements.txt $(READY)
@@ -54,7 +54,7 @@ psql: ## Open psql on the database of make dev, or on DATABASE_URL
 	@test -x $(BIN)/python || { echo "Nothing is installed yet: make setup"; exit 1; }
 	@$(BIN)/python -m service psql
 
-schema: $(READY) ## Write sql/schema.sql anew, from the migrations
+schema: $(READY) ## Regenerate sql/schema.sql from the migrations
 	$(BIN)/python -m service.local.schema
 
 lock: $(READY) ## Compile both requirements files from pyproject.toml

@@ -1,1 +1,1 @@
-"""The work. Each module beside runtime/ is one kind of job."""
+"""The work. Each module here is one kind of job; packages are shared."""

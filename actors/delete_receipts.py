@@ -1,4 +1,4 @@
-"""Deletes all receipts of a business, up to the highest id at the start. Their attachments follow by the outbox."""
+"""Deletes all receipts of a business, up to the highest id at the start. The outbox then deletes their attachments."""
 
 from collections.abc import Iterator
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
@@ -22,7 +23,10 @@ KEPT_DAYS = 7
 UPLOAD_SECONDS = 60
 COLUMNS = ("id", "vendor", "amount", "currency", "received_at", "source", "source_id", "created_at")
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a text that starts so
+# Places where a spreadsheet would take what follows for a formula: the start of a text, and after each semicolon, tab
+# or line break. In many countries spreadsheets split a CSV at semicolons, and then ignore quotes in the middle of a
+# line. Full-width signs count too.
+FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 
 PERIOD = """
     business_id = :business_id AND id <= :max_id AND NOT is_deleted
@@ -35,7 +39,7 @@ NEXT = text(f"""
 """)  # noqa: S608 - constants
 HIGHEST_ID = text("SELECT coalesce(max(id), 0) FROM receipts WHERE business_id = :business_id AND NOT is_deleted")
 
-# A file that belongs to no receipt, and is to be purged from the start: whatever happens, it does not stay.
+# A file without a receipt, marked for purge from the start: whatever happens, it does not stay.
 MAKE_FILE = text("""
     INSERT INTO attachments (id, business_id, object_key, content_type, purge_requested_at, purge_after)
     SELECT id, :business_id, format('businesses/%s/exports/%s.%s', CAST(:business_id AS bigint), id,
@@ -57,8 +61,8 @@ FIND_FILE = text("""
 class ExportReceipts(Params):
     format: Literal["csv", "jsonl"] = "csv"
     from_date: date | None = Field(default=None, description="the first day of received_at, in UTC")
-    to_date: date | None = Field(default=None, description="the last one")
-    max_id: int = set_at_start(0)  # receipts that arrive later are not in it
+    to_date: date | None = Field(default=None, description="the last day of received_at, in UTC")
+    max_id: int = set_at_start(0)  # receipts that arrive later are not included
 
     @model_validator(mode="after")
     def _in_order(self) -> "ExportReceipts":
@@ -118,7 +122,7 @@ def _make_file(run: Run[ExportReceipts]) -> dict[str, Any]:
 
 
 def _read_part(run: Run[ExportReceipts], last_id: int, *, with_head: bool) -> tuple[list[int], bytes]:
-    """Whole receipts, until they fill a part; fewer bytes than a part only where there are no more."""
+    """Whole receipts until they fill a part; the last part may be smaller."""
     written = io.StringIO(newline="")
     rows = _Rows(written, run.params.format)
     if with_head:
@@ -133,13 +137,13 @@ def _read_part(run: Run[ExportReceipts], last_id: int, *, with_head: bool) -> tu
             ids.append(row["id"])
         if len(page) < run.limit:
             break
-        last_id, size = ids[-1], written.tell()  # in characters: at least as many bytes
+        last_id, size = ids[-1], written.tell()  # counts characters; bytes are at least as many
     run.commit()
     return ids, written.getvalue().encode()
 
 
 def _write_part(run: Run[ExportReceipts], cursor: dict[str, Any], body: bytes) -> None:
-    """Outside a transaction. Done again after a crash, each of these calls changes nothing."""
+    """Outside a transaction. If repeated after a crash, these calls change nothing."""
     key, parts = cursor["key"], cursor["parts"]
     if cursor["done"]:
         _keep_file(run, cursor["file_id"])
@@ -157,11 +161,11 @@ def _write_part(run: Run[ExportReceipts], cursor: dict[str, Any], body: bytes) -
 
 
 def _keep_file(run: Run[ExportReceipts], file_id: int) -> None:
-    """From now on for a week. Not if the job was paused for so long that its file is gone already."""
+    """Keeps the file for a week from now, unless the job was paused for so long that the file is gone."""
     kept = run.begin().execute(KEEP_FILE, run.scope(file_id=file_id, days=KEPT_DAYS)).one_or_none()
     run.commit()
     if kept is None:
-        raise Permanent(f"This export was begun more than {KEPT_DAYS} days ago; start another one", "expired")
+        raise Permanent(f"This export was started more than {KEPT_DAYS} days ago; start another one", "expired")
 
 
 class _Rows:
@@ -173,7 +177,7 @@ class _Rows:
 
     def head(self) -> None:
         if self._csv is not None:
-            self._output.write("\ufeff")  # so that spreadsheets know that it is UTF-8
+            self._output.write("\ufeff")  # so that spreadsheets recognise UTF-8
             self._csv.writerow(COLUMNS)
 
     def write(self, row: Mapping[Any, Any]) -> None:
@@ -184,11 +188,11 @@ class _Rows:
 
 
 def _cell(value: Any) -> Any:
-    """Texts that a spreadsheet would take for a formula get an apostrophe; numbers are ours."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    """Text that a spreadsheet would take for a formula gets an apostrophe; numbers are ours."""
+    if isinstance(value, str):
+        return FORMULA.sub("'", value)
     return value.isoformat() if isinstance(value, date) else value
 
 
 def _json(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)  # amounts exactly, as texts
+    return value.isoformat() if isinstance(value, date) else str(value)  # exact amounts, as text

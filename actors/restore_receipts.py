@@ -1,4 +1,4 @@
-"""Brings back what one delete job has deleted, with its files, as long as UNDO_DAYS allow."""
+"""Restores what one delete job has deleted, with its files, within UNDO_DAYS."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ DELETED = """
 COUNT = text(f"SELECT count(*) FROM receipts WHERE {DELETED}")  # noqa: S608 - a constant
 NEXT = text(f"SELECT id FROM receipts WHERE {DELETED} AND id > :last_id ORDER BY id LIMIT :limit")  # noqa: S608
 
-# Locked, so that the outbox does not begin with one of them now.
+# Locked, so that the outbox does not start on them now.
 FILES = text("""
     SELECT receipt_id FROM attachments
     WHERE receipt_id = ANY(:ids) AND business_id = :business_id AND purge_job_id = :delete_job_id
@@ -43,7 +43,7 @@ RESTORE = text(f"""
 
 
 class RestoreReceipts(Params):
-    delete_job_id: int = Field(ge=1, le=2**63 - 1, description="the delete job that is undone")
+    delete_job_id: int = Field(ge=1, le=2**63 - 1, description="the delete job to undo")
 
 
 def prepare(start: Start, params: RestoreReceipts) -> RestoreReceipts:
@@ -54,8 +54,8 @@ def prepare(start: Start, params: RestoreReceipts) -> RestoreReceipts:
     if status in ("queued", "running", "paused"):
         raise RefusedError(f"Job {params.delete_job_id} is {status}; cancel it first", "delete_job_active")
     if not count(start, params):
-        told = f"what was deleted can be restored for {days} days" if days else "UNDO_DAYS is 0"
-        raise RefusedError(f"There is nothing of job {params.delete_job_id} to restore: {told}", "nothing_to_restore")
+        told = f"deleted receipts can be restored for {days} days" if days else "UNDO_DAYS is 0"
+        raise RefusedError(f"Job {params.delete_job_id} has nothing to restore: {told}", "nothing_to_restore")
     return params
 
 
@@ -77,7 +77,7 @@ def restore_receipts(run: Run[RestoreReceipts]) -> Iterator[Batch]:
     undo_days = run.settings.UNDO_DAYS
     for batch in run.batches(NEXT, undo_days=undo_days):
         run.connection.execute(FILES, run.scope(ids=batch.ids))
-        gone = set(run.connection.scalars(GONE, run.scope(ids=batch.ids)))  # with its file gone it is not what it was
+        gone = set(run.connection.scalars(GONE, run.scope(ids=batch.ids)))  # a receipt without its file is incomplete
         ids = [receipt_id for receipt_id in batch.ids if receipt_id not in gone]
         batch.succeeded = run.connection.execute(RESTORE, run.scope(ids=ids, undo_days=undo_days)).rowcount
         batch.failed = len(gone)

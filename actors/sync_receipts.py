@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from actors.mail.listing import end_list, note_page
 from actors.mail.mailbox import Window
-from actors.mail.reading import decide, within_memory
+from actors.mail.reading import decide, together
 from actors.mail.storing import Decision, store
 from actors.mail.sync import Sync, classify
 from actors.runtime.jobs.kinds import MissingError, RefusedError, Start, job_kind
@@ -30,7 +30,7 @@ CONNECTIONS = text("""
     ORDER BY id LIMIT 2
 """)
 NEXT = text("""
-    SELECT id, uidvalidity, uid, size, received_at FROM mail_messages
+    SELECT id, uidvalidity, uid, size, received_at, fetch_failures FROM mail_messages
     WHERE connection_id = :connection_id AND business_id = :business_id AND state = 'pending' AND job_id = :job_id
       AND id > :last_id
     ORDER BY id LIMIT :limit
@@ -95,6 +95,7 @@ def complete(start: Start, params: SyncReceipts) -> SyncReceipts:
     throttle_ms=0,
     max_refusals_in_a_row=0,  # a mail that cannot be read says nothing of the next
     stale_heartbeat_seconds=180,
+    running_per_business=2,  # a mail server that hangs holds a thread for as long as its time limits allow
 )
 def sync_receipts(run: Run[SyncReceipts]) -> Iterator[Batch]:
     log.info("run.start", job_id=run.job_id, mode=run.params.mode, connection_id=run.params.connection_id)
@@ -149,7 +150,7 @@ def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
         run.commit()
         if not rows:
             return
-        rows = within_memory(rows)
+        rows = together(rows)
         cursor = {**cursor, "last_id": rows[-1].id}
         batch = run.take([row.id for row in rows], cursor)
         decisions = decide(run, sync, rows, cursor["uidvalidity"])

@@ -1,1 +1,1 @@
-"""What is measured, against whom. Not run by the tests."""
+"""Benchmarks. Not run by the tests."""

@@ -1,4 +1,4 @@
-"""`make bench`, or `python -m bench delete`: runs the parts named, all by default; --keep writes RESULTS.md."""
+"""`make bench`, or `python -m bench delete`: runs the given parts, all by default; --keep writes RESULTS.md."""
 
 import datetime
 import importlib
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def keep(part: str, table: str) -> None:
-    """Puts the table into RESULTS.md in place of the last one of this part."""
+    """Puts the table into RESULTS.md in place of this part's last one."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
     section = f"## {part}\n\n{datetime.date.today().isoformat()}, {machine}\n\n{table.strip()}\n"
     head, *sections = RESULTS.read_text().split("\n## ") if RESULTS.exists() else ["# What was measured\n"]

@@ -1,4 +1,4 @@
-"""Servers for all contenders, and their workers: each meets the same machine, an empty queue and 2 x 8 threads."""
+"""Servers for all contenders, and their workers: each gets the same machine, an empty queue and 2 x 8 threads."""
 
 import importlib
 import os
@@ -35,7 +35,7 @@ class Arena:
         self.contenders: list[Any] = []
         self.left_out: list[str] = []
         names = sorted(module.name for module in pkgutil.iter_modules(_contenders.__path__))
-        for name in sorted(names, key=lambda name: name != "longhaul"):  # ours first, as the measure of the others
+        for name in sorted(names, key=lambda name: name != "longhaul"):  # ours first: the others are compared with it
             try:
                 contender = importlib.import_module(f"bench._contenders.{name}")
             except ImportError as error:
@@ -48,12 +48,12 @@ class Arena:
 
     @property
     def senders(self) -> list[Any]:
-        """The contenders without those that send as another does, and differ in their workers only."""
+        """The contenders without those that send like another and differ only in their workers."""
         return list({contender.send: contender for contender in reversed(self.contenders)}.values())[::-1]
 
     @contextmanager
     def ready(self, contender: Any) -> Iterator[None]:
-        """An empty queue, reached by the environment of this process."""
+        """An empty queue, reachable through this process's environment."""
         with ExitStack() as defer:
             given = {**self._environment, "REDIS_URL": self._redis or ""}
             if contender.SERVER == "postgres":
@@ -68,7 +68,7 @@ class Arena:
 
     @contextmanager
     def working(self, contender: Any) -> Iterator[Path]:
-        """Its workers; yields the folder of their effects."""
+        """Runs its workers; yields the folder of their effects."""
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         with ExitStack() as defer:
             for command in contender.COMMANDS:
@@ -87,7 +87,7 @@ class Arena:
             yield Path(os.environ["BENCH_EFFECTS"])
 
     def cpu_seconds(self, contender: Any) -> tuple[float, float]:
-        """That its workers and its server have used so far; 0 for a server that was not started here."""
+        """The CPU time used so far by its workers and its server; 0 for a server that was not started here."""
         server = self._servers.get(contender.SERVER)
         return cpu_seconds(self._workers), cpu_seconds([server] if server else [])
 
@@ -96,7 +96,7 @@ class Arena:
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Of these and of all that they have started, those that have ended included."""
+    """Of these and all their child processes, including ended ones."""
     seconds = 0.0
     for process in processes:
         for one in (process, *process.children(recursive=True)):
@@ -118,14 +118,14 @@ def arena() -> Iterator[Arena]:
         redis = None
         if shutil.which("redis-server"):
             redis, servers["redis"] = defer.enter_context(_redis())
-        # Before the contenders are imported: some read the environment then.
+        # Before the contenders are imported, because some read the environment then.
         defer.enter_context(patch.dict(os.environ, {**environment, "REDIS_URL": redis or ""}))
         yield Arena(environment, redis, servers)
 
 
 @contextmanager
 def _redis() -> Iterator[tuple[str, psutil.Process]]:
-    """A Redis that writes nothing to disk, as the Postgres here does not wait for it."""
+    """A Redis that writes nothing to disk, because the Postgres here does not wait for its disk either."""
     port = free_port()
     process = subprocess.Popen(
         ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],

@@ -1,4 +1,4 @@
-"""The least that can answer a poll: Falcon, one query, no token, no check of anything."""
+"""The minimum that can answer a poll: Falcon, one query, no token, no checks."""
 
 import os
 from typing import Any

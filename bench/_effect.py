@@ -1,4 +1,4 @@
-"""What every contender's actor does: it counts itself, and notes how long its message was on the way."""
+"""What every contender's actor does: counts its calls, and records how long its message took to arrive."""
 
 import mmap
 import os
@@ -15,7 +15,7 @@ _files: dict[int, tuple[mmap.mmap, int]] = {}  # by process: a worker may fork
 
 
 def effect(sent_at: float) -> None:
-    """`sent_at`: seconds since 1970, or 0 where nobody wants to know the latency."""
+    """`sent_at`: seconds since 1970, or 0 if the latency is not measured."""
     global _count
     arrived = time.time()
     with _lock:
@@ -39,10 +39,10 @@ def _open(folder: Path) -> tuple[mmap.mmap, int]:
 
 
 def total(folder: Path) -> int:
-    """How many there were, in all processes."""
+    """The number of calls, in all processes."""
     return sum(COUNT.unpack(file.read_bytes())[0] for file in folder.glob("*.count") if file.stat().st_size)
 
 
 def latencies(folder: Path) -> list[float]:
-    """Seconds from send to start, of those that were sent with a time."""
+    """Seconds from send to start, for messages sent with a time."""
     return [float(line) for file in folder.glob("*.latency") for line in file.read_text().splitlines()]

@@ -14,7 +14,7 @@ from actors.runtime.worker.process import Process
 
 
 def hold(number: int) -> None:
-    """Notes who began and when, and goes on holding until somebody puts the file there."""
+    """Records who began and when, and holds the message until the file exists."""
     folder = Path(os.environ["BENCH_EFFECTS"])
     (folder / f"{number}.{os.getpid()}").write_text(str(time.time()))
     while not (folder / f"{number}.released").exists():
@@ -22,7 +22,7 @@ def hold(number: int) -> None:
 
 
 def effect(_at: float) -> None:
-    """The load: nothing."""
+    """The load: does nothing."""
 
 
 def _declare(broker: dramatiq.Broker) -> None:

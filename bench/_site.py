@@ -1,4 +1,4 @@
-"""A whole site on servers of its own: web and workers from the Procfile, and businesses with receipts."""
+"""A whole site on private servers: web and workers from the Procfile, and businesses with receipts."""
 
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Site:
     workers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def owner(self, receipts: int) -> Client:
-        """A new business with so many receipts, and its owner."""
+        """A new business with this many receipts, and its owner."""
         with self.engine.begin() as connection:
             business_id: int = connection.execute(
                 text("INSERT INTO businesses (name) VALUES ('B') RETURNING id")
@@ -79,6 +79,6 @@ def answers(place: Site) -> bool:
 
 
 def percentiles(times: list[float]) -> tuple[float, float, float]:
-    """The median, the 99th percentile and the most."""
+    """The median, the 99th percentile and the maximum."""
     ordered = sorted(times)
     return ordered[len(ordered) // 2], ordered[int((len(ordered) - 1) * 0.99)], ordered[-1]

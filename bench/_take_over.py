@@ -1,4 +1,4 @@
-"""How long a message stands when the worker that has it is killed: ours, or one of stock dramatiq-pg."""
+"""How long a message is held up if its worker is killed: ours, or one of stock dramatiq-pg."""
 
 import os
 import random
@@ -36,7 +36,7 @@ TELL = text("""
 
 
 def take_over(whose: str, tries: int, *, workers: int, load: bool) -> tuple[list[float], int]:
-    """Seconds from the kill to the next beginning, and how many had none for as long as we cared to wait."""
+    """Seconds from the kill to the next start, and how many did not start within our patience."""
     with ExitStack() as defer:
         environment = defer.enter_context(sandbox("bench"))
         folder = Path(defer.enter_context(tempfile.TemporaryDirectory()))
@@ -64,7 +64,7 @@ def take_over(whose: str, tries: int, *, workers: int, load: bool) -> tuple[list
             defer.callback(filler.join)
             defer.callback(done.set)
         times = [one(number, engine, folder, processes, start) for number in range(tries)]
-        assert not load or filler.is_alive(), "the load has died: the times are those of idle workers"
+        assert not load or filler.is_alive(), "the load has died: these are the times of idle workers"
     return [seconds for seconds in times if seconds is not None], times.count(None)
 
 
@@ -76,7 +76,7 @@ def one(
     start: Callable[[], None],
 ) -> float | None:
     def begun() -> dict[int, float]:
-        """Process → when it began this message."""
+        """Process → when it started this message."""
         return {int(file.suffix[1:]): file.stat().st_mtime for file in folder.glob(f"{number}.[0-9]*")}
 
     with engine.begin() as connection:
@@ -100,7 +100,7 @@ def one(
 
 
 def keep_full(engine: Engine, done: Event) -> None:
-    """Sees to it that there is always more to do."""
+    """Makes sure that there is always more to do."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
         while not done.is_set():

@@ -1,4 +1,4 @@
-"""A large backlog: how fast it drains, and what that costs, also among finished messages and under an old snapshot."""
+"""A large backlog: how fast it drains, and at what cost, also among finished messages and under an old snapshot."""
 
 import os
 import time
@@ -77,7 +77,7 @@ def drain(place: Arena, waiting: int, finished: int, old_snapshot: bool) -> tupl
 
 @contextmanager
 def snapshot() -> Iterator[None]:
-    """Somebody who looked at the queue before, and whose transaction stays open."""
+    """A session that has read the queue, and whose transaction stays open."""
     connection = psycopg2.connect(os.environ["DATABASE_URL"])
     connection.set_session(isolation_level="REPEATABLE READ")
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The delete loop without a throttle, against a bare psycopg2 loop that does the same statements."""
+"""The delete loop without a throttle, against a bare psycopg2 loop that runs the same statements."""
 
 import os
 import statistics
@@ -22,7 +22,7 @@ from sql.release import release
 
 RECEIPTS = 5_000
 BATCH = 50
-RUNS = 15  # short turns, and the median of paired ratios: what else the machine does meets both of a pair
+RUNS = 15  # short turns, and the median of paired ratios: other load on the machine affects both of a pair
 
 
 def run() -> str:

@@ -20,7 +20,7 @@ class Drained(NamedTuple):
 def run() -> str:
     with arena() as place:
         found: dict[str, list[Drained]] = {contender.TITLE: [] for contender in place.contenders}
-        for _ in range(RUNS):  # in turns: what else the machine does meets all
+        for _ in range(RUNS):  # in turns: other load on the machine affects all
             for contender in place.contenders:
                 found[contender.TITLE].append(drain(place, contender))
                 print(f"  {contender.TITLE}: {found[contender.TITLE][-1].rate:,.0f}", flush=True)
@@ -47,7 +47,7 @@ def run() -> str:
 
 
 def drain(place: Arena, contender: Any) -> Drained:
-    """From the tenth of the messages that is done to the last: start-up is not measured."""
+    """From the first tenth of the messages to the last: startup is not measured."""
     with place.ready(contender):
         (contender.send_at_once or contender.send)([0.0] * contender.NUMBER)
         with place.working(contender) as effects:

@@ -1,4 +1,4 @@
-"""From the request that starts a deletion to its first committed batch, on a worker that has nothing else to do."""
+"""From the request that starts a deletion to its first committed batch, on an idle worker."""
 
 import time
 

@@ -32,7 +32,7 @@ def run() -> str:
         release(engine)
         rows = _write(folder)
         times: dict[str, list[float]] = {"csv": [], "jsonl": [], "copy": [], "files": [], "puts": []}
-        for _ in range(RUNS):  # in turns: what else the machine does meets all of them
+        for _ in range(RUNS):  # in turns: other load on the machine affects all
             times["csv"].append(LINES / _ours(engine, settings, folder / "lines.csv"))
             times["jsonl"].append(LINES / _ours(engine, settings, folder / "lines.jsonl"))
             times["copy"].append(LINES / _copy(engine, settings, rows))

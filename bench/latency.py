@@ -1,4 +1,4 @@
-"""From send to start, on workers that have nothing else to do."""
+"""From send to start, on idle workers."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def measure(place: Arena, contender: Any) -> tuple[str, ...]:
 
 
 class Clock:
-    """Messages that are sent now, and now, and now."""
+    """Yields the current time for each message."""
 
     def __len__(self) -> int:
         return NUMBER

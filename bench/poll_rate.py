@@ -1,4 +1,4 @@
-"""Polls of a job that a page would make: how many a second, beside a bare Falcon that makes one query.
+"""Polls of a job, as from a page: how many a second, beside a bare Falcon that makes one query.
 
 Two processes and 16 connections each, in short turns; the median of paired ratios. With and without If-None-Match.
 """
@@ -110,7 +110,7 @@ def _some(client: socket.socket) -> bytes:
 
 
 def _ask(client: socket.socket, request: bytes) -> bytes:
-    """The whole answer; by hand, for a real client would cost more than the server."""
+    """The whole response; read by hand, because a real client would cost more than the server."""
     client.sendall(request)
     answer = _some(client)
     while b"\r\n\r\n" not in answer:

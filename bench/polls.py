@@ -18,7 +18,7 @@ FILL = """
     INSERT INTO attachments (receipt_id, business_id, object_key, content_type)
     SELECT id, :business, 'bench/' || id || '.pdf', 'application/pdf' FROM made
 """
-# Far in the future, so that no worker purges them meanwhile.
+# Far in the future, so that no worker purges them during the run.
 ASK = """
     UPDATE attachments SET purge_requested_at = now(), purge_after = now() + interval '1 day', purge_job_id = :job
     WHERE business_id = :business

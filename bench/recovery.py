@@ -1,4 +1,4 @@
-"""How long a job or a message stands when its worker is killed or told to stop, beside stock dramatiq-pg."""
+"""How long a job or a message is held up if its worker is killed or told to stop, beside stock dramatiq-pg."""
 
 import os
 import random

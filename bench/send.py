@@ -1,4 +1,4 @@
-"""Sending: messages one by one, each safe when the next is sent, and all in one transaction or call."""
+"""Sending: messages one by one, each stored before the next is sent, and all in one transaction or call."""
 
 import statistics
 import time

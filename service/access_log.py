@@ -1,4 +1,4 @@
-"""One line for each request, with an id that its answer carries too."""
+"""Logs one line per request, with an id that the response carries too."""
 
 import re
 import time
@@ -10,11 +10,11 @@ import structlog
 
 log = structlog.get_logger("longhaul.access")
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a router in front may say
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id set by a router in front
 
 
 class AccessLog:
-    """Falcon middleware; the first, so that it sees what the others refuse."""
+    """Falcon middleware; comes first, so that it sees what the others refuse."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         given = request.get_header("X-Request-Id", default="")

@@ -1,4 +1,4 @@
-"""What only an operator may ask, for any business."""
+"""Calls for operators only, for any business."""
 
 import falcon
 import structlog
@@ -17,7 +17,7 @@ log = structlog.get_logger("longhaul.http")
 
 BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id")
 
-# Locked first: a job that ends meanwhile is none that is stuck.
+# Locked first: a job that ends in the meantime is not stuck.
 RUNNING = text("""
     SELECT id FROM background_jobs WHERE business_id = :business_id AND status = 'running' ORDER BY id FOR UPDATE
 """)
@@ -35,9 +35,9 @@ class ResetProgress:
 
     @spec.validate(query=NoQuery, resp=responses(Reset, 404))
     def on_post(self, request: falcon.Request, response: falcon.Response, business_id: str) -> None:
-        """Takes all running jobs of a business from their workers; they fail, or become what was asked of them"""
+        """Takes all running jobs of a business from their workers; they fail, or end as a user has requested"""
         number = parse_id(business_id, "business id")
-        request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
+        request.get_media(default_when_empty=None)  # needs no body; one that is not JSON is still refused
         caller: Caller = request.context.caller
         caller.require(())
         values = {"business_id": number, "who": caller.name}
@@ -56,7 +56,7 @@ class ResetProgress:
 
 
 def _reset(connection: Connection, job_id: int, who: str) -> bool:
-    """False when nothing can move this job (a trigger raises): it must not spoil the reset of the others."""
+    """False if nothing can move this job (e.g. a trigger raises): it must not block the reset of the others."""
     try:
         with connection.begin_nested():
             connection.execute(RESET, {"job_id": job_id, "who": who})

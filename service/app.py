@@ -22,7 +22,7 @@ from sql.engine import make_engine
 
 
 def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
-    """The WSGI application; exits with a sentence when the environment or a kind of job is not usable."""
+    """The WSGI application; exits with a sentence if the environment or a kind of job is invalid."""
     try:
         if settings is None:
             open_standard_streams()
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
     add_error_handlers(app)
 
-    # Not before the kinds are known to be good: these modules stand on them.
+    # Only once the kinds are known to be valid: these modules depend on them.
     from service.routes import add_routes
 
     add_routes(app, engine, settings)

@@ -1,4 +1,4 @@
-"""Who asks: tokens and sessions, of which only hashes are stored, and what a role may do."""
+"""Authentication: tokens and sessions, of which only hashes are stored, and what each role may do."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe
-from service.credentials import Credential, cookie_name, credential, hash_of, known_credentials
+from service.credentials import Credential, Lately, Owner, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
 from service.same_origin import SAFE_METHODS, require_same_origin
 from sql.engine import reading
@@ -30,7 +30,7 @@ CALLER = """
 """
 IS_GOOD = "t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)"
 
-# By its hash: how long that takes says nothing about any token or session.
+# By hash: the time this takes reveals nothing about any token or session.
 FIND_TOKEN = text(f"""
     SELECT {CALLER}, NULL::bigint AS session_id, t.expires_at
     FROM api_tokens t LEFT JOIN token_changes c ON c.token_id = t.id WHERE t.token_sha256 = :hash AND {IS_GOOD}
@@ -41,7 +41,7 @@ FIND_SESSION = text(f"""
     WHERE s.session_sha256 = :hash AND s.expires_at > now() AND {IS_GOOD}
 """)  # noqa: S608 - constants
 
-# Not if somebody holds the row: a revocation that was left open in psql hangs nobody.
+# Skipped if the row is locked: a revocation left open in psql must not hang requests.
 TOUCH = text("""
     UPDATE api_tokens SET last_used_at = now() WHERE token_sha256 = (
         SELECT token_sha256 FROM api_tokens WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED)
@@ -61,11 +61,11 @@ class Caller:
     user_id: int | None
     role: str
     token_id: int = 0
-    allowance: float | None = None  # changes that this token may still make, as of …
-    seconds_since_change: float = 0.0  # … so long ago; None: it never made one
+    allowance: float | None = None  # changes left after the token's last one; None: it never made one
+    seconds_since_change: float = 0.0  # since that change
     session_id: int | None = None  # None: not signed in to the page
     expires_at: datetime | None = None  # of the session, or of the token
-    shell: str | None = None  # who asks from the command line, without a token
+    shell: str | None = None  # the command line's user, who has no token
 
     @property
     def name(self) -> str:
@@ -96,7 +96,7 @@ def create_token(
     days: int | None = None,  # None: it does not expire
     issued_by: str | None = None,
 ) -> str:
-    """A new token, `lh_<id>_<secret>`, which is told this once and never stored."""
+    """A new token, `lh_<id>_<secret>`, which is shown only once and never stored."""
     token_id = connection.execute(NEXT_ID).scalar_one()
     token = f"lh_{token_id}_{secrets.token_urlsafe(32)}"
     values = {"id": token_id, "hash": hash_of(token), "business_id": business_id, "user_id": user_id, "role": role}
@@ -110,39 +110,49 @@ def name_token(connection: Connection, caller: Caller) -> None:
 
 
 class Authentication:
-    """Falcon middleware: 401 for every resource that does not say `open = True`; else `request.context.caller`."""
+    """Falcon middleware: sets `request.context.caller`, or 401; skipped if the resource sets `open = True`.
+
+    If the resource sets `is_polled = True`, a token that was valid within the last second needs no look-up to read it.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
+        self._lately = Lately()
         self._settings = settings
         self._cookie = cookie_name(settings)
 
     def process_resource(self, request: falcon.Request, response: falcon.Response, resource: Any, _params: Any) -> None:
         if not getattr(resource, "open", False):
-            request.context.caller = self._caller(request, response)
+            is_poll = getattr(resource, "is_polled", False) and request.method in SAFE_METHODS
+            request.context.caller = self._caller(request, response, is_poll=is_poll)
 
     def identify(self, request: falcon.Request) -> Caller | None:
-        """Who asks, by a token or a cookie; None when the request has neither, or one that is not good."""
+        """The caller, by token or cookie; None if the request has neither, or an invalid one."""
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
         row = None if shown is None else self._look_up(shown)
         return None if row is None else _caller_of(row)
 
     def by_token(self, token: str) -> Caller:
-        """Whose token this is; 401 when it is not good."""
+        """The token's caller; 401 if the token is invalid."""
         row = self._look_up(Credential(hash_of(token), is_session=False))
         if row is None:
-            raise refused("This token is not known, has expired, or has been revoked")
+            raise refused("This token is unknown, has expired or has been revoked")
         return _caller_of(row)
 
-    def _caller(self, request: falcon.Request, response: falcon.Response) -> Caller:
+    def _caller(self, request: falcon.Request, response: falcon.Response, *, is_poll: bool) -> Caller:
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
         if shown is None:
             raise refused("Send the header Authorization: Bearer <token>")
-        row = self._look_up(shown)
+        may_remember = is_poll and not shown.is_session  # who signs out is out at once
+        row = self._lately.get(shown.hashed) if may_remember else None
+        if row is None:
+            row = self._look_up(shown)
+            if row is not None and may_remember:
+                self._lately.add(shown.hashed, row)
         if row is None and shown.is_session:
             raise refused("This session has ended; sign in again")
         if row is None:
-            raise refused("This token is not known, has expired, or has been revoked")
+            raise refused("This token is unknown, has expired or has been revoked")
         if shown.is_session and request.method not in SAFE_METHODS:
             require_same_origin(request, self._settings)
         if row.ends_soon:
@@ -150,20 +160,20 @@ class Authentication:
         return _caller_of(row)
 
     def _look_up(self, shown: Credential) -> Any:
-        """The token's row; None when it is not good."""
+        """The token's row; None if it is invalid."""
         with reading(self._engine) as connection:
             find = FIND_SESSION if shown.is_session else FIND_TOKEN
             row = connection.execute(find, {"hash": shown.hashed}).one_or_none()
         if row is None:
             known_credentials.forget(shown.hashed)
             return None
-        known_credentials.add(shown.hashed, row.id)
+        known_credentials.add(shown.hashed, Owner(row.id, row.business_id))
         if row.unused:
             self._touch(row.id)
         return row
 
     def _touch(self, token_id: int) -> None:
-        """Notes the use of a token; a database that can't be written is no reason not to read it."""
+        """Records the use of a token; the request goes on even if the database can't be written."""
         try:
             with self._engine.begin() as connection:
                 connection.execute(TOUCH, {"id": token_id})

@@ -1,61 +1,29 @@
-"""A connection of the web server: how long each of its phases may last, and how what it refuses is answered."""
+"""A connection of the web server: how long each phase may last, and which connection is replaced first."""
 
-import json
 import socket
 import time
 from contextlib import suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
+from service.refusals import Refusal
 from service.request_head import Parser
 
-HEAD_SECONDS = 10  # from the first byte, or from the connection's beginning, to the end of the head
+HEAD_SECONDS = 10  # from the start of the connection, or the request's first byte, to the end of the head
 BODY_SECONDS = 30
 ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
-SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most of the places are taken
-LINGER_SECONDS = 2  # in which a client that was refused in the middle may read why
+SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most connections are in use
+LINGER_SECONDS = 2  # time for a client refused mid-request to read why
 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
 
-MAX_HEAD_BYTES = 32 * 1024
-MAX_BODY_BYTES = 100 * 1024  # of what is read at all; the API's own limit is smaller, and says so after the 401
-
-CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
-SENTENCES = {
-    400: "The request is not HTTP as it should be",
-    413: f"Found a body of more than {MAX_BODY_BYTES} bytes",
-    431: f"Found a request line and headers of more than {MAX_HEAD_BYTES} bytes",
-    501: "This way of sending a body is not supported",
-    500: "Something went wrong on our side",
-}
-
-
-class Refusal(ErrorTask):  # type: ignore[misc]
-    """What the server itself refuses, as JSON like every other answer."""
-
-    def execute(self) -> None:
-        code = int(getattr(self.request.error, "code", 400))
-        status = self.request.error.to_response(None)[0]
-        body = json.dumps({"success": False, "error": SENTENCES.get(code, status), "code": CODES.get(code, "refused")})
-        self.status = status
-        self.response_headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        self.set_close_on_finish()
-        self.channel.refused = True
-        self.content_length = len(body)
-        self.write(body.encode())
-
 
 class Task(WSGITask):  # type: ignore[misc]
-    """What the application does with a request that was read whole."""
+    """A request that was read completely, for the application."""
 
     def get_environment(self) -> dict[str, Any]:
         environment: dict[str, Any] = super().get_environment()
@@ -63,7 +31,7 @@ class Task(WSGITask):  # type: ignore[misc]
         return environment
 
     def set_close_on_finish(self) -> None:
-        """Not after a 304 or a 204, whose end needs no length: waitress would close the connection of every poll."""
+        """Except after a 304 or a 204, which need no length: waitress would close the connection after every poll."""
         asked = self.request.headers.get("CONNECTION", "").lower()
         if self.version == "1.1" and asked != "close" and self.status.startswith(("304", "204")):
             return
@@ -76,9 +44,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     task_class = Task
     error_task_class = Refusal
     parser_class = Parser
-    refused = False  # before its end: what the client still sends has to be read, or it sees a reset
+    refused = False  # mid-request: the rest must still be read, or the client sees a reset
     lingering = False
-    close_when_flushed: bool  # what mypy can't see in waitress
+    close_when_flushed: bool  # mypy can't see it in waitress
     request: Any
     sent_continue: bool
     served = 0
@@ -89,7 +57,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().__init__(*arguments, **named)
 
     def check_deadline(self, now: float, *, crowded: bool) -> None:
-        """Closes the connection when its phase has lasted too long; called once a second."""
+        """Closes the connection if its phase has lasted too long; called once a second."""
         phase, limit = self._now_in()
         if crowded:
             limit = SECONDS_IN_A_CROWD.get(str(phase[0]), limit)
@@ -98,12 +66,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         elif now - self._since > limit:
             self.will_close = True
 
+    def rank(self) -> tuple[int, float] | None:
+        """At the limit, the lowest rank is replaced first: no complete head yet, then between two requests, then in the
+        middle of a body; within each, the oldest. None: it waits for us, or its response is on its way.
+        """
+        if self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self.lingering:
+            return None
+        if self.request is None and self.served:
+            return 1, self.last_activity
+        return 2 if self.request is not None and self.request.headers_finished else 0, self._since
+
     def _now_in(self) -> tuple[tuple[object, ...], float]:
         """The phase, which differs for each request of the connection, and how long it may last."""
         if self.lingering:
             return ("linger",), LINGER_SECONDS
         if self.requests:
-            return ("serve", self.served), float("inf")  # each statement has a limit of its own
+            return ("serve", self.served), float("inf")  # each statement has its own limit
         if self.total_outbufs_len:
             return ("answer", self.served), ANSWER_SECONDS
         request = self.request
@@ -136,8 +114,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def received(self, data: bytes) -> bool:
-        """One request at a time. What a client sends behind it without waiting for the answer is dropped, and the
-        connection closed after that answer: else its answers would pile up here, read by nobody.
+        """One request at a time. If a client sends more without waiting for the response, that is dropped and the
+        connection is closed after the response: otherwise unread responses would pile up here.
         """
         with self.requests_lock:
             while data and not (self.will_close or self.close_when_flushed or self.requests):
@@ -145,7 +123,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                     self.request = self.parser_class(self.adj)
                 used = self.request.received(data)
                 waits = self.request.expect_continue and self.request.headers_finished and not self.request.completed
-                if waits and not self.sent_continue:  # send_continue() would make a request that is complete go on
+                if waits and not self.sent_continue:  # send_continue() would reopen a complete request
                     self.send_continue()
                 data = data[used:]
                 if self.request.completed:
@@ -159,7 +137,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return True
 
     def _refuse_half(self) -> None:
-        """The client has sent its end in the middle of a request, and may still read."""
+        """The client has stopped sending in the middle of a request, but may still read."""
         with self.requests_lock:
             request, self.request = self.request, None
             request.completed, request.error = True, BadRequest("it ends in the middle")
@@ -172,7 +150,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._flush_exception(self._flush_some)
             if not self.total_outbufs_len:
                 self.close_when_flushed, self.lingering = False, True
-                with suppress(OSError, AttributeError):  # closed meanwhile
+                with suppress(OSError, AttributeError):  # already closed
                     self.socket.shutdown(socket.SHUT_WR)
         else:
             super().handle_write()

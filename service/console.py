@@ -1,4 +1,4 @@
-"""What a command prints, to a reader who may be gone."""
+"""Printing for commands, even if the reader is gone."""
 
 import os
 from contextlib import suppress
@@ -6,7 +6,7 @@ from typing import TextIO
 
 
 def say(line: str, stream: TextIO) -> None:
-    """Prints a line; a reader that is gone changes nothing of what was done."""
+    """Prints a line; if the reader is gone, the command goes on."""
     try:
         print(line, file=stream, flush=True)
     except (OSError, ValueError):
@@ -14,6 +14,6 @@ def say(line: str, stream: TextIO) -> None:
 
 
 def give_up(stream: TextIO) -> None:
-    """Nobody reads this stream any more: what is left in it, and all that follows, goes nowhere."""
-    with suppress(OSError, ValueError):  # else Python fails at its end, when it flushes
+    """Nobody reads this stream any more: discards what is left in it, and all that follows."""
+    with suppress(OSError, ValueError):  # otherwise Python fails at exit, when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

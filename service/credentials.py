@@ -1,7 +1,8 @@
-"""What a request proves who asks with: a token in its Authorization header, or a session in its cookie."""
+"""A request's credential: a token in its Authorization header, or a session in its cookie."""
 
 import hashlib
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
 from actors.runtime.base.config import Settings
 
@@ -9,14 +10,14 @@ COOKIE = "longhaul_session"
 
 
 class Credential(NamedTuple):
-    """Of which only the hash is ever looked for, kept or compared."""
+    """Only its hash is ever looked up, kept or compared."""
 
     hashed: bytes
     is_session: bool
 
 
 def hash_of(secret: str) -> bytes:
-    """A fast hash will do: tokens and session ids are 256 random bits."""
+    """A fast hash is enough: tokens and session ids are 256 random bits."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -26,7 +27,7 @@ def is_secure(settings: Settings) -> bool:
 
 
 def cookie_name(settings: Settings) -> str:
-    """With the prefix that lets no other host and no plain connection set the cookie, where browsers allow it."""
+    """Over TLS, with a prefix: browsers then accept the cookie only from this host and over TLS."""
     return f"__Host-{COOKIE}" if is_secure(settings) else COOKIE
 
 
@@ -37,7 +38,7 @@ def bearer_token(authorization: str | None) -> str | None:
 
 
 def session_id(cookies: str | None, name: str) -> str | None:
-    """What the cookie of this name says, in a request's Cookie header."""
+    """The value of this cookie in a request's Cookie header."""
     for cookie in (cookies or "").split(";"):
         found, _, value = cookie.strip().partition("=")
         if found == name:
@@ -46,7 +47,7 @@ def session_id(cookies: str | None, name: str) -> str | None:
 
 
 def credential(authorization: str | None, cookies: str | None, name: str) -> Credential | None:
-    """Of a request; who sends a token and a cookie means the token."""
+    """A request's credential; if it has both a token and a cookie, the token counts."""
     if token := bearer_token(authorization):
         return Credential(hash_of(token), is_session=False)
     if session := session_id(cookies, name):
@@ -54,24 +55,50 @@ def credential(authorization: str | None, cookies: str | None, name: str) -> Cre
     return None
 
 
+class Owner(NamedTuple):
+    """The token behind a credential, and its business; None for an operator's."""
+
+    token_id: int
+    business_id: int | None
+
+
 class KnownCredentials:
-    """Those that were found to be good by this process lately, by their hashes: the ids of their tokens."""
+    """Credentials that this process recently found valid: hash → owner."""
 
     MOST = 10_000
 
     def __init__(self) -> None:
-        self._tokens: dict[bytes, int] = {}
+        self._owners: dict[bytes, Owner] = {}
 
-    def token_of(self, hashed: bytes) -> int | None:
-        return self._tokens.get(hashed)
+    def owner_of(self, hashed: bytes) -> Owner | None:
+        return self._owners.get(hashed)
 
-    def add(self, hashed: bytes, token_id: int) -> None:
-        if len(self._tokens) >= self.MOST:
-            self._tokens.clear()
-        self._tokens[hashed] = token_id
+    def add(self, hashed: bytes, owner: Owner) -> None:
+        if len(self._owners) >= self.MOST:
+            self._owners.clear()
+        self._owners[hashed] = owner
 
     def forget(self, hashed: bytes) -> None:
-        self._tokens.pop(hashed, None)
+        self._owners.pop(hashed, None)
 
 
 known_credentials = KnownCredentials()  # of this process
+
+
+class Lately:
+    """What a token was found to be within the last second; so a revocation bites within a second."""
+
+    SECONDS = 1.0
+    MOST = 10_000
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, tuple[float, Any]] = {}
+
+    def get(self, hashed: bytes) -> Any:
+        at, row = self._found.get(hashed, (0.0, None))
+        return row if time.monotonic() - at < self.SECONDS else None
+
+    def add(self, hashed: bytes, row: Any) -> None:
+        if len(self._found) >= self.MOST:
+            self._found.clear()
+        self._found[hashed] = (time.monotonic(), row)

@@ -1,4 +1,4 @@
-"""Days in a query: of UTC, as 2025-12-31, both ends inclusive."""
+"""Days in a query: in UTC, as 2025-12-31, both ends inclusive."""
 
 import re
 from datetime import date, datetime
@@ -20,7 +20,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 def within_days(column: str) -> str:
-    """The condition that `column` lies in the days :from_date and :to_date, as far as these are given."""
+    """The condition that `column` is between the days :from_date and :to_date, if these are given."""
     return f"""
         (CAST(:from_date AS date) IS NULL OR {column} >= CAST(:from_date AS date)::timestamp AT TIME ZONE 'UTC')
         AND (CAST(:to_date AS date) IS NULL

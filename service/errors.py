@@ -1,4 +1,4 @@
-"""Every failure as JSON: a sentence, a code and the right status. A stack trace never leaves the server."""
+"""Every failure as JSON: a sentence, a code and the right status. Stack traces never leave the server."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ log = structlog.get_logger("longhaul.http")
 
 
 class ApiError(Exception):
-    """An answer that is no success."""
+    """A response that is not a success."""
 
     def __init__(
         self, status: int, code: str, error: str, *, headers: dict[str, str] | None = None, **more: Any
@@ -56,20 +56,20 @@ CODES = {
     415: "unsupported_media_type",
 }
 SENTENCES = {
-    404: "There is nothing at this address",
-    405: "This address does not take this method",
+    404: "Nothing exists at this address",
+    405: "Method not allowed here",
 }
 
 
 def _http(_request: falcon.Request, response: falcon.Response, error: falcon.HTTPError, _params: Any) -> None:
-    """What Falcon itself refuses."""
+    """A refusal by Falcon itself."""
     status = error.status_code
     said = SENTENCES.get(status) or error.description or error.title or "The request cannot be answered"
     _answer(response, status, {"success": False, "error": said, "code": CODES.get(status, "refused")})
     response.set_headers(error.headers or {})
 
 
-# What the verbs of functions/jobs/person_verbs.sql refuse.
+# Refusals of the verbs in functions/jobs/pause_cancel_resume.sql.
 REFUSALS = {
     "LH400": (400, "invalid_input"),
     "LH404": (404, "not_found"),
@@ -78,24 +78,24 @@ REFUSALS = {
 }
 
 
-# SQLSTATE classes and codes that a caller can make something of.
+# SQLSTATE classes and codes that mean something to a caller.
 CAUSES = {
     "25006": "The database is read-only at the moment",
-    "42501": "The database does not let us write at the moment",
-    "53100": "The database has no room left",
-    "55P03": "The database is held up by somebody's lock at the moment",
+    "42501": "The database refuses writes at the moment",
+    "53100": "The database is out of disk space",
+    "55P03": "The database is blocked by another session's lock at the moment",
 }
 
 
 def cause(state: str | None) -> str:
-    """Why the database cannot do something, by its SQLSTATE, in a sentence without our hosts."""
-    return CAUSES.get(state or "", "The database cannot be used at the moment")
+    """Why the database cannot do something, by SQLSTATE, as a sentence that names no hosts."""
+    return CAUSES.get(state or "", "The database is unavailable at the moment")
 
 
 def outdated(state: str | None) -> str:
-    """Why a job that is shown may have moved on."""
+    """Why a job's shown state may be outdated."""
     why = cause(state) if is_transient_state(state) else "The job could not be brought up to date"
-    return f"{why}; this is the last state known"
+    return f"{why}; this is the last known state"
 
 
 def _unexpected(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:

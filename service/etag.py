@@ -1,22 +1,21 @@
-"""Weak ETags: an answer that is as it was need not be sent again."""
+"""Weak ETags: an unchanged response need not be sent again."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import falcon
 
-from service.json_handler import as_json
+from service.json_handler import dumps
 
-RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: what changes of itself is no change
+RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: they change by themselves
 
 
 def reply_unless_known(request: falcon.Request, response: falcon.Response, body: Mapping[str, Any]) -> None:
-    """The answer with its ETag; or 304 for who has it already (If-None-Match)."""
-    known = as_json({name: value for name, value in body.items() if name not in RELATIVE})
+    """The response with its ETag; or 304 if the client has it already (If-None-Match)."""
+    known = {name: value for name, value in body.items() if name not in RELATIVE}
     known["reason"] = body["why"]["reason"]  # its sentence counts seconds
-    tag = falcon.ETag(hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32])
+    tag = falcon.ETag(hashlib.sha256(dumps(known).encode()).hexdigest()[:32])
     tag.is_weak = True
     response.etag = tag.dumps()
     response.cache_control = ["private", "no-cache"]

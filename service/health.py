@@ -1,4 +1,4 @@
-"""What a platform asks: does the process live, and can it serve?"""
+"""Health checks for the platform: is the process alive, and can it serve?"""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 from service.errors import ApiError
 from service.jobs import reply
 from service.openapi import Success, open_responses, spec
+from service.shared_answer import SharedAnswer
 from sql.version import expected_version, is_at_least, schema_version
 
 
@@ -24,11 +25,11 @@ class Health:
 
     @spec.validate(resp=open_responses(Healthy), security=[])
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """This process answers"""
+        """This process responds"""
         reply(response)
 
 
-# In the catalogue, which everybody may read: has_table_privilege() is not asked about what is not there.
+# From the catalogue, which everybody may read: has_table_privilege() fails if the table does not exist.
 STATE = text("""
     SELECT current_setting('server_encoding') AS encoding,
            current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
@@ -44,19 +45,24 @@ class Readiness:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._version = SharedAnswer(self._ready_version)  # so that a flood costs Postgres no more than one caller
 
     @spec.validate(resp=open_responses(Ready, 503), security=[])
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """Postgres can be read and written, and has this release's schema or a newer one"""
+        """Postgres can be read and written, and has this release's schema or a newer one; as of the last second"""
+        reply(response, schema_version=self._version.get())
+
+    def _ready_version(self) -> str:
+        """The schema's version; ApiError if this process is not ready."""
         state, found = self._look()
         if state.read_only:
-            # What sessions have learned at their beginning may not be true any more: a new one knows.
+            # What a session learned when it began may be outdated; a new session knows.
             self._engine.dispose()
             state, found = self._look()
         if state.encoding != "UTF8":
             raise ApiError(503, "wrong_encoding", f"Found a database whose encoding is {state.encoding}, expected UTF8")
         if state.lacking:
-            raise ApiError(503, "rights_missing", f"The role of DATABASE_URL may not {state.lacking}: grant it that")
+            raise ApiError(503, "rights_missing", f"DATABASE_URL's role may not {state.lacking}: grant it this right")
         expected = expected_version()
         if found is None or not is_at_least(found, expected):
             raise ApiError(
@@ -66,8 +72,8 @@ class Readiness:
             )
         if state.read_only:
             self._engine.dispose()
-            raise ApiError(503, "read_only", "The database takes no writes: it is read-only, or a standby")
-        reply(response, schema_version=found)
+            raise ApiError(503, "read_only", "The database accepts no writes: it is read-only, or a standby")
+        return found
 
     def _look(self) -> tuple[Any, str | None]:
         with self._engine.connect() as connection:

@@ -1,6 +1,6 @@
-"""Idempotency-Key: the same start, sent again because its answer was lost, gets the answer of the first.
+"""Idempotency-Key: if a start is sent again because its response was lost, it gets the first response.
 
-Only a start that took place is remembered, in its own transaction; whatever was refused leaves the key free.
+Only successful starts are remembered, in their own transaction; a refusal leaves the key free.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from service.errors import ApiError, bad_input
 
 MAX_KEY = 255  # characters
 HOURS = 24
-WAIT_SECONDS = 5  # for the first of two at once
+WAIT_SECONDS = 5  # for the first of two concurrent ones
 
-# Waits for another transaction that has just written the same key. An old one is as good as none.
+# Waits for another transaction that has just written the same key. An expired key is replaced.
 TAKE = text("""
     INSERT INTO idempotency_keys AS k (business_id, token_id, address, key, request_sha256)
     VALUES (:business_id, :token_id, :address, :key, :sha256)
@@ -51,19 +51,19 @@ class Idempotency:
 
     @classmethod
     def of(cls, request: falcon.Request, caller: Caller, fields: Mapping[str, Any]) -> "Idempotency | None":
-        """None without the header. `fields`: what was asked, as it was understood."""
+        """None without the header. `fields`: the request as parsed."""
         key = request.get_header("Idempotency-Key")
         if key is None:
             return None
         if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
             raise bad_input(
-                f"Found an Idempotency-Key of {len(key)} characters, expected 1 to {MAX_KEY} printable ones in ASCII"
+                f"Found an Idempotency-Key of {len(key)} characters, expected 1 to {MAX_KEY} printable ASCII characters"
             )
         scope = {"business_id": caller.own_business(), "token_id": caller.token_id, "address": request.path, "key": key}
         return cls(scope, hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest())
 
     def take(self, connection: Connection) -> dict[str, Any] | None:
-        """The answer that was given before, if there was one; then nothing else is to be done."""
+        """The earlier response, if there is one; then there is nothing else to do."""
         connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
         try:
             if connection.execute(TAKE, {**self.scope, "sha256": self.sha256, "hours": HOURS}).one_or_none():
@@ -74,13 +74,13 @@ class Idempotency:
             raise ApiError(
                 409,
                 "idempotency_in_progress",
-                "A request with this Idempotency-Key is being worked on; try again in a second",
+                "A request with this Idempotency-Key is being processed; try again in a second",
                 headers={"Retry-After": "1"},
             ) from None
         found = connection.execute(FIND, self.scope).one()
         if bytes(found.request_sha256) != self.sha256:
             raise ApiError(
-                422, "idempotency_mismatch", "This Idempotency-Key was used with another request; take a new one"
+                422, "idempotency_mismatch", "This Idempotency-Key was used with another request; use a new one"
             )
         answer: dict[str, Any] = found.answer
         return answer

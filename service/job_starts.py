@@ -1,4 +1,4 @@
-"""Starting a job, for every address and for the shell: what is refused, and the answer to what is not."""
+"""Starting a job, for every address and for the shell: refusals, and the response to a start."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ from service.job_view import Jobs
 from service.json_handler import as_json
 from service.rate_limits import spend_change
 
-TRIES = 3  # of a start that others get in the way of
-POLL_SECONDS = "2"  # until a look at the job is worth it
+TRIES = 3  # of a start that conflicts with others
+POLL_SECONDS = "2"  # until polling the job is worthwhile
 
 LISTENING = text("""
     SELECT count(*) FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
@@ -41,21 +41,21 @@ class Starts:
     def start(
         self, caller: Caller, kind: Kind, params: Params, idempotency: Idempotency | None = None
     ) -> tuple[dict[str, Any], bool]:
-        """The answer, and whether it was given before. ApiError where it is refused."""
+        """The response, and whether it was given before. ApiError if the start is refused."""
         _, notices = self._jobs.reconcile(caller.own_business(), alone=True)
         for _ in range(TRIES):
             try:
                 with self._jobs.engine.begin() as connection:
                     return self._try(connection, caller, kind, params, idempotency, notices)
             except IntegrityError as error:
-                # A job that was resumed, or started past us in psql, took the one place meanwhile. In the next try this
-                # one is refused as the second; unless that other job has ended since.
+                # Another job was resumed, or started in psql, and is active now. The next try refuses this one as the
+                # second, unless that other job has ended since.
                 if not is_second(error):
                     raise
         raise ApiError(
             503,
             "unavailable",
-            "Other jobs of this business start and end all the time; try again",
+            "Other jobs of this business keep starting and ending; try again",
             headers={"Retry-After": "5"},
         )
 

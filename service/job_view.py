@@ -1,4 +1,4 @@
-"""A job as the API shows it: brought to where it truly is, or as it was known last, with a notice why."""
+"""A job as the API shows it: reconciled first, or its last known state with a notice why."""
 
 import builtins
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from service.auth import WRITERS, Caller
 from service.days import within_days
 from service.errors import not_found, outdated
 from service.job_model import Job, Notices, notice_of
-from service.why import GONE, stuck, whys
+from service.why import stuck
 from sql.engine import reading
 from sql.states import COMPLETED, RUNNING, verb_changes
 
@@ -25,53 +25,42 @@ log = structlog.get_logger("longhaul.http")
 
 KINDS = by_every_name(load_kinds().values())  # by job_type
 
-# The newest first; all of them, or those that these filters leave.
-SELECT = text(f"""
-    WITH live AS MATERIALIZED (
-        SELECT w.id, w.kinds FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
-    ), known AS (SELECT kinds FROM live)
-    SELECT j.*, j.status = 'queued' AND j.resends > 1 AND EXISTS (SELECT FROM known) AND NOT EXISTS (
-               SELECT FROM known WHERE known.kinds IS NULL OR j.job_type = ANY (known.kinds)) AS is_unknown,
-           CASE WHEN j.status = 'running' THEN public.rate_of(j) END AS rate,
-           CASE WHEN j.status = 'running' THEN public.eta_of(j) END AS eta_seconds,
-           extract(epoch FROM clock_timestamp() - j.heartbeat_at)::bigint AS seconds_since_heartbeat,
-           CASE j.status WHEN 'running' THEN public.silence(j.heartbeat_at)
-                                             > coalesce(j.stale_after, make_interval(secs => :heartbeat_seconds))
-                                          OR public.silence(j.updated_at)
-                                             > coalesce(j.unchanged_after, make_interval(secs => :update_seconds))
-                ELSE false END AS is_stale,
-           j.status = 'running' AND NOT (
-               EXISTS (SELECT FROM live WHERE live.id = j.worker_id)
-               AND EXISTS (SELECT FROM watched_clock c
-                           WHERE clock_timestamp() - c.seen_at BETWEEN '0 s' AND '5 s')) AS is_in_doubt
-    FROM background_jobs j
+# Newest first; all jobs, or those that match the filters.
+LIST = text(f"""
+    SELECT j.id FROM background_jobs j
     WHERE (CAST(:business_id AS bigint) IS NULL OR j.business_id = :business_id)
-      AND (CAST(:job_id AS bigint) IS NULL OR j.id = :job_id)
       AND (CAST(:status AS text) IS NULL OR j.status = :status)
       AND (CAST(:job_type AS text) IS NULL OR j.job_type = :job_type)
       AND (CAST(:after AS bigint) IS NULL OR j.id < :after) AND {within_days("j.created_at")}
       AND (CAST(:ids AS bigint[]) IS NULL OR j.id = ANY (CAST(:ids AS bigint[])))
     ORDER BY j.id DESC LIMIT :limit + 1
 """)  # noqa: S608 - constants
-FILTERS = ("job_id", "ids", "status", "job_type", "after", "from_date", "to_date")
+LOOK = text("""
+    SELECT (l.job).*, l.is_unknown, l.rate, l.eta_seconds, l.seconds_since_heartbeat, l.is_stale, l.is_in_doubt,
+           l.reason, l.sentence
+    FROM public.look_at_jobs(CAST(:ids AS bigint[]), CAST(:heartbeat_seconds AS float8),
+                             CAST(:update_seconds AS float8), CAST(:most_ahead AS integer)) AS l
+    WHERE CAST(:business_id AS bigint) IS NULL OR (l.job).business_id = :business_id
+""")
+MOST_AHEAD, MOST_AHEAD_IN_A_LIST = 1000, 100  # as far as messages ahead of a job are counted
 
-# Waits for a start of the business that is at it just now.
+# Waits for another start of the business that is in progress.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
-# The address of its own that a kind is started at; the others at the last.
+# The addresses of kinds that have their own; all others start at START_ADDRESS.
 ADDRESSES = {"delete_receipts": "/api/receipts/delete_all", "sync_receipts": "/api/receipts/sync"}
 START_ADDRESS = "/api/jobs"
 
 
 class Jobs:
-    """Jobs as the API shows them. Every look at a running job first brings it to where it truly is."""
+    """Jobs as the API shows them. Reading a running job first reconciles it."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
 
     def show(self, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job as it truly is; or as it was known last, and a notice why. 404 for another business's."""
+        """The job, reconciled; or its last known state, with a notice why. 404 for another business's."""
         with reading(self.engine) as connection:
             row = self.find(connection, caller, job_id)
             if not _needs_reconciling(row):
@@ -81,7 +70,7 @@ class Jobs:
             return self.view(connection, caller, self.find(connection, caller, job_id), notices)
 
     def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
-        """Its row, and why that may be outdated."""
+        """The job's row, reconciled, and why it may be outdated."""
         with reading(self.engine) as connection:
             row = self.find(connection, caller, job_id)
         if not _needs_reconciling(row):
@@ -91,8 +80,8 @@ class Jobs:
             return self.find(connection, caller, job_id), notices
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job's row as it stands; 404 for another business's."""
-        rows = self._rows(connection, business_id=caller.business_id, job_id=job_id)
+        """The job's row as stored; 404 for another business's."""
+        rows = self._rows(connection, [job_id], caller.business_id, MOST_AHEAD)
         if not rows:
             raise not_found(f"Job {job_id}")
         return rows[0]
@@ -103,25 +92,27 @@ class Jobs:
         wanted = query.model_dump()
         if caller.business_id is not None:
             wanted["business_id"] = caller.business_id
-        ids = stuck(connection, wanted["business_id"]) if wanted.pop("stuck") else None
-        rows = self._rows(connection, **wanted, ids=ids)
-        return self.views(connection, caller, rows, notices)
+        wanted["ids"] = stuck(connection, wanted["business_id"]) if wanted.pop("stuck") else None
+        ids = connection.execute(LIST, wanted).scalars().all()
+        return self.views(connection, caller, self._rows(connection, ids, None, MOST_AHEAD_IN_A_LIST), notices)
 
-    def _rows(self, connection: Connection, **wanted: Any) -> builtins.list[dict[str, Any]]:
+    def _rows(
+        self, connection: Connection, ids: Sequence[int], business_id: int | None, most_ahead: int
+    ) -> builtins.list[dict[str, Any]]:
         values = {
-            **dict.fromkeys(FILTERS),
-            "limit": 1,
+            "ids": list(ids),
+            "business_id": business_id,
             "heartbeat_seconds": self.settings.STALE_HEARTBEAT_SECONDS,
             "update_seconds": self.settings.STALE_UPDATE_SECONDS,
-            **wanted,
+            "most_ahead": most_ahead,
         }
-        return [dict(row) for row in connection.execute(SELECT, values).mappings()]
+        return [dict(row) for row in connection.execute(LOOK, values).mappings()]
 
     def reconcile(self, business_id: int | None, *, alone: bool = False) -> tuple[Swept, Notices]:
-        """Brings running jobs (of one business, or all) to where they truly are, apart from what the caller does.
+        """Reconciles running jobs (of one business, or all), in separate transactions from the caller's.
 
-        That may be impossible in a database that can be read all the same: then a notice says why what is stored may
-        be outdated. `alone`: waits for another start of the business, which may be at it.
+        If that fails in a database that can still be read, a notice says why the stored state may be outdated.
+        `alone`: first waits for any other start of the business, which may be reconciling too.
         """
         try:
             with self.engine.connect() as connection:
@@ -151,7 +142,7 @@ class Jobs:
         rows: Sequence[Mapping[str, Any]],
         notices: Notices | None = None,
     ) -> builtins.list[dict[str, Any]]:
-        """As the API shows them; what a kind has to say beside the counters is asked once for all of its jobs."""
+        """As the API shows them; a kind's further stats are read once for all of its jobs."""
         by_kind: dict[str, list[int]] = {}
         for row in rows:
             by_kind.setdefault(row["job_type"], []).append(row["id"])
@@ -160,13 +151,11 @@ class Jobs:
             kind = KINDS.get(job_type)
             if kind is not None and kind.stats is not None:
                 stats |= kind.stats(connection, ids)
-        why = whys(connection, [row["id"] for row in rows])
-        shown = [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
-        return [job | {"why": why.get(job["job_id"], GONE)} for job in shown]
+        return [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
 
 
 def _needs_reconciling(row: Mapping[str, Any]) -> bool:
-    """Not while its worker is seen to live, somebody watches the clock, and it is not stale."""
+    """No, if its worker is known to be alive, the clock is being watched, and the job is not stale."""
     return bool(row["status"] == RUNNING and (row["is_in_doubt"] or row["is_stale"]))
 
 
@@ -178,12 +167,13 @@ def _view(row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices
         "links": _links(row, caller),
         "percent": 100.0 if done else percent(row["processed"], row["total"]),
         "stats": row["stats"] | stats,
+        "why": {"reason": row["reason"], "sentence": row["sentence"]},
         "notice": notice_of(row, notices),
     }
 
 
 def _links(row: Mapping[str, Any], caller: Caller) -> dict[str, str]:
-    """Where to go on from here: what this caller may ask of the job as it is."""
+    """Where to go from here: what this caller may do with the job in its current state."""
     here = f"/api/jobs/{row['id']}"
     links = {"self": here, "events": f"{here}/events"}
     kind = KINDS.get(row["job_type"])

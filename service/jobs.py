@@ -1,4 +1,4 @@
-"""Jobs: one, the list, the timeline, and what a person may ask of one."""
+"""Jobs: one, the list, the timeline, and pause, cancel and resume."""
 
 import re
 from collections.abc import Iterable
@@ -34,9 +34,9 @@ def _known_type(job_type: str) -> str:
 
 
 def _digits(value: Any, info: ValidationInfo) -> Any:
-    """Python takes 1_0 and +5 for numbers; a query does not."""
+    """Python reads 1_0 and +5 as numbers; a query must not."""
     if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
-        raise ValueError(f"Found {info.field_name} = {value[:40]!r}, expected a number in digits")
+        raise ValueError(f"Found {info.field_name} = {value[:40]!r}, expected only digits")
     return value
 
 
@@ -44,19 +44,19 @@ Digits = Annotated[int, BeforeValidator(_digits)]
 
 
 class Page(Input):
-    limit: Digits = Field(default=50, ge=1, le=500, description="how many at most")
-    after: Digits | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the page before")
+    limit: Digits = Field(default=50, ge=1, le=500, description="the maximum number of items")
+    after: Digits | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the previous page")
 
 
 class JobQuery(Page):
     status: Status | None = None
     business_id: Digits | None = Field(
-        default=None, ge=0, le=MAX_ID, description="an operator's: of all, only this one's"
+        default=None, ge=0, le=MAX_ID, description="for an operator: only this business's jobs"
     )
     job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
     from_date: Day | None = Field(default=None, description="started on this day at the earliest, UTC")
     to_date: Day | None = Field(default=None, description="started on this day at the latest, UTC")
-    stuck: bool = Field(default=False, description="only those that are active and do not move")
+    stuck: bool = Field(default=False, description="only active jobs that are not moving")
 
 
 class JobAnswer(Success, Job):
@@ -106,7 +106,7 @@ class JobCollection(StartAny):
 
     @spec.validate(query=JobQuery, resp=responses(JobList, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The business's jobs, or for an operator those of all, newest first"""
+        """The business's jobs, or all businesses' for an operator, newest first"""
         query: JobQuery = request.context.query
         caller: Caller = request.context.caller
         business_id = query.business_id if caller.business_id is None else caller.business_id
@@ -119,6 +119,8 @@ class JobCollection(StartAny):
 
 
 class JobItem:
+    is_polled = True
+
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
@@ -157,7 +159,7 @@ WHO_MAY: dict[str, tuple[str, ...]] = {"reset": ()}  # an operator only
 
 
 class JobVerb:
-    """One of pause, cancel, resume and reset: the SQL function of that name does it, and refuses it."""
+    """One of pause, cancel, resume and reset: the SQL function of that name does it or refuses it."""
 
     def __init__(self, jobs: Jobs, verb: Literal["pause", "cancel", "resume", "reset"]) -> None:
         self._jobs = jobs
@@ -168,7 +170,7 @@ class JobVerb:
     def on_post(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """Pauses, cancels or resumes a job, as the address says, or takes it from its worker (an operator's reset)"""
         number = parse_id(job_id)
-        request.get_media(default_when_empty=None)  # needs none; one that is no JSON is refused all the same
+        request.get_media(default_when_empty=None)  # needs no body; one that is not JSON is still refused
         caller: Caller = request.context.caller
         caller.require(self._roles)
         _, notices = self._jobs.look(caller, number)

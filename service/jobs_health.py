@@ -1,4 +1,4 @@
-"""Is the work being done? From what the workers are, not from what they were meant to be."""
+"""Is work getting done? Judged by the workers that are alive, not by how they should be configured."""
 
 from typing import Any
 
@@ -11,12 +11,13 @@ from service.auth import Caller
 from service.errors import ApiError
 from service.jobs import reply
 from service.openapi import NoQuery, Success, responses, spec
+from service.shared_answer import SharedAnswer
 
-SWEEP_SECONDS = 60  # without a sweep for so long nobody would notice a dead worker
+SWEEP_SECONDS = 60  # without a sweep for this long, a dead worker goes unnoticed
 
 STATES = text("SELECT * FROM public.queue_states()")
 
-# Of the last hour, as far as that is quick to count.
+# In the last hour, up to a number that is quick to count.
 ENDED = text("""
     SELECT queue_name, state::text AS state, count(*) AS n FROM (
         SELECT q.queue_name, q.state FROM dramatiq.queue q
@@ -28,7 +29,7 @@ WORKERS = text("""
     SELECT w.id AS worker_id, w.hostname AS host, w.pid, w.queues, w.kinds,
            extract(epoch FROM s.silent_for)::integer AS silent_seconds,
            coalesce(s.silent_for < '15 s', true) AS is_alive
-    FROM public.worker_sessions() s JOIN workers w ON w.id = s.worker_id ORDER BY w.id
+    FROM public.worker_silences() s JOIN workers w ON w.id = s.worker_id ORDER BY w.id
 """)
 
 REST = text("""
@@ -43,10 +44,10 @@ REST = text("""
 class Queue(BaseModel):
     waiting: int = Field(description="jobs and other messages that could run now")
     running: int = Field(description="jobs")
-    snoozed: int = Field(description="jobs that wait for their time")
+    snoozed: int = Field(description="jobs that wait until a time")
     oldest_age_seconds: int | None
-    workers: int = Field(description="live ones that take from it")
-    queued: int = Field(description="messages, delayed ones too")
+    workers: int = Field(description="live workers that take from it")
+    queued: int = Field(description="messages, including delayed ones")
     started: int = Field(description="messages")
     finished: int = Field(description="messages, within the last hour")
     failed: int = Field(description="messages, within the last hour")
@@ -63,7 +64,7 @@ class LiveWorker(BaseModel):
 
 
 class WorkerConfig(BaseModel):
-    configured_queues: list[str] = Field(description="what live workers really listen to")
+    configured_queues: list[str] = Field(description="the queues that live workers listen to")
     listens_to_maintenance: bool
     all_known_queues: list[str]
 
@@ -77,14 +78,16 @@ class HealthAnswer(Success):
     workers: list[LiveWorker]
     worker_config: WorkerConfig
     stale_jobs: int
-    sweep_age_seconds: int | None = Field(description="null: there never was a sweep")
+    sweep_age_seconds: int | None = Field(description="null: no sweep has run yet")
 
 
-def _workers(connection: Connection, caller: Caller) -> list[dict[str, Any]]:
+def _workers(connection: Connection) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in LiveWorker.model_fields} for row in connection.execute(WORKERS).mappings()]
+
+
+def _shown_to(caller: Caller, workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     hidden = {} if caller.role == "operator" else {"host": None, "pid": None}
-    return [
-        {name: row[name] for name in LiveWorker.model_fields} | hidden for row in connection.execute(WORKERS).mappings()
-    ]
+    return [worker | hidden for worker in workers]
 
 
 def _config(workers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -119,25 +122,25 @@ def wrong(queues: dict[str, dict[str, Any]], sweep_age: int | None) -> list[tupl
     alone = [name for name, queue in queues.items() if queue["waiting"] and not queue["workers"]]
     found = []
     if alone:
-        found.append(("queue_left_alone", f"Work waits in {', '.join(alone)}, where no live worker takes it"))
+        found.append(("queue_left_alone", f"Work waits in {', '.join(alone)}, but no live worker takes from there"))
     if sweep_age is None or sweep_age > SWEEP_SECONDS:
         since = "has run yet" if sweep_age is None else f"has run for {sweep_age} s"
-        found.append(("no_sweep", f"No sweep {since}: no live worker does it"))
+        found.append(("no_sweep", f"No sweep {since}: no live worker is sweeping"))
     return found
 
 
 class WorkerSettings:
-    """The configuration that is really at work."""
+    """The configuration in effect."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @spec.validate(query=NoQuery, resp=responses(WorkerConfigAnswer))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """What live workers listen to"""
+        """The queues that live workers listen to"""
         with self._engine.begin() as connection:
-            workers = _workers(connection, request.context.caller)
-        reply(response, **_config(workers), workers=workers)
+            workers = _workers(connection)
+        reply(response, **_config(workers), workers=_shown_to(request.context.caller, workers))
 
 
 class JobsHealth:
@@ -147,15 +150,20 @@ class JobsHealth:
             "heartbeat_seconds": settings.STALE_HEARTBEAT_SECONDS,
             "update_seconds": settings.STALE_UPDATE_SECONDS,
         }
+        self._found = SharedAnswer(self._look)  # it counts all messages of the last hour
 
     @spec.validate(query=NoQuery, resp=responses(HealthAnswer))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Queues, live workers and the sweep; 503 when work waits that nobody takes, or nobody sweeps"""
-        with self._engine.begin() as connection:
-            queues = _queues(connection)
-            workers = _workers(connection, request.context.caller)
-            rest = dict(connection.execute(REST, self._limits).mappings().one())
-        body = {"queues": queues, "workers": workers, "worker_config": _config(workers), **rest}
-        if found := wrong(queues, rest["sweep_age_seconds"]):
-            raise ApiError(503, found[0][0], ". ".join(sentence for _, sentence in found), **body)
+        """Queues, live workers and the sweep; 503 if work waits that no worker takes, or no worker sweeps"""
+        found = self._found.get()
+        body = found | {"workers": _shown_to(request.context.caller, found["workers"])}
+        if faults := wrong(found["queues"], found["sweep_age_seconds"]):
+            raise ApiError(503, faults[0][0], ". ".join(sentence for _, sentence in faults), **body)
         reply(response, **body)
+
+    def _look(self) -> dict[str, Any]:
+        """The answer for an operator."""
+        with self._engine.begin() as connection:
+            queues, workers = _queues(connection), _workers(connection)
+            rest = connection.execute(REST, self._limits).mappings().one()
+        return {"queues": queues, "workers": workers, "worker_config": _config(workers), **rest}

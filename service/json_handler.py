@@ -1,4 +1,4 @@
-"""JSON as the API speaks it: times in ISO 8601, strings that Postgres can store."""
+"""The API's JSON: times in ISO 8601, strings that Postgres can store."""
 
 import json
 from datetime import datetime
@@ -25,18 +25,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key[:40]!r} is there twice")
+            raise ValueError(f"found the key {key[:40]!r} twice")
         found[key] = value
     return found
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def as_json(value: Any) -> Any:
-    """The same value as a reader of the answer sees it."""
+    """The same value as a reader of the response sees it."""
     return json.loads(json.dumps(value, default=_encode))
 
 
-JSON_HANDLER = JSONHandler(loads=_decode, dumps=partial(json.dumps, default=_encode, ensure_ascii=False))
+dumps = partial(json.dumps, default=_encode, ensure_ascii=False)
+JSON_HANDLER = JSONHandler(loads=_decode, dumps=dumps)

@@ -1,4 +1,4 @@
-"""The kinds of jobs that there are, so that a page can make a form for one that it does not know."""
+"""Lists the kinds of jobs, so that a page can build a form for a kind that it does not know."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from service.openapi import NoQuery, Success, responses, spec
 
 class KindView(BaseModel):
     job_type: str
-    done_label: str = Field(description="what is done to an item: deleted, exported")
+    done_label: str = Field(description="what was done to an item: deleted, exported")
     queue: str
-    may_start: bool = Field(description="this caller, with POST /api/jobs")
-    confirm: str | None = Field(description="the word that a start must repeat")
-    cooldown_seconds: int = Field(description="between two starts; 0: none")
-    makes_file: bool = Field(description="a completed job has a link `result`")
+    may_start: bool = Field(description="whether this caller may, with POST /api/jobs")
+    confirm: str | None = Field(description="the confirmation word that a start requires")
+    cooldown_seconds: int = Field(description="minimum time between two starts; 0: none")
+    makes_file: bool = Field(description="whether a completed job has a link `result`")
     params_schema: dict[str, Any] = Field(description="JSON Schema of the params that a start may give")
 
 
@@ -34,7 +34,7 @@ class Kinds:
 
     @spec.validate(query=NoQuery, resp=responses(KindList))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The kinds of jobs that there are, and how each is started"""
+        """The kinds of jobs, and how to start each"""
         caller: Caller = request.context.caller
         kinds = sorted({kind.name: kind for kind in KINDS.values()}.items())
         response.media = {"success": True, "kinds": [self._view(kind, caller) for _, kind in kinds]}
@@ -53,7 +53,7 @@ class Kinds:
 
 
 def params_schema(kind: Kind) -> dict[str, Any]:
-    """By the names that a start uses, without what is set at the start."""
+    """By the names used in a start, without the fields that are set at the start."""
     schema = kind.params.model_json_schema(by_alias=False)
     for name in read_only(kind.params):
         del schema["properties"][name]

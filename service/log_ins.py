@@ -5,6 +5,7 @@ from threading import BoundedSemaphore, Lock, Thread
 from typing import Any
 
 from actors.mail.errors import (
+    CertificateError,
     FolderMissingError,
     LoginRefusedError,
     MailError,
@@ -24,6 +25,7 @@ ANSWERS: dict[type[Exception], tuple[int, str]] = {
     BadServerError: (400, "invalid_input"),
     ForbiddenAddressError: (400, "forbidden_host"),
     UnknownHostError: (400, "unknown_host"),
+    CertificateError: (400, "bad_certificate"),
     LoginRefusedError: (400, "login_refused"),
     FolderMissingError: (400, "folder_missing"),
     ThrottledError: (502, "mail_server_throttles"),

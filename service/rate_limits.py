@@ -1,4 +1,4 @@
-"""How often a token may ask: changes are counted in Postgres when they take place, requests in each web process."""
+"""Rate limits per token: changes that took effect are counted in Postgres, requests in each web process."""
 
 import math
 import time
@@ -20,18 +20,18 @@ SPEND = text("""
                           c.allowance + :per_second * extract(epoch FROM clock_timestamp() - c.at)::float8) - 1
 """)
 
-MAX_TOKENS = 10_000  # whose reads a process remembers
+MAX_TOKENS = 10_000  # whose requests a process remembers
 
 
 def spend_change(connection: Connection, caller: Caller, settings: Settings) -> None:
-    """In the transaction of a change that took place: what is undone, or changed nothing, costs nothing."""
+    """Called in the transaction of a change that took effect: a rollback or a change of nothing costs nothing."""
     if settings.CHANGES_AT_ONCE:
         values = {"id": caller.token_id, "most": settings.CHANGES_AT_ONCE, "per_second": settings.CHANGES_PER_SECOND}
         connection.execute(SPEND, values)
 
 
 def refuse_changes(caller: Caller, settings: Settings) -> None:
-    """429 when the caller's token has made as many changes as it may for now."""
+    """429 if the caller's token has used up its changes for now."""
     most, per_second = settings.CHANGES_AT_ONCE, settings.CHANGES_PER_SECOND
     if not most or caller.allowance is None:
         return
@@ -42,12 +42,12 @@ def refuse_changes(caller: Caller, settings: Settings) -> None:
 
 
 class Rates:
-    """Falcon middleware, after Authentication: 429 for a token that asks too often."""
+    """Falcon middleware, after Authentication: 429 for a token that sends too many requests."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = Lock()
-        self._reads: dict[int, tuple[float, float]] = {}  # token → what is left, and when that was
+        self._reads: dict[int, tuple[float, float]] = {}  # token → requests left, and when that was counted
 
     def process_resource(
         self, request: falcon.Request, _response: falcon.Response, _resource: Any, _params: Any

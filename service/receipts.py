@@ -1,4 +1,4 @@
-"""Receipts: the list, how many there are, and a link to the file of one."""
+"""Receipts: the list, their number, and a link to a receipt's file."""
 
 from datetime import date, datetime
 from typing import Any
@@ -19,11 +19,11 @@ from service.openapi import Input, NoQuery, Success, parse_id, responses, spec
 from service.results import LINK_SECONDS
 
 SHOWN_BY_BROWSERS = {"application/pdf", "image/avif", "image/gif", "image/jpeg", "image/png", "image/webp"}
-COUNT_SECONDS = 1  # longer than this and the answer is that it is not known
+COUNT_SECONDS = 1  # if counting takes longer, the number is null
 
 # Days are days of received_at; `after` is the id of the last receipt seen.
 SHOWN = f"r.business_id = :business_id AND NOT r.is_deleted AND {within_days('r.received_at')}"
-IS_THERE = "a.purge_requested_at IS NULL AND a.size IS NOT NULL"  # uploaded, and not on its way out
+IS_THERE = "a.purge_requested_at IS NULL AND a.size IS NOT NULL"  # uploaded, and not about to be purged
 LIST = text(f"""
     SELECT r.id, r.vendor, r.amount::text, r.currency, r.received_at, r.source, r.source_id, r.created_at,
            EXISTS (SELECT FROM attachments a WHERE a.receipt_id = r.id AND {IS_THERE}) AS has_file
@@ -59,7 +59,7 @@ class ReceiptQuery(Page, Days):
 class Receipt(BaseModel):
     id: int
     vendor: str
-    amount: str = Field(description="a decimal number, exact")
+    amount: str = Field(description="an exact decimal number")
     currency: str
     received_at: datetime
     source: str
@@ -74,8 +74,8 @@ class ReceiptList(Success):
 
 
 class ReceiptCounts(Success):
-    receipts: int | None = Field(description="null when counting takes longer than a second")
-    attachments: int | None = Field(description="the files that they have in all")
+    receipts: int | None = Field(description="null if counting takes longer than a second")
+    attachments: int | None = Field(description="the total number of their files")
 
 
 class Link(Success):
@@ -112,21 +112,21 @@ class ReceiptCollection:
             if query.after is not None:
                 values["after_received_at"] = connection.execute(RECEIVED_AT, values).scalar()
                 if values["after_received_at"] is None:
-                    raise bad_input(f"Found after = {query.after}, expected the next_after of a page before")
+                    raise bad_input(f"Found after = {query.after}, expected the next_after of a previous page")
             rows = connection.execute(LIST, values).mappings()
             receipts, next_after = paginate((dict(row) for row in rows), query.limit, "id")
         reply(response, receipts=receipts, next_after=next_after)
 
 
 class ReceiptCount:
-    """Apart from the list: a page of a million receipts is quick to find, and their number is not."""
+    """Separate from the list: a page of a million receipts is quick to find, but counting them is slow."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @spec.validate(query=Days, resp=responses(ReceiptCounts))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """How many receipts the business has, or those of some days, and how many files"""
+        """How many receipts and files the business has, in all or within some days"""
         query: Days = request.context.query
         values = _values(request.context.caller, query)
         try:
@@ -146,7 +146,7 @@ class ReceiptFile:
 
     @spec.validate(query=NoQuery, resp=responses(Link, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, receipt_id: str) -> None:
-        """A link to the receipt's file; whoever has it can read the file while it is good"""
+        """A link to the receipt's file; anyone who has the link can read the file while it is valid"""
         number = parse_id(receipt_id, "receipt id")
         caller: Caller = request.context.caller
         with self._engine.begin() as connection:

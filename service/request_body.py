@@ -1,4 +1,4 @@
-"""Falcon middleware: a body is small, and JSON; HEAD is GET without a body; no answer of the API is kept by a cache."""
+"""Falcon middleware: bodies must be small and JSON; HEAD is GET without a body; caches keep no response of the API."""
 
 from io import BytesIO
 from typing import Any
@@ -12,7 +12,7 @@ MAX_CONTENT_TYPE = 200  # characters
 
 
 class Limits:
-    """What holds for every call, whoever makes it."""
+    """The rules for every call."""
 
     def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
         if request.method == "HEAD":
@@ -50,7 +50,7 @@ class BodyLimits:
         """A body without a length: read up to the limit, then treated like any other."""
         try:
             body = request.env["wsgi.input"].read(MAX_BODY_BYTES + 1)
-        except Exception as error:  # each server has errors of its own for chunks that are malformed or cut off
+        except Exception as error:  # each server has its own errors for malformed or truncated chunks
             raise bad_input("The body's chunks are malformed") from error
         if len(body) > MAX_BODY_BYTES:
             raise self._too_large("more")

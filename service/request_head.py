@@ -1,4 +1,4 @@
-"""The head of a request: what is not taken for one."""
+"""The head of a request: what is refused."""
 
 import re
 
@@ -12,33 +12,40 @@ CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses what a server in front might take for the end of a request where we don't, and what waitress would look
-    at for long: two of its patterns take time in the square of a line's length.
+    """Refuses heads whose end a server in front might see elsewhere than we do, and heads that are slow to parse: two
+    of waitress's patterns take quadratic time in a line's length.
     """
 
-    is_too_many = False  # set by Turns when the token has as many in hand as it may
+    is_too_many = False  # set by Turns if the token has too many requests in flight
 
     def parse_header(self, header_plus: bytes) -> None:
         lines = header_plus.split(b"\r\n", MAX_HEADERS + 2)
         if len(lines) > MAX_HEADERS + 1 or len(lines[0]) > MAX_LINE_BYTES:
             raise ParsingError("There are too many headers, or the request line is too long")
         if not REQUEST_LINE.fullmatch(lines[0]) or any(CONTROL.search(line) for line in lines):
-            raise ParsingError("A line holds what has no place there")
+            raise ParsingError("A line has a character that is not allowed")
         names = [line.partition(b":")[0].strip().lower() for line in lines[1:]]
         if any(line[:1] in (b" ", b"\t") for line in lines[1:]):
-            raise ParsingError("A header goes on in another line")
+            raise ParsingError("A header continues on another line")
         if names.count(b"host") > 1:
             raise ParsingError("There are several Host headers")
         if b"transfer-encoding" in names:
             if b"content-length" in names or names.count(b"transfer-encoding") > 1:
-                raise ParsingError("The length of the body is told twice")
+                raise ParsingError("The length of the body is given twice")
             if not lines[0].endswith(b" HTTP/1.1"):
                 raise ParsingError("Only HTTP/1.1 has Transfer-Encoding")
         fields = [line.partition(b":") for line in lines[1:] if line]
         if not all(colon for _, colon, _ in fields):
             raise ParsingError("A header has no colon")
+        if any(name.strip().lower() == b"transfer-encoding" and not _names_all(value) for name, _, value in fields):
+            raise ParsingError("A Transfer-Encoding has no name")
         clean = [name + colon + value.strip(b" \t") for name, colon, value in fields]
         try:
             super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
-        except ValueError as error:  # of a number or an address that is none
+        except ValueError as error:  # an invalid number or address
             raise ParsingError(str(error)[:100]) from error
+
+
+def _names_all(encodings: bytes) -> bool:
+    """waitress leaves out those without a name: then a body would have no length where another server sees chunks."""
+    return all(encoding.strip(b" \t") for encoding in encodings.split(b","))

@@ -1,4 +1,4 @@
-"""The file that a job has made: a link to it, made for each request and good for some minutes."""
+"""The file that a job has made: a new link to it per request, valid for a few minutes."""
 
 import falcon
 
@@ -24,21 +24,21 @@ class JobResult:
 
     @spec.validate(query=NoQuery, resp=responses(Result, 404, 409, 410))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
-        """A link to the file that the job has made; whoever has it can read the file while it is good"""
+        """A link to the job's file; anyone who has the link can read the file while it is valid"""
         number = parse_id(job_id)
         caller: Caller = request.context.caller
         row, _ = self._jobs.look(caller, number)
         kind = KINDS.get(row["job_type"])
         if kind is None or kind.result is None:
-            raise ApiError(404, "no_result", f"Job {number} makes no file")
+            raise ApiError(404, "no_result", f"Job {number} produces no file")
         caller.require(kind.roles)
         if row["status"] != "completed":
             raise ApiError(
-                409, "not_completed", f"Job {number} is {row['status']}; its file is there once it is completed"
+                409, "not_completed", f"Job {number} is {row['status']}; its file will exist once it is completed"
             )
         with self._jobs.engine.begin() as connection:
             found = kind.result(connection, row)
         if found is None:
-            raise ApiError(410, "gone", f"The file of job {number} is not kept any longer; start another job")
+            raise ApiError(410, "gone", f"The file of job {number} is no longer kept; start another job")
         url = self._bucket.link(found.object_key, found.filename, LINK_SECONDS)
         response.media = {"success": True, "url": url, "expires_in": LINK_SECONDS}

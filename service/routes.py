@@ -10,7 +10,7 @@ from actors.runtime.base.config import Settings
 from actors.sync_receipts import sync_receipts
 from service.admin import ResetProgress
 from service.connections import ConnectionItem, Connections, ConnectionTest
-from service.delete_jobs import DeleteJob
+from service.delete_status import DeleteJob
 from service.health import Health, Readiness
 from service.job_view import Jobs
 from service.jobs import JobCollection, JobEvents, JobItem, JobVerb

@@ -1,4 +1,4 @@
-"""Does this request come from our own page? A browser sends the cookie along, whichever page asks for it."""
+"""Does this request come from our own page? Browsers send the cookie with any page's requests."""
 
 from urllib.parse import urlsplit
 
@@ -7,13 +7,13 @@ import falcon
 from actors.runtime.base.config import Settings
 from service.errors import ApiError
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # that change nothing
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they change nothing
 
 
 def require_same_origin(request: falcon.Request, settings: Settings) -> None:
-    """403 unless the browser says that our page asks: by `Sec-Fetch-Site` over TLS or on this machine, or `Origin`.
+    """403 unless the browser says that our page asks: with `Sec-Fetch-Site` (over TLS or on localhost) or `Origin`.
 
-    No page can set either of them. Where there is neither, it is no browser of the last years.
+    No page can set either header. If both are missing, it is not a recent browser.
     """
     site = request.get_header("Sec-Fetch-Site")
     origin = request.get_header("Origin")
@@ -31,7 +31,7 @@ def comes_from_a_browser(request: falcon.Request) -> bool:
 
 
 def _is_ours(origin: str, request: falcon.Request, settings: Settings) -> bool:
-    """By the host alone where PUBLIC_URL is not set: whether a router in front ends TLS is not known here."""
+    """Compares only the host if PUBLIC_URL is not set: we can't know whether a router terminates TLS."""
     if settings.PUBLIC_URL:
         expected = urlsplit(settings.PUBLIC_URL)
         return origin == f"{expected.scheme}://{expected.netloc}"

@@ -1,13 +1,12 @@
 """The web processes' worker: gunicorn starts, watches and replaces it; waitress reads and writes in one event loop.
 
-So a client that is slow, silent or never reads costs an entry in a table and no thread: a request meets the application
-when it has been read whole, and its answer is written while the thread goes on. Every phase of a connection has a
-deadline of its own; there is none per address, for behind a router all clients share one.
+So a client that is slow, silent or never reads costs an entry in a table and no thread: the application gets a request
+once it has been read completely, and the response is written after its thread has moved on. Every phase of a connection
+has its own deadline; there are no limits per address, because behind a router all clients share one.
 """
 
 import logging
 import os
-import resource
 import socket
 import time
 from contextlib import suppress
@@ -20,39 +19,23 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from actors.runtime.base.config import load_settings
-from service.channel import MAX_BODY_BYTES, MAX_HEAD_BYTES, Channel
+from service.channel import Channel
 from service.credentials import cookie_name
+from service.places import Places, connection_limit
+from service.refusals import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from service.turns import Turns
 
-MAX_CONNECTIONS = 2000
-OTHER_FILES = 200  # that a process has open
 
-
-class _Deadlines:
-    """Of all connections of a server."""
-
-    channel_class = Channel
-    active_channels: dict[int, Channel]
-    adj: Any
-
-    def maintenance(self, _now: float) -> None:
-        now = time.monotonic()
-        channels = list(self.active_channels.values())
-        crowded = len(channels) > self.adj.connection_limit * 3 / 4
-        for channel in channels:
-            channel.check_deadline(now, crowded=crowded)
-
-
-class _TcpServer(_Deadlines, TcpWSGIServer):  # type: ignore[misc]
+class _TcpServer(Places, TcpWSGIServer):  # type: ignore[misc]
     pass
 
 
-class _UnixServer(_Deadlines, UnixWSGIServer):  # type: ignore[misc]
+class _UnixServer(Places, UnixWSGIServer):  # type: ignore[misc]
     pass
 
 
 class _Wakeup(wasyncore.file_dispatcher):  # type: ignore[misc]
-    """Ends a turn of the loop when a signal has come: gunicorn writes into this pipe."""
+    """Ends a turn of the loop when a signal arrives: gunicorn writes into this pipe."""
 
     def handle_read(self) -> None:
         with suppress(OSError):
@@ -63,7 +46,7 @@ class _Wakeup(wasyncore.file_dispatcher):  # type: ignore[misc]
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
-    """`gunicorn --logger-class service.server.Logger`: its lines go where ours go, and wait for no reader either."""
+    """`gunicorn --logger-class service.server.Logger`: its lines go where ours go, and never wait for a reader."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -76,14 +59,14 @@ class Worker(GunicornWorker):  # type: ignore[misc]
     """`gunicorn --worker-class service.server.Worker --threads N`."""
 
     def run(self) -> None:
-        logging.getLogger("waitress").setLevel(logging.ERROR)  # not a line for each request that waits for a thread
+        logging.getLogger("waitress").setLevel(logging.ERROR)  # no line for each request that waits for a thread
         sockets: dict[int, Any] = {}
         settings = load_settings()
         dispatcher = Turns(self.cfg.threads, settings.REQUESTS_AT_ONCE, cookie_name(settings))
         adjustments = Adjustments(
             threads=self.cfg.threads,
             ident=None,
-            connection_limit=_connection_limit(),
+            connection_limit=connection_limit(),
             cleanup_interval=1,
             max_request_header_size=MAX_HEAD_BYTES,
             max_request_body_size=MAX_BODY_BYTES,
@@ -92,7 +75,8 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )
-        servers = [self._server(wrapped, sockets, dispatcher, adjustments) for wrapped in self.sockets]
+        listening = [getattr(wrapped, "sock", wrapped) for wrapped in self.sockets]
+        servers = [server_on(sock, self.wsgi, sockets, dispatcher, adjustments) for sock in listening]
         _Wakeup(self.PIPE[0], sockets)
         while self.alive and os.getppid() == self.ppid:
             self._turn(sockets)
@@ -103,20 +87,6 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             self._turn(sockets)
         dispatcher.shutdown(timeout=1)
 
-    def _server(self, wrapped: Any, sockets: dict[int, Any], dispatcher: Turns, adjustments: Adjustments) -> Any:
-        sock = getattr(wrapped, "sock", wrapped)
-        kind = _UnixServer if sock.family == socket.AF_UNIX else _TcpServer
-        return kind(
-            self.wsgi,
-            sockets,
-            True,
-            sock,
-            dispatcher=dispatcher,
-            adj=adjustments,
-            bind_socket=False,
-            sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
-        )
-
     def _turn(self, sockets: dict[int, Any]) -> None:
         wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
         self.notify()
@@ -126,14 +96,16 @@ def _is_busy(channel: Any) -> bool:
     return isinstance(channel, Channel) and bool(channel.requests or channel.total_outbufs_len)
 
 
-def _connection_limit() -> int:
-    """As many as the process may have open, less what else it needs; raises its soft limit first.
-
-    Two files each: a large answer that nobody reads yet waits in one.
-    """
-    wanted = 2 * MAX_CONNECTIONS + OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(50, min(wanted, soft) - OTHER_FILES) // 2
+def server_on(sock: socket.socket, application: Any, sockets: dict[int, Any], dispatcher: Turns, adj: Any) -> Any:
+    """Adds itself to `sockets`, the map of a wasyncore loop."""
+    kind = _UnixServer if sock.family == socket.AF_UNIX else _TcpServer
+    return kind(
+        application,
+        sockets,
+        True,
+        sock,
+        dispatcher=dispatcher,
+        adj=adj,
+        bind_socket=False,
+        sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+    )

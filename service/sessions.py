@@ -1,6 +1,6 @@
-"""Signing in to the page: a token is sent once, and a cookie that no script can read says who it was from then on.
+"""Signing in to the page: a token is sent once; from then on, a cookie that no script can read identifies the user.
 
-A session holds for 12 hours, and no longer than its token.
+A session lasts 12 hours, but no longer than its token.
 """
 
 import secrets
@@ -19,7 +19,7 @@ from service.rate_limits import refuse_changes, spend_change
 from service.same_origin import comes_from_a_browser, require_same_origin
 
 HOURS = 12
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a cookie of then is deleted
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a cookie that expired then is deleted
 
 BEGIN = text("""
     INSERT INTO sessions (session_sha256, token_id, expires_at)
@@ -28,7 +28,7 @@ BEGIN = text("""
 """)
 END = text("DELETE FROM sessions WHERE session_sha256 = :hash")
 
-# Of the same user of the same business, with whichever of his tokens; a token without a user is alone.
+# All sessions of the same user of the same business, with any of their tokens; or of one token without a user.
 END_ALL = text("""
     DELETE FROM sessions WHERE token_id = :token_id OR token_id IN (
         SELECT id FROM api_tokens
@@ -38,9 +38,9 @@ BUSINESS = text("SELECT name FROM businesses WHERE id = :business_id")
 
 
 def _token(value: Any) -> Any:
-    """What is wrong with a token is told without repeating it."""
+    """Errors never repeat the token."""
     if not isinstance(value, str) or not 0 < len(value.strip()) <= 200:
-        raise ValueError("Found a token that is no text of 1 to 200 characters")
+        raise ValueError("Found a token that is not text of 1 to 200 characters")
     return value.strip()
 
 
@@ -49,12 +49,12 @@ class SignIn(Input):
 
 
 class SignOut(Input):
-    everywhere: bool = Field(default=False, description="end all sessions of this user, in other browsers too")
+    everywhere: bool = Field(default=False, description="end all sessions of this user, including other browsers")
 
 
 class Session(Success):
     signed_in: bool
-    business_id: int | None = Field(description="null: an operator's, for all businesses")
+    business_id: int | None = Field(description="null: an operator, for all businesses")
     business_name: str | None
     role: str | None
     user_id: int | None
@@ -66,7 +66,7 @@ NOBODY = dict.fromkeys(Session.model_fields) | {"success": True, "signed_in": Fa
 
 
 class Sessions:
-    """Open to all: it is what tells whether somebody is signed in."""
+    """Open to all: it says whether anybody is signed in."""
 
     open = True
 
@@ -89,7 +89,7 @@ class Sessions:
 
     @spec.validate(query=NoQuery, json=SignIn, resp=open_responses(Session, 401, 403, 413, 415, 429, 503), security=[])
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Signs in with a token; the answer sets a cookie, a new one each time"""
+        """Signs in with a token; the response sets a cookie, a new one each time"""
         if comes_from_a_browser(request):
             require_same_origin(request, self._settings)
         body: SignIn = request.context.json
@@ -106,7 +106,7 @@ class Sessions:
 
     @spec.validate(query=SignOut, resp=open_responses(Session, 401, 403, 413, 415, 503), security=[])
     def on_delete(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Signs out, here or everywhere; again it changes nothing"""
+        """Signs out, here or everywhere; can be repeated"""
         query: SignOut = request.context.query
         if session_id(request.get_header("Cookie"), self._cookie) or comes_from_a_browser(request):
             require_same_origin(request, self._settings)
@@ -120,7 +120,7 @@ class Sessions:
                 scope = {"token_id": caller.token_id, "user_id": caller.user_id, "business_id": caller.business_id}
                 connection.execute(END_ALL, scope)
         self._set_cookie(response, "", expires=LONG_AGO)
-        response.set_header("Clear-Site-Data", '"cache", "storage"')  # "cookies" would take those of our neighbours
+        response.set_header("Clear-Site-Data", '"cache", "storage"')  # "cookies" would also clear our neighbours'
         response.media = NOBODY
 
     def _end(self, connection: Connection, request: falcon.Request) -> None:

@@ -1,4 +1,4 @@
-"""Starting a job of any kind: POST /api/jobs, and the addresses that some kinds have for themselves."""
+"""Starting a job of any kind: POST /api/jobs, and the kinds with their own addresses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +27,10 @@ class JobStart(Input):
     job_type: str = Field(json_schema_extra={"enum": list[Any](STARTABLE)})
     params: dict[str, Any] = Field(
         default_factory=dict,
-        description="as the kind declares them",
+        description="as declared by the kind",
         json_schema_extra={"x-params": {name: KINDS[name].params.model_json_schema() for name in STARTABLE}},
     )
-    confirm: str | None = Field(default=None, description="the word that some kinds want repeated")
+    confirm: str | None = Field(default=None, description="the confirmation word that some kinds require")
 
 
 class JobStarted(Success, Job):
@@ -45,7 +45,7 @@ def _answer(
     given: dict[str, Any],
     confirm: str | None,
 ) -> None:
-    """Checks in the order of every call: 400, 403, and then what only the database knows."""
+    """Checks in the same order as every call: 400, 403, then what needs the database."""
     try:
         params = read_params(kind, given)
     except ParamsError as error:
@@ -83,7 +83,7 @@ class StartAny:
 
 
 def start_at(kind: Kind, starts: type[Starts] = Starts) -> Callable[[Jobs], Any]:
-    """A resource of its own for this kind: the body is its params, and `confirm` where it wants that."""
+    """A separate resource for this kind: the body is its params, and `confirm` if it requires that."""
     body = _body(kind)
 
     class StartOne:

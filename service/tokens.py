@@ -1,4 +1,4 @@
-"""`python -m service token`: making, listing, revoking and rotating API tokens."""
+"""`python -m service token`: creating, listing, revoking and rotating API tokens."""
 
 import getpass
 import socket
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from actors.runtime.base.errors import LonghaulError
 from service.auth import create_token
 
-DAYS = 365  # that a new token holds, unless --expires says otherwise
+DAYS = 365  # for which a new token is valid, unless --expires is given
 
 LIST = text("""
     SELECT id, business_id, user_id, role, name, created_at, last_used_at, expires_at, revoked_at, issued_by
@@ -32,7 +32,7 @@ def new_token(
 
 
 def list_tokens(connection: Connection, business_id: int | None) -> list[str]:
-    """Lines of a table, without anything secret."""
+    """Lines of a table, without secrets."""
     rows = [[_shown(value) for value in row] for row in connection.execute(LIST, {"business_id": business_id})]
     widths = [max(len(line[n]) for line in [list(COLUMNS), *rows]) for n in range(len(COLUMNS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -40,20 +40,20 @@ def list_tokens(connection: Connection, business_id: int | None) -> list[str]:
 
 
 def revoke_token(connection: Connection, token_id: int) -> None:
-    """From the next request on it is a 401. LonghaulError when there is no such token; again it changes nothing."""
+    """From the next request on, it gets a 401. Can be repeated. LonghaulError if there is no such token."""
     if connection.execute(REVOKE, {"id": token_id}).one_or_none() is None:
         _find(connection, token_id)
 
 
 def rotate_token(connection: Connection, token_id: int, days: int | None) -> str:
-    """A new token in the place of this one, which is revoked in the same transaction; `days` None: it holds as long."""
+    """A new token in place of this one, which is revoked in the same transaction; `days` None: valid for as long."""
     old = _find(connection, token_id)
     if days is None:
         if old.expires_at is not None and old.expires_at < datetime.now(UTC):
-            raise LonghaulError(f"token {token_id} has expired; say how long the new one holds: --expires DAYS")
+            raise LonghaulError(f"token {token_id} has expired; choose how long the new one is valid: --expires DAYS")
         days = 0 if old.expires_at is None else max(1, (old.expires_at - old.created_at).days)
     if connection.execute(REVOKE, {"id": token_id}).one_or_none() is None:
-        raise LonghaulError(f"token {token_id} has been revoked already; make a new one")
+        raise LonghaulError(f"token {token_id} has already been revoked; create a new one")
     return new_token(connection, old.role, old.business_id, old.user_id, old.name, days)
 
 

@@ -1,76 +1,86 @@
-"""Which request gets the next thread: no token can hold up the others."""
+"""Which request gets the next thread: no business can starve the others."""
 
-from collections import Counter
-from typing import Any
+from collections import Counter, defaultdict, deque
+from itertools import count
+from typing import Any, NamedTuple
 
 from waitress.task import ThreadedTaskDispatcher
 
 from service.credentials import credential, known_credentials
 
-ASKS_NOBODY = "/healthz"  # neither Postgres nor the store
+ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
 
 
+class Waiting(NamedTuple):
+    """A request that waits for a thread."""
+
+    number: int  # in order of arrival
+    token: str  # counts towards its limit; "": no token
+    channel: Any
+
+
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """In the order of their arrival, but a token's requests hold at most half of the threads at a time, and so do
-    those without a token that is known here. Two threads more are for the platform's questions, which wait for none of
-    these, nor these for them: one for what asks nobody (at most half of all beside it), and the only one for /readyz.
+    """A free thread goes to the name with the fewest threads, then to the oldest request. A name is a business with all
+    its tokens, an operator's token, or all requests without a known token; each holds at most half of the threads. Two
+    more threads keep the platform's health checks and the other requests from waiting for each other: one for /healthz
+    and refusals (which may hold up to half of all threads), and the only one for /readyz.
     """
 
     def __init__(self, threads: int, most_in_flight: int, cookie: str) -> None:
         super().__init__()
-        self._cookie = cookie  # the name of the one that says who is signed in
+        self._cookie = cookie  # the session cookie's name
         self._threads = threads
         self._share = max(1, threads // 2)
-        self._most_in_flight = most_in_flight  # of a token, from the time they are read whole; 0: no limit
+        self._most_in_flight = most_in_flight  # per token, once they are read completely; 0: no limit
         self._in_flight: Counter[str] = Counter()
+        self._waiting: defaultdict[str, deque[Waiting]] = defaultdict(deque)  # by name
         self._running: Counter[str] = Counter()
+        self._arrivals = count()
         self.set_thread_count(threads + 2)
 
     def add_task(self, channel: Any) -> None:
         request = channel.requests[0]
         with self.lock:
-            name = self._name(request)
-            self._in_flight[name] += 1
-            self.queue.append((name, channel))
+            name, token = self._name(request)
+            self._in_flight[token] += 1
+            self._waiting[name].append(Waiting(next(self._arrivals), token, channel))
             self.queue_cv.notify()
 
-    def _name(self, request: Any) -> str:
-        """Of those who share a share."""
+    def _name(self, request: Any) -> tuple[str, str]:
+        """The name whose threads it takes, and the token that it counts towards."""
         if request.error or request.path == ASKS_NOBODY:
-            return ASKS_NOBODY
+            return ASKS_NOBODY, ""
         shown = credential(request.headers.get("AUTHORIZATION"), request.headers.get("COOKIE"), self._cookie)
-        # One that is made up, or new here, has no share of its own. A token and its sessions have one between them.
-        token_id = None if shown is None else known_credentials.token_of(shown.hashed)
-        if token_id is None:
-            return ASKS_POSTGRES if request.path == ASKS_POSTGRES else ""
-        name = f"token {token_id}"
-        if self._most_in_flight and self._in_flight[name] >= self._most_in_flight:
+        # A credential that is made up, or new here, has no limit of its own.
+        owner = None if shown is None else known_credentials.owner_of(shown.hashed)
+        if owner is None:
+            return (ASKS_POSTGRES if request.path == ASKS_POSTGRES else ""), ""
+        token = f"token {owner.token_id}"  # its sessions count towards it
+        if self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
-            return ""
-        return name
+            return "", ""
+        return (token if owner.business_id is None else f"business {owner.business_id}"), token
 
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:
-            name, channel = turn
+            name, waiting = turn
             try:
-                channel.service()
+                waiting.channel.service()
             except BaseException:
-                self.logger.exception("Exception when serving %r", channel)
+                self.logger.exception("Exception when serving %r", waiting.channel)
             with self.lock:
-                _subtract(self._in_flight, name)
+                _subtract(self._in_flight, waiting.token)
                 _subtract(self._running, name)
                 self.queue_cv.notify()
 
-    def _next(self, number: int) -> tuple[str, Any] | None:
-        """The next that may run now; waits for one. None: this thread is to end."""
+    def _next(self, number: int) -> tuple[str, Waiting] | None:
+        """Waits for the next request that may run, with its name. None: this thread must end."""
         with self.lock:
             while self.stop_count == 0:
-                for place, (name, channel) in enumerate(self.queue):
-                    if self._may_run(name):
-                        del self.queue[place]
-                        self._running[name] += 1
-                        return name, channel
+                names = [name for name in self._waiting if self._may_run(name)]
+                if names:
+                    return self._take(min(names, key=lambda name: (self._running[name], self._waiting[name][0].number)))
                 self.active_count -= 1
                 self.queue_cv.wait()
                 self.active_count += 1
@@ -80,6 +90,13 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             self.thread_exit_cv.notify()
             return None
 
+    def _take(self, name: str) -> tuple[str, Waiting]:
+        first = self._waiting[name].popleft()
+        if not self._waiting[name]:
+            del self._waiting[name]
+        self._running[name] += 1
+        return name, first
+
     def _may_run(self, name: str) -> bool:
         if name == ASKS_POSTGRES:
             return not self._running[name]
@@ -88,8 +105,9 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
         ended = bool(super().shutdown(cancel_pending=False, timeout=timeout))
-        while cancel_pending and self.queue:
-            self.queue.popleft()[1].cancel()
+        while cancel_pending and self._waiting:
+            for waiting in self._waiting.popitem()[1]:
+                waiting.channel.cancel()
         return ended
 
 

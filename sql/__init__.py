@@ -1,1 +1,1 @@
-"""The data, as psql sees it. Imports nothing of ours."""
+"""The data, as psql sees it. Imports none of our other packages."""

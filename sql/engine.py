@@ -1,4 +1,4 @@
-"""Connections to Postgres: what every session relies on, its limits, and which of them must not be used again."""
+"""Connections to Postgres: what every session relies on, its limits, and which sessions must not be reused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 
 from sql.url import DRIVER, connector
 
-# Whatever the server, the database or the role has as a default. But never default_transaction_read_only: a server
-# that somebody made read-only stays so.
+# Set whatever the defaults of the server, the database or the role are. But never default_transaction_read_only: if
+# somebody made a server read-only, it stays so.
 SESSION_SETTINGS = {
-    # What our statements and psycopg2 mean by what they say. Two more belong to the connection (sql/url.py).
+    # What our statements and psycopg2 rely on. Two more are set when connecting (sql/url.py).
     "timezone": "UTC",
-    "search_path": "public, pg_temp",  # no schema of a user's name, and no temporary table, comes before ours
+    "search_path": "public, pg_temp",  # no schema named like the user, and no temporary table, comes before ours
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "array_nulls": "on",
@@ -25,7 +25,7 @@ SESSION_SETTINGS = {
     "bytea_output": "hex",
     "extra_float_digits": "1",
     "exit_on_error": "off",
-    # No session of ours may wait or sit for ever, nor outlive a client that is gone.
+    # No session may wait or idle forever, or outlive its client.
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",
@@ -35,16 +35,16 @@ SESSION_SETTINGS = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-TRANSACTION_TIMEOUT = "60s"  # a setting of PostgreSQL 17 and newer
+TRANSACTION_TIMEOUT = "60s"  # a setting since PostgreSQL 17
 
-# SQLSTATEs that speak of the session: what is wrong with it may outlive its cause, so it must not be used again.
+# SQLSTATEs about the session: its fault may outlive the cause, so the session must not be reused.
 READ_ONLY = "25006"  # default_transaction_read_only is read once, when a session begins
 OUTLIVED = (
     READ_ONLY,
-    "0A000",  # above all: a cached plan must not change its result type
+    "0A000",  # mainly: cached plan must not change result type
     "26000",  # a prepared statement that a proxy has in another session
     "34000",  # the same for a cursor
-    "XX",  # something within that server process
+    "XX",  # an internal error of that server process
 )
 
 
@@ -56,8 +56,8 @@ def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_over
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=5,
-        hide_parameters=True,  # an error's text may be logged; what was bound may be a token's hash
-        pool_pre_ping=True,  # a connection that died in the pool is replaced, not handed out
+        hide_parameters=True,  # errors may be logged, and a parameter may be a token's hash
+        pool_pre_ping=True,  # replaces connections that died in the pool
     )
     event.listen(engine, "connect", _set_up_session)
     event.listen(engine, "checkout", _end_autocommit)
@@ -66,15 +66,15 @@ def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_over
 
 
 def is_outlived(sqlstate: str | None) -> bool:
-    """Does this error speak of the session rather than of the statement?"""
+    """Is this error about the session rather than the statement?"""
     return sqlstate is not None and sqlstate.startswith(OUTLIVED)
 
 
 def keep_session(connection: Connection) -> None:
-    """From now on none of those errors costs this session, only its end does.
+    """From now on, those errors do not discard this session.
 
-    For a session that holds more than its next statement: a worker's identity, whose loss costs its jobs a recovery. It
-    could write when it began, so it is read-only only for as long as its server is.
+    For a session whose loss is expensive: if it holds a worker's identity, the worker's jobs have to be recovered. It
+    could write when it began, so it is read-only only as long as its server is.
     """
     connection.execution_options(keep_session=True)
 
@@ -84,9 +84,9 @@ def _is_kept(connection: Connection | None) -> bool:
 
 
 def _throw_away(context: ExceptionContext) -> None:
-    """The session goes, and its transaction with it: to whoever goes on with it SQLAlchemy says to roll back first.
+    """Discards the session and its transaction: if the code still uses it, SQLAlchemy asks for a rollback first.
 
-    One that is read-only is hardly alone: then all that wait in the pool are replaced before they are used again.
+    If one is read-only, others probably are too: then all sessions in the pool are replaced before they are reused.
     """
     state = getattr(context.original_exception, "pgcode", None)
     if is_outlived(state) and not _is_kept(context.connection):
@@ -95,7 +95,7 @@ def _throw_away(context: ExceptionContext) -> None:
 
 
 def lift_time_limits(connection: Connection) -> None:
-    """Lifts the limits on time, for the transaction that is open."""
+    """Lifts the time limits for the open transaction."""
     names = ["statement_timeout", "idle_in_transaction_session_timeout"]
     if (connection.dialect.server_version_info or (0,)) >= (17,):
         names.append("transaction_timeout")
@@ -107,7 +107,7 @@ def lift_time_limits(connection: Connection) -> None:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """For statements that only read: each is a transaction of its own, in one round trip instead of three."""
+    """For statements that only read: each is its own transaction, in one round trip instead of three."""
     with engine.connect() as connection:
         session: Any = connection.connection.driver_connection
         session.autocommit = True
@@ -115,22 +115,22 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
         finally:
             if not connection.invalidated and not session.closed:
-                connection.rollback()  # SQLAlchemy's view of it; nothing is open
+                connection.rollback()  # only for SQLAlchemy; nothing is open
                 session.autocommit = False
 
 
 @contextmanager
 def autocommitting(connection: Connection) -> Iterator[Any]:
-    """A cursor of psycopg2's for statements that are a transaction each: one round trip instead of three.
+    """A psycopg2 cursor for statements that are a transaction each: one round trip instead of three.
 
-    SQLAlchemy's own way (an isolation level) costs two more, for it sets a default on the server and takes it back.
+    SQLAlchemy's own way (an isolation level) costs two more, because it sets a default on the server and resets it.
     """
     session: Any = connection.connection.driver_connection
     session.autocommit = True
     try:
         with session.cursor() as cursor:
             yield cursor
-    except psycopg2.Error as error:  # SQLAlchemy hears nothing of it
+    except psycopg2.Error as error:  # SQLAlchemy does not see it
         if is_outlived(error.pgcode) and not _is_kept(connection):
             connection.invalidate(error)
         raise
@@ -140,9 +140,9 @@ def autocommitting(connection: Connection) -> Iterator[Any]:
 
 
 def _end_autocommit(dbapi_connection: connection, _record: Any, _proxy: Any) -> None:
-    """A time limit may interrupt a thread anywhere, also while it takes its connection out of autocommit.
+    """A time limit may interrupt a thread anywhere, even while it takes its connection out of autocommit.
 
-    The next to get that connection would commit a batch without its checkpoint.
+    The connection's next user would then commit a batch without its checkpoint.
     """
     if dbapi_connection.autocommit:
         dbapi_connection.autocommit = False
@@ -152,7 +152,7 @@ def _set_up_session(dbapi_connection: connection, _record: Any) -> None:
     settings = dict(SESSION_SETTINGS)
     if dbapi_connection.server_version >= 170000:
         settings["transaction_timeout"] = TRANSACTION_TIMEOUT
-    # Not as start-up options: a pooling proxy refuses those.
+    # Not as startup options: a pooling proxy refuses those.
     with dbapi_connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config(name, setting, false) FROM unnest(%s, %s) AS s (name, setting)",

@@ -1,4 +1,4 @@
-"""Our advisory locks, but for those of workers: things that one process does at a time."""
+"""Our advisory locks, except those of workers: for things that one process does at a time."""
 
 SPACE = 1819242088  # the number after functions/workers/worker_lock_space.sql
 

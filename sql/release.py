@@ -12,33 +12,33 @@ from sql.roles import grant_to_operator
 from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
 
 HERE = Path(__file__).parent
-OLDEST = 16  # PostgreSQL: what the tests run on
+OLDEST = 16  # of PostgreSQL: what the tests run on
 
 
 class UnusableDatabaseError(Exception):
-    """The server or the database is not one that we can work on."""
+    """We can't work on this server or database."""
 
 
 def check_database(connection: Connection) -> None:
-    """UnusableDatabaseError when no release can fix it."""
+    """UnusableDatabaseError if no release can fix it."""
     version = connection.dialect.server_version_info or (0,)
     if version < (OLDEST,):
         raise UnusableDatabaseError(f"found PostgreSQL {'.'.join(map(str, version))}, expected {OLDEST} or newer")
     encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar()
     if encoding != "UTF8":
         raise UnusableDatabaseError(
-            f"found a database whose encoding is {encoding}, expected UTF8: make another one, with "
+            f"found a database whose encoding is {encoding}, expected UTF8: create another one, with "
             "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
 
 
 def release(engine: Engine) -> str | None:
-    """Migrates; run again it changes nothing. Returns a warning, where there is one.
+    """Migrates; a second run changes nothing. Returns a warning, if there is one.
 
-    Two at once: the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
-    that running jobs hold, so that a release never queues them up behind itself; it fails, and can be repeated.
+    If two run at once, the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
+    that running jobs hold, so that jobs never queue up behind a release; it fails instead, and can be repeated.
     """
-    from alembic import command  # a quarter of a second that the other processes need not spend
+    from alembic import command  # takes a quarter of a second, which the other processes save
     from alembic.config import Config
 
     with engine.begin() as connection:
@@ -51,8 +51,8 @@ def release(engine: Engine) -> str | None:
         before = schema_version(connection)
         if before is not None and before not in known_versions():
             raise UnusableDatabaseError(
-                f"found the database at version {before}, expected {expected_version()} or older: a newer release than "
-                "this one has been here"
+                f"found the database at version {before}, expected {expected_version()} or older: a newer release "
+                "has migrated it"
             )
         config = Config()
         config.set_main_option("script_location", str(HERE / "migrations"))
@@ -61,13 +61,13 @@ def release(engine: Engine) -> str | None:
         follow(connection, before)
         create_functions(connection)
         warnings = [create_ops(connection)]
-        # A process with a role of its own asks for it at its start.
+        # Processes with other roles read it when they start.
         connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
         warnings.append(close_doors(connection))
         return "; ".join(filter(None, warnings)) or None
 
 
-# Who else may create in our schema? Its owner may, and superusers.
+# Who else may create in our schema, besides its owner and superusers?
 CREATORS = text("""
     SELECT coalesce(role.rolname, 'PUBLIC')
     FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) AS granted
@@ -79,9 +79,9 @@ CREATORS = text("""
 
 
 def close_doors(connection: Connection) -> str | None:
-    """Nobody else may make a function in our schema that is called in the place of one of ours; where we may say so.
+    """If we may, stops others from creating functions in our schema, which could be called in place of ours.
 
-    Where we may not, the owner of the schema has to: returns the sentence that says how.
+    If we may not, the schema's owner has to: returns a sentence that says how.
     """
     savepoint = connection.begin_nested()
     try:
@@ -89,12 +89,12 @@ def close_doors(connection: Connection) -> str | None:
         savepoint.commit()
     except ProgrammingError:  # the schema is not ours
         savepoint.rollback()
-    # If it isn't, we may also have been told so by a mere warning.
+    # Postgres may also have reported that with a mere warning.
     others = connection.scalars(CREATORS).all()
     if not others:
         return None
     return (
-        f"{', '.join(others)} may make functions in the schema public, which could be called in the place of ours; its "
+        f"{', '.join(others)} may create functions in the schema public, which could be called in place of ours; its "
         f"owner can REVOKE CREATE ON SCHEMA public FROM {', '.join(others)}"
     )
 
@@ -109,7 +109,7 @@ def create_functions(connection: Connection) -> None:
             connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
-# A function says in psql (\df+) what its file says above it.
+# A function's comment in psql (\df+) is the one above it in its file.
 COMMENTED = re.compile(r"((?:^--.*\n)+)CREATE OR REPLACE FUNCTION (public\.\w+)\(", re.MULTILINE)
 COMMENT = text("SELECT format('COMMENT ON FUNCTION %s IS %L', CAST(:name AS regproc), CAST(:comment AS text))")
 
@@ -120,7 +120,7 @@ MAY_MAKE_OPS = text("""
 
 
 def create_ops(connection: Connection) -> str | None:
-    """The schema for people with psql. It is no reason not to release: returns a warning where it cannot be made."""
+    """The schema for people with psql. If it cannot be created, the release goes on: returns a warning."""
     if not connection.execute(MAY_MAKE_OPS).scalar_one():
         return "the schema ops is missing: a DBA can CREATE SCHEMA ops AUTHORIZATION this role; then release again"
     if connection.execute(text("SELECT to_regnamespace('ops')")).scalar() is None:

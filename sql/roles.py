@@ -1,15 +1,18 @@
-"""Who may do what: the statements that make a role an operator's, or one of our processes'."""
+"""Rights: the statements that make a role an operator, or a role for our processes."""
 
 from psycopg2.extensions import quote_ident
 from sqlalchemy import Connection, text
 
-OPERATOR = "longhaul_operator"  # a role of this name is granted what an operator needs, at each release
+OPERATOR = "longhaul_operator"  # each release grants a role of this name what an operator needs
 
 EXISTS = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = :role)")
 
 
 def operator_grants(role: str) -> list[str]:
-    """What lets `role` (quoted where it has to be) look at all and call the verbs, without a right on any table."""
+    """Statements that let `role` (quoted if necessary) read all views and call the verbs, without rights on tables.
+
+    To end the session that blocks a job it also needs pg_signal_backend, see `statements`.
+    """
     return [
         f"GRANT USAGE ON SCHEMA ops TO {role}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {role}",
@@ -18,7 +21,7 @@ def operator_grants(role: str) -> list[str]:
 
 
 def process_grants(role: str) -> list[str]:
-    """What web and worker processes need, where their role does not own the tables."""
+    """What web and worker processes need if their role does not own the tables."""
     return [
         f"GRANT USAGE ON SCHEMA public, dramatiq TO {role}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, dramatiq TO {role}",
@@ -28,7 +31,7 @@ def process_grants(role: str) -> list[str]:
 
 
 def statements(connection: Connection, operator: str, process: str | None) -> list[str]:
-    """For a person to run: a role that is missing is made, without a way to log in."""
+    """For a person to run: creates a missing role, without login."""
     lines = []
     for role, grants in ((operator, operator_grants), (process, process_grants)):
         if role is not None:
@@ -36,11 +39,13 @@ def statements(connection: Connection, operator: str, process: str | None) -> li
             if not connection.execute(EXISTS, {"role": role}).scalar_one():
                 lines.append(f"CREATE ROLE {name} NOLOGIN")
             lines += grants(name)
+            if grants is operator_grants:  # a release may not be allowed to grant it
+                lines.append(f"GRANT pg_signal_backend TO {name}")
     return lines
 
 
 def grant_to_operator(connection: Connection) -> None:
-    """Where there is such a role: a release makes none, and has new functions and views that it could not call."""
+    """Grants the operator's role, if it exists, this release's views and functions. Creates no role."""
     if connection.execute(EXISTS, {"role": OPERATOR}).scalar_one():
         for statement in operator_grants(OPERATOR):
             connection.exec_driver_sql(statement)

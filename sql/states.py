@@ -1,20 +1,20 @@
-"""The states of a job and the arrows between them, once.
+"""The states of a job and the transitions between them, defined once.
 
-The SQL functions in functions/ carry the arrows out; tests/sql/test_verbs.py holds the two together.
+The SQL functions in functions/ implement the transitions; tests/sql/test_verbs.py checks that both agree.
 """
 
 QUEUED = "queued"  # waits for a worker; its message is in the queue
 RUNNING = "running"  # claimed by one worker, fenced by `attempt`
-PAUSED = "paused"  # somebody asked; goes on only by resume
+PAUSED = "paused"  # by request; continues only by resume
 COMPLETED = "completed"  # nothing is left to do
-CANCELLED = "cancelled"  # somebody asked; what was done stays done
-FAILED = "failed"  # gave up and says why; resume goes on from the cursor
+CANCELLED = "cancelled"  # by request; what was done stays done
+FAILED = "failed"  # gave up, with an error; resume continues from the cursor
 
 STATUSES = (QUEUED, RUNNING, PAUSED, COMPLETED, CANCELLED, FAILED)
 ACTIVE = (QUEUED, RUNNING, PAUSED)  # at most one such job per business and type
 FINISHED = (COMPLETED, CANCELLED, FAILED)  # these, and only these, have a finished_at
 
-REQUESTS = ("pause", "cancel")  # what somebody may have asked of a running job
+REQUESTS = ("pause", "cancel")  # what may be requested of a running job
 
 TRANSITIONS = {
     QUEUED: {RUNNING, PAUSED, CANCELLED},
@@ -25,8 +25,8 @@ TRANSITIONS = {
     CANCELLED: set(),
 }
 
-# What each verb of a person does to a job: (status, requested) -> (status, requested) afterwards.
-# A pair that is missing is refused. A pair that maps to itself is a request repeated: nothing changes.
+# What each user verb does to a job: (status, requested) before -> after.
+# If a pair is missing, the verb is refused. If a pair maps to itself, the request is repeated: nothing changes.
 VERBS: dict[str, dict[tuple[str, str | None], tuple[str, str | None]]] = {
     "pause": {
         (QUEUED, None): (PAUSED, None),
@@ -58,7 +58,7 @@ VERBS: dict[str, dict[tuple[str, str | None], tuple[str, str | None]]] = {
 
 
 def verb_changes(verb: str, status: str, requested: str | None, *, waits: bool = False) -> bool:
-    """Would this verb of a person change anything? `waits`: the job is queued until its time has come."""
+    """Would this user verb change anything? `waits`: the job is queued until a time."""
     after = VERBS[verb].get((status, requested))
     if verb == "resume" and status == QUEUED:
         return waits

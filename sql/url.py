@@ -1,4 +1,4 @@
-"""DATABASE_URL: libpq itself reads it, so what psql takes we take; what we can't use is said without repeating it."""
+"""DATABASE_URL: libpq parses it, so we accept what psql accepts; errors never repeat any part of it."""
 
 import os
 import re
@@ -9,9 +9,9 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2.extensions import connection, parse_dsn
 
-DRIVER = "postgresql+psycopg2://"  # SQLAlchemy's word for it; where the server is, libpq knows
+DRIVER = "postgresql+psycopg2://"  # SQLAlchemy's name for it; libpq knows where the server is
 
-# What the URL itself says about these goes first.
+# The URL's own values for these come first.
 CLIENT_SETTINGS = {
     "connect_timeout": 3,
     "keepalives_idle": 5,
@@ -24,8 +24,8 @@ BACKSLASHES = "standard_conforming_strings"
 
 
 def checked_url(url: str) -> str:
-    """The URL without blanks around it. ValueError when it can't be used; the message repeats no part of it, for that
-    may be one of the password's.
+    """The URL without surrounding blanks. ValueError if it is invalid; the message repeats no part of it, because
+    that might be part of the password.
     """
     url = url.strip()
     if not url.startswith(("postgres://", "postgresql://")):
@@ -37,11 +37,11 @@ def checked_url(url: str) -> str:
             "psql can't read it either: expected postgres://user:password@host:port/database?option=value, "
             "with %25 for a % and %20 for a blank in any of them"
         ) from None
-    # A password with such a sign in it ends too early, and the rest is taken for a host, a port or a database.
+    # If a password contains such a character, it ends too early, and the rest is read as a host, a port or a database.
     if "@" in "".join(parts.get(name, "") for name in ("host", "hostaddr", "port", "dbname")):
-        raise ValueError("found more than one @, expected one: in a user or a password write %40 for it, and %2F for /")
+        raise ValueError("found more than one @, expected one: in a user or a password write %40 for @ and %2F for /")
     if not all(port == "" or _is_port(port) for port in parts.get("port", "").split(",")):
-        raise ValueError("expected a number from 1 to 65535 as the port, behind the host's name")
+        raise ValueError("expected a number from 1 to 65535 as the port, after the host's name")
     if not parts.get("dbname") and not parts.get("service"):
         raise ValueError("expected the name of a database at its end")
     return url
@@ -64,9 +64,9 @@ def at_database(url: str, name: str) -> str:
 
 
 def connector(url: str, **ours: Any) -> Callable[[], connection]:
-    """For SQLAlchemy's `creator`: opens a session there, with `ours` in any case.
+    """For SQLAlchemy's `creator`: opens a session there, always with `ours`.
 
-    psycopg2 looks at two settings when it connects, and never again: how text is encoded, and what a backslash means.
+    psycopg2 reads two settings only when it connects: how text is encoded, and what a backslash means.
     """
     given = parse_dsn(url)
     settings: dict[str, Any] = {name: value for name, value in CLIENT_SETTINGS.items() if name not in given}

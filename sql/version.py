@@ -1,7 +1,7 @@
-"""Which migration a database stands at: a number in a table of our own.
+"""The migration that a database is at: a number in our own table.
 
-Another project may have its `alembic_version` in this database. Ours was called so too, and is kept in step for as long
-as the release that reads it may still be running.
+Another project may have its `alembic_version` in this database. Ours had that name too, and is kept in step as long as
+the release that reads it may still be running.
 """
 
 from pathlib import Path
@@ -19,12 +19,12 @@ MISSING = text("SELECT count(*) FROM unnest(CAST(:names AS text[])) name WHERE t
 
 
 def schema_version(connection: Connection) -> str | None:
-    """The migration that the database stands at; None when it was never released to."""
+    """The migration that the database is at; None if it was never released to."""
     return _read(connection, TABLE)
 
 
 def expected_version() -> str:
-    """The migration that this release brings."""
+    """This release's latest migration."""
     return max(known_versions())
 
 
@@ -38,7 +38,7 @@ def is_at_least(found: str | None, expected: str) -> bool:
 
 
 def take_over(connection: Connection) -> None:
-    """Before the migrations: where our version still is in the table of the former name, it is copied from there."""
+    """Before the migrations: if our version is still in the table with the former name, copies it from there."""
     if _read(connection, TABLE) is not None:
         return
     version = _read(connection, FORMER)
@@ -53,7 +53,7 @@ def take_over(connection: Connection) -> None:
 
 
 def follow(connection: Connection, before: str | None) -> None:
-    """After the migrations, which stood at `before`: the former table too, if it is ours: then it said the same."""
+    """After the migrations from `before`: updates the former table too, if it is ours, which means it said the same."""
     if before is not None and _read(connection, FORMER) == before:
         now = {"now": schema_version(connection)}
         connection.execute(text(f"UPDATE public.{FORMER} SET version_num = :now"), now)  # noqa: S608
@@ -67,7 +67,7 @@ COLUMNS = text("""
 
 
 def _read(connection: Connection, table: str) -> str | None:
-    """What a table that looks like ours says; None for any other."""
+    """The version in a table that looks like ours; None for any other."""
     if connection.execute(COLUMNS, {"table": f"public.{table}"}).scalars().all() != ["version_num"]:
         return None
     versions = connection.execute(text(f"SELECT CAST(version_num AS text) FROM public.{table} LIMIT 2"))  # noqa: S608

@@ -45,7 +45,7 @@ def servers() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
-    """What a process of the Procfile needs: a database of its own, as released, and a bucket of its own."""
+    """What a process of the Procfile needs: its own database, as released, and its own bucket."""
     with own_environment(servers) as environment:
         yield environment
 
@@ -96,7 +96,7 @@ def other_encoding(servers: dict[str, str]) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
-    """For work in the test's own process: no throttle, no rate limit."""
+    """For work in the test's process: no throttle, no rate limit."""
     return load_settings({**environment, "THROTTLE_MS": "0", "DELETE_RATE_LIMIT_SECONDS": "0"})
 
 
@@ -112,13 +112,13 @@ def bucket(settings: Settings) -> Bucket:
     return Bucket(settings)
 
 
-# What only our functions may do to a job: a test may too, to make a state that is hard to come by.
+# Only our functions may do this to a job; a test may too, to create a state that is hard to reach.
 BY_HAND = re.compile(r"UPDATE (public\.)?background_jobs\s+SET status|DELETE FROM (public\.)?background_jobs")
 
 
 @pytest.fixture
 def sql(engine: Engine) -> Callable[..., list[dict[str, Any]]]:
-    """Runs a statement in a transaction of its own; returns its rows."""
+    """Runs a statement in its own transaction; returns its rows."""
     return runner(engine)
 
 
@@ -180,7 +180,7 @@ class Make:
         return keys
 
     def job(self, business_id: int | None = None, status: str = "queued", **columns: Any) -> int:
-        """A delete job in this state; what the state implies is filled in."""
+        """A delete job in this state; fills in what the state implies."""
         implied: dict[str, Any] = {
             "business_id": business_id or self.business(),
             "job_type": "delete_receipts",
@@ -217,7 +217,7 @@ def mails() -> Iterator[MailServer]:
 
 @pytest.fixture
 def connecting() -> dict[str, Any]:
-    """The settings with which a mailbox on this machine can be connected."""
+    """The settings that allow connecting to a mailbox on this machine."""
     return {
         "CONNECTION_KEYS": (base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),),
         "ALLOW_PRIVATE_HOSTS": True,
@@ -254,7 +254,7 @@ def worker_id(engine: Engine) -> Iterator[int]:
 
 @pytest.fixture
 def place(engine: Engine, settings: Settings, worker_id: int) -> JobContext:
-    """A worker's surroundings, in the test's own process."""
+    """A worker's context, in the test's process."""
     kinds = tuple(by_every_name(load_kinds().values()))
     return JobContext(engine, settings, lambda: worker_id, Event(), lambda: None, kinds=kinds)
 
@@ -290,7 +290,7 @@ def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[.
             given = {**environment, "LOG_FORMAT": "json", **{key: str(value) for key, value in changes.items()}}
             with log.open("wb") as output:
                 dyno = Dyno(start_process(name, given, output), log)
-            defer.callback(stop_process, dyno.process, 0)  # the test is over: no need to be gentle
+            defer.callback(stop_process, dyno.process, 0)  # the test is over: no need for a clean stop
             return dyno
 
         yield start_one

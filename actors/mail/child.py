@@ -19,6 +19,7 @@ from actors.mail.verdict import Context, Judged
 
 MEMORY_BYTES = 768 * 1024 * 1024
 SECONDS = 10
+DAYS = ("day", "printed_day")
 LENGTH = struct.Struct(">Q")
 
 
@@ -57,7 +58,8 @@ def _as_json(judged: Judged) -> dict[str, Any]:
     found: dict[str, Any] | None = None
     if judged.found is not None:
         money = judged.found.money
-        found = {**asdict(judged.found), "money": [str(money.amount), money.currency], "day": str(judged.found.day)}
+        days = {name: day and day.isoformat() for name in DAYS for day in [getattr(judged.found, name)]}
+        found = {**asdict(judged.found), "money": [str(money.amount), money.currency], **days}
     said = {"is_receipt": judged.is_receipt, "reason": judged.reason, "rule": judged.rule}
     return {**said, "found": found, "files": files}
 

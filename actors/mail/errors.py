@@ -1,6 +1,7 @@
 """What a mail server may refuse, and what its words mean for the job."""
 
 import re
+import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ _AFTER = re.compile(
     r"(?i)(?:back.?off time|again in|again after|wait|retry after)\D{0,12}(\d{1,9}) ?(ms|milli|s|sec|m|h)?"
 )
 _UNTIL = re.compile(r"(?i)retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
+_EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 10, 62, 64  # OpenSSL's X509_V_ERR_…
 _UNITS = {"ms": 0.001, "milli": 0.001, "s": 1, "sec": 1, "m": 60, "h": 3600, "": 1}
 
 
@@ -50,6 +52,10 @@ class FolderMissingError(MailError):
     """The folder is not there, or not for this user."""
 
 
+class CertificateError(MailError):
+    """The server does not prove to be the one that was named: nothing is sent to it."""
+
+
 class TooLargeError(MailError):
     """The server sends more than it may; the connection is closed."""
 
@@ -67,11 +73,23 @@ def of_answer(words: object, *, at_login: bool = False, hidden: Sequence[str] = 
     for secret in hidden:
         said = said.replace(secret, "…")
     said = quoted(said)
-    if _NOT_NOW.search(said) or _THROTTLED.search(said):
+    is_bug = "[serverbug]" in said.casefold() and not at_login  # of one mail, perhaps: it does not pass by waiting
+    if not is_bug and (_NOT_NOW.search(said) or _THROTTLED.search(said)):
         return ThrottledError(f"The mail server asks us to wait: {said!r}", wait_seconds(said))
     if at_login:
         return LoginRefusedError(f"The mail server refuses the log-in: {said!r}")
     return RefusedError(f"The mail server refuses a command: {said!r}")
+
+
+def of_certificate(error: ssl.SSLCertVerificationError) -> CertificateError:
+    """In our words: the server's would be those of anybody on the way."""
+    if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
+        found = "is for another name than the host that was given"
+    elif error.verify_code == _EXPIRED:
+        found = "has expired"
+    else:
+        found = "is not signed by an authority that is trusted here (SSL_CERT_FILE may name more)"
+    return CertificateError(f"The mail server's certificate {found}")
 
 
 def wait_seconds(said: str) -> float:

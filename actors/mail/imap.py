@@ -5,6 +5,7 @@ import contextlib
 import email.policy
 import imaplib
 import logging
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, timedelta
@@ -13,7 +14,15 @@ from typing import Any
 
 from imapclient.exceptions import LoginError
 
-from actors.mail.errors import FolderMissingError, MailError, RefusedError, UnreachableError, of_answer, quoted
+from actors.mail.errors import (
+    FolderMissingError,
+    MailError,
+    RefusedError,
+    UnreachableError,
+    of_answer,
+    of_certificate,
+    quoted,
+)
 from actors.mail.mailbox import Listed, Position, Window, message_hash
 from actors.mail.wire import Client, Server
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
@@ -100,12 +109,18 @@ class ImapMailbox:
             with _told():
                 answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
         except RefusedError:
-            # Some servers refuse all for one that is gone. One that is refused alone is not there for us.
+            # Some servers refuse all for one that is gone.
+            if len(uids) == 1 and self._is_there(uids[0]):
+                raise
             if len(uids) <= 1:
                 return {}
             return {uid: raw for one in uids for uid, raw in self.fetch([one]).items()}
         wanted = set(uids)
         return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
+
+    def _is_there(self, uid: int) -> bool:
+        with _told():
+            return uid in self._imap.search(["UID", str(uid)])
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -135,6 +150,8 @@ def _told(*, at_login: bool = False, hidden: Sequence[str] = ()) -> Iterator[Non
         if isinstance(error.__context__, imaplib.IMAP4.abort):  # the password was not refused: the connection broke
             raise UnreachableError(_broken(error)) from None
         raise of_answer(error, at_login=True, hidden=hidden) from None
+    except ssl.SSLCertVerificationError as error:
+        raise of_certificate(error) from None
     except (imaplib.IMAP4.abort, OSError, EOFError) as error:
         raise UnreachableError(_broken(error)) from None
     except imaplib.IMAP4.error as error:
@@ -147,6 +164,4 @@ def _broken(error: BaseException) -> str:
     """Not in the server's words: before its greeting it may be no mail server at all."""
     if isinstance(error, TimeoutError):
         return "The mail server does not answer in time"
-    if "certificate" in str(error).lower():
-        return "The mail server's certificate is not valid for its name"
     return "The connection to the mail server failed"

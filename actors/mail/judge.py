@@ -6,20 +6,22 @@ from datetime import UTC, date
 from zoneinfo import ZoneInfo
 
 from actors.mail import words
+from actors.mail.forwarded import First, first_mail
 from actors.mail.markup import UnclearError, read_markup
 from actors.mail.money import plain_line
 from actors.mail.parts import File, Mail
 from actors.mail.printed_day import printed_day
+from actors.mail.printed_number import printed_number
 from actors.mail.totals import find_total
 from actors.mail.verdict import Context, Found, Judged, no_receipt
 
 FIRST_LINES = 25
 MAX_LINES = 5_000
+PDF = "application/pdf"
 _GENERIC = re.compile(
     r"(?i)\b(no[- ]?reply|do[- ]?not[- ]?reply|receipts?|invoices?|invoicing|billing|payments?|orders?|support|team|"
     r"customer service|accounts?|notifications?|info|office|via \S+)\b"
 )
-_FORWARDED = re.compile(r"(?im)^\W*(?:from|מאת)\s*:\s*\W*(.+?)\W*(?:<([^>]+)>.*)?$")
 
 
 def judge(mail: Mail, context: Context) -> Judged:
@@ -37,6 +39,8 @@ def judge(mail: Mail, context: Context) -> Judged:
     if not marked and not words.SUBJECT.search(subject) and not words.SENDER.search(mail.address):
         return no_receipt("no_evidence", "subject")
     for reason, pattern in words.NONE_BY_TEXT:
+        if reason == "upcoming" and words.DOCUMENT.search(subject):
+            continue
         if any(pattern.search(line) for line in lines[:FIRST_LINES]):
             return no_receipt(reason, "text")
     return _read(mail, subject, lines, marked, context)
@@ -48,7 +52,8 @@ def _read(mail: Mail, subject: str, lines: Sequence[str], marked: Found | None, 
     if total is None and mail.page.lines and mail.text:  # perhaps the plain text says it
         total = find_total(_plain_lines(mail.text.splitlines()), context, is_credit=is_credit)
     if marked is None and total is None:
-        return no_receipt("no_total", "text")
+        has_pdf = any(file.content_type == PDF for file in mail.files)
+        return no_receipt("total_in_pdf" if has_pdf else "no_total", "text")
     money, rule = (marked.money, "markup") if marked else (total.money if total else None, "text")
     if money is None:
         return no_receipt("unclear_total", "text")
@@ -56,10 +61,15 @@ def _read(mail: Mail, subject: str, lines: Sequence[str], marked: Found | None, 
         return no_receipt("totals_differ", "markup")
     if money.amount == 0 or (money.amount < 0 and not is_credit):
         return no_receipt("no_payment", rule)
+    first = first_mail(lines) if words.FORWARD.search(mail.subject) else None
+    lines = first.rest if first else lines
     mail_day = _mail_day(mail, context)
-    day = (marked.day if marked else None) or printed_day(lines, context, mail_day) or mail_day
-    vendor = (marked.vendor if marked else None) or _vendor(mail, lines)
-    return Judged(True, "receipt", rule, Found(money, day, vendor), _files(mail))
+    if first and (sent := printed_day([first.sent], context, mail_day)):
+        mail_day = sent
+    day = (marked.day if marked else None) or printed_day(lines, context, mail_day)
+    vendor = (marked.vendor if marked else None) or _vendor(mail, first)
+    number = printed_number(map(plain_line, [subject, *lines]))
+    return Judged(True, "receipt", rule, Found(money, day or mail_day, vendor, day, number), _files(mail))
 
 
 def _lines(mail: Mail) -> list[str]:
@@ -79,11 +89,9 @@ def _mail_day(mail: Mail, context: Context) -> date:
     return moment.astimezone(ZoneInfo(context.timezone)).date()
 
 
-def _vendor(mail: Mail, lines: Sequence[str]) -> str:
+def _vendor(mail: Mail, first: First | None) -> str:
     """As the sender is shown; of a forward, who sent it first; else the name of the domain."""
-    name, address = mail.sender, mail.address
-    if words.FORWARD.search(mail.subject) and (first := _FORWARDED.search("\n".join(lines[:FIRST_LINES]))):
-        name, address = first[1], (first[2] or first[1]).casefold()
+    name, address = (first.name, first.address) if first else (mail.sender, mail.address)
     shown = " ".join(_GENERIC.sub(" ", name).split()).strip(" -|,.:'\"")
     if shown and "@" not in shown:
         return shown[:200]
@@ -96,5 +104,5 @@ def _vendor(mail: Mail, lines: Sequence[str]) -> str:
 
 def _files(mail: Mail) -> list[File]:
     """The PDFs; else the images that are not part of how the mail looks."""
-    pdfs = [file for file in mail.files if file.content_type == "application/pdf"]
+    pdfs = [file for file in mail.files if file.content_type == PDF]
     return pdfs or [file for file in mail.files if not file.inline]

@@ -33,7 +33,8 @@ INSERT = text("""
         WHERE mail_messages.state = 'pending'
 """)
 TRY_AGAIN = text("""
-    UPDATE mail_messages SET state = 'pending', reason = NULL, rule = NULL, decided_at = NULL, job_id = :job_id
+    UPDATE mail_messages SET state = 'pending', reason = NULL, rule = NULL, decided_at = NULL, fetch_failures = 0,
+        job_id = :job_id
     WHERE connection_id = :connection_id AND business_id = :business_id AND uidvalidity = :uidvalidity
       AND uid = ANY (CAST(:uids AS bigint[])) AND state = 'unreadable' AND job_id IS DISTINCT FROM :job_id
 """)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from actors.mail.child import SECONDS, read_block, write_block
+from actors.mail.child import DAYS, SECONDS, read_block, write_block
 from actors.mail.parts import File
 from actors.mail.verdict import Context, Found, Judged
 from actors.receipts.amounts import Money
@@ -110,8 +110,8 @@ def _parsed(said: dict[str, Any], content: bytes) -> Parsed:
     found, at, files = None, 0, []
     if said["found"] is not None:
         amount, currency = said["found"]["money"]
-        day = date.fromisoformat(said["found"]["day"])
-        found = Found(Money(Decimal(amount), currency), day, said["found"]["vendor"])
+        days = {name: day and date.fromisoformat(day) for name in DAYS for day in [said["found"][name]]}
+        found = Found(**{**said["found"], "money": Money(Decimal(amount), currency), **days})
     for content_type, size in said["files"]:
         files.append(File(content_type, content[at : at + size], inline=False))
         at += size

@@ -1,11 +1,12 @@
 """A batch of mails: fetched, parsed in the child, judged, and their files uploaded; outside of a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, text
 
+from actors.mail.errors import TooLargeError, UnreachableError
 from actors.mail.mailbox import MAX_MAIL_BYTES
 from actors.mail.storing import Decision, make_files, receipt
 from actors.mail.sync import Sync
@@ -13,23 +14,28 @@ from actors.runtime.jobs.run import Run
 
 BATCH_BYTES = 16 * 1024 * 1024  # of mails in memory, if one alone is not larger
 BYTES_PER_SECOND = 500_000  # that a server must manage
+MOST_FAILURES = 4  # to fetch a mail: with others, and three times alone
+
+NOTE_FAILURE = text("""
+    UPDATE mail_messages SET fetch_failures = fetch_failures + 1
+    WHERE business_id = :business_id AND id = ANY (CAST(:ids AS bigint[])) AND state = 'pending'
+""")
 
 
-def within_memory(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+def together(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """Those that are fetched at once: within the memory, and what could not be fetched before alone."""
     total = 0
     for number, row in enumerate(rows):
         total += row.size if row.size <= MAX_MAIL_BYTES else 0
-        if total > BATCH_BYTES and number:
+        if number and (total > BATCH_BYTES or row.fetch_failures or rows[0].fetch_failures):
             return rows[:number]
     return rows
 
 
 def decide(run: Run[Any], sync: Sync, rows: Sequence[Row[Any]], uidvalidity: int) -> list[Decision]:
     """Fetches, parses and uploads; outside of a transaction."""
-    wanted = [row for row in rows if row.size <= MAX_MAIL_BYTES and row.uidvalidity == uidvalidity]
-    seconds = 15 + sum(row.size for row in wanted) / BYTES_PER_SECOND
-    raw = run.call(sync.mailbox.fetch, [row.uid for row in wanted], seconds=seconds)
-    decisions = [_judge(run, sync, row, raw.get(row.uid) if row in wanted else None) for row in rows]
+    raw = _fetch(run, sync, [row for row in rows if _why_not(row) is None and row.uidvalidity == uidvalidity])
+    decisions = [_judge(run, sync, row, raw.get(row.uid)) for row in rows]
     uploads = make_files(run.begin(), run.business_id, decisions)
     run.commit()
     for upload in uploads:
@@ -38,11 +44,28 @@ def decide(run: Run[Any], sync: Sync, rows: Sequence[Row[Any]], uidvalidity: int
     return decisions
 
 
-def _judge(run: Run[Any], sync: Sync, row: Row[Any], raw: bytes | None) -> Decision:
+def _why_not(row: Row[Any]) -> str | None:
+    """Why this mail is not fetched."""
     if row.size > MAX_MAIL_BYTES:
-        return Decision(row.id, "unreadable", "too_large")
+        return "too_large"
+    return "cannot_be_fetched" if row.fetch_failures >= MOST_FAILURES else None
+
+
+def _fetch(run: Run[Any], sync: Sync, rows: Sequence[Row[Any]]) -> Mapping[int, bytes]:
+    """What goes wrong is noted beside each: next time these are fetched one by one, so that a bad one costs itself."""
+    seconds = 15 + sum(row.size for row in rows) / BYTES_PER_SECOND
+    mailbox = sync.mailbox
+    try:
+        return run.call(mailbox.fetch, [row.uid for row in rows], seconds=seconds)
+    except (UnreachableError, TooLargeError, TimeoutError):
+        run.begin().execute(NOTE_FAILURE, run.scope(ids=[row.id for row in rows]))
+        run.commit()
+        raise
+
+
+def _judge(run: Run[Any], sync: Sync, row: Row[Any], raw: bytes | None) -> Decision:
     if raw is None:
-        return Decision(row.id, "unreadable", "gone")
+        return Decision(row.id, "unreadable", _why_not(row) or "gone")
     parsed = run.call(sync.parser.parse, raw, sync.context(row.received_at), seconds=30)
     if parsed.judged is None:
         return Decision(row.id, "unreadable", parsed.unreadable or "parser_died")

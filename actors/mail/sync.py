@@ -7,7 +7,7 @@ from typing import Any, Self
 import structlog
 
 from actors.mail.connection import MailConnection, note_refused
-from actors.mail.errors import FolderMissingError, LoginRefusedError, MailError, ThrottledError
+from actors.mail.errors import CertificateError, FolderMissingError, LoginRefusedError, MailError, ThrottledError
 from actors.mail.imap import ImapMailbox
 from actors.mail.parser import Parser
 from actors.mail.verdict import Context
@@ -25,6 +25,7 @@ LOG_IN_SECONDS = 30
 
 PERMANENT: dict[type[Exception], str] = {
     FolderMissingError: "folder_missing",
+    CertificateError: "bad_certificate",
     BadServerError: "forbidden_host",
     ForbiddenAddressError: "forbidden_host",
     SealedError: "not_configured",

@@ -27,6 +27,8 @@ class Found:
     money: Money
     day: date | None = None
     vendor: str | None = None
+    printed_day: date | None = None  # None: `day` is the mail's own
+    number: str | None = None
 
 
 @dataclass(frozen=True)

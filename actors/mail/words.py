@@ -19,7 +19,9 @@ SUBJECT = _any(
     r"\bpayment (received|confirmation|confirmed|successful|complete)", r"\bthank(s| you) for your (order|purchase|payment)",
     r"\bwe('ve| have)? received your payment\b", r"\byour payment (to|of|for)\b", r"\byour (purchase|bill)\b",
     r"\bcredit (note|memo)\b", r"\brefund",
-    rf"{_H}קבלה\b", rf"{_H}חשבונית", rf"{_H}חשבון עסקה", rf"{_H}אישור (ה?הזמנה|ה?תשלום|ה?רכישה|ה?עסקה)",
+    rf"{_H}קבלה\b", rf"{_H}חשבונית", rf"{_H}חשבון עסקה", rf"{_H}אישור (ה?הזמנ[הת]|ה?תשלום|ה?רכיש[הת]|ה?קני[יה]|ה?עסק[הת])",
+    rf"{_H}אישור [א-ת]+ ותשלום", rf"{_H}סיכום (ה?נסיעה|ה?הזמנה|ה?רכישה|ה?קני?יה|ה?תשלום)",
+    rf"{_H}חשבון (ה?חשמל|ה?מים|ה?גז|ה?טלפון|ה?סלולר|ה?אינטרנט|ארנונה|ה?חודשי|ה?תקופתי)",
     rf"{_H}תשלומך", r"תשלום (התקבל|בוצע)", r"התשלום (התקבל|בוצע|שלך)", rf"{_H}הזמנתך", r"ההזמנה שלך", r"פרטי ה?הזמנה",
     rf"{_H}זיכוי", rf"{_H}החזר (כספי|תשלום)", r"תודה על (ה?רכישה|ה?קנייה|ה?קניה|ה?הזמנה|ה?תשלום)",
 )  # fmt: skip
@@ -66,6 +68,9 @@ NONE_BY_TEXT = (
         r"תחויב (ב|אוטומטית)", r"יחויב (ב|אוטומטית)")),
 )  # fmt: skip
 
+# In the subject: a document that is there, though its text may tell of the next charge.
+DOCUMENT = _any(r"\breceipts?\b", r"\binvoices?\b", rf"{_H}קבלה\b", rf"{_H}חשבונית")
+
 REPLY = re.compile(r"^(re|aw|sv|השב|תגובה|תשובה)\s*(\[\d+\])?\s*:", _FLAGS)
 FORWARD = re.compile(r"^(fwd?|wg|הועבר|העברה)\s*:\s*", _FLAGS)
 
@@ -86,13 +91,13 @@ TOTALS = (
         r"סכום ה?(זיכוי|החזר)", rf"סה{_Q}כ (ל?זיכוי|ל?החזר)")),
     (5, _any(
         r"grand total", r"(order|invoice|receipt) (total|amount)", r"total (amount )?(incl|with|inc\.)",
-        r"total due( now)?", rf"סה{_Q}כ (כולל|לתשלום|כללי)", r"סך ה?כו?ל (כולל|לתשלום)", rf"כולל מע{_Q}מ")),
+        r"total due( now)?", r"סכום (כולל|סופי|ה(הזמנה|חשבונית|קבלה|מסמך|רכישה|קני?יה))", rf"סה{_Q}כ (כולל|לתשלום|כללי)", r"סך ה?כו?ל (כולל|לתשלום)", rf"כולל מע{_Q}מ")),
     (4, _any(
         r"total (amount )?(paid|charged|payment|billed)", r"amount (paid|charged|billed)", r"you(.ve| have)? paid",
         r"payment amount", r"amount received", rf"סה{_Q}כ (שולם|חיוב|תשלום)", r"סכום ששולם", r"סכום ה?(חיוב|תשלום|עסקה)",
-        r"^שולם")),
-    (3, _any(r"\btotal( amount| price| cost)?\b", rf"סה{_Q}כ", r"סך ה?כו?ל")),
-    (2, _any(r"(amount|balance) due", r"\bיתרה לתשלום", r"לתשלום", r"^amount\b")),
+        r"^שולם", r"^(שולם|התקבל) (סך|סכום)")),
+    (3, _any(r"\btotal( amount| price| cost)?\b", rf"סה{_Q}כ", r"סך ה?כו?ל", r"מחיר (כולל|סופי)")),
+    (2, _any(r"(amount|balance) due", r"\bיתרה לתשלום", r"לתשלום", r"^amount\b", r"^סכום\b")),
 )  # fmt: skip
 
 # Before a day: it is the receipt's own, or another one.

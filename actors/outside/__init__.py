@@ -1,1 +1,1 @@
-"""What several kinds share towards the world: where we may connect to, and the secrets that we connect with."""
+"""For kinds that call other services: where we may connect to, and the secrets to connect with."""

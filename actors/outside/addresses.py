@@ -1,4 +1,4 @@
-"""Where we may connect to: a customer types the name of a host, and must not reach our own network with it."""
+"""Where we may connect to: a host name that a customer enters must not lead into our own network."""
 
 import ipaddress
 import socket
@@ -7,12 +7,12 @@ from actors.runtime.base.errors import LonghaulError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out so far
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that has been allocated so far
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class ForbiddenAddressError(LonghaulError):
-    """The host is not one that we connect to."""
+    """We do not connect to this host."""
 
 
 class UnknownHostError(LonghaulError):
@@ -20,7 +20,7 @@ class UnknownHostError(LonghaulError):
 
 
 def is_public(address: Address) -> bool:
-    """Is it reached over the internet, by itself and by the IPv4 address inside it?
+    """Is it on the public internet, as well as any IPv4 address inside it?
 
     `is_global` alone is not enough: an IPv6 address may carry a private IPv4 address to a gateway.
     """
@@ -36,9 +36,9 @@ def is_public(address: Address) -> bool:
 
 
 def resolve(host: str, port: int, *, private_allowed: bool = False) -> str:
-    """The address to connect to: exactly this one, for another look at the name might get another answer.
+    """The address to connect to. Use exactly this one: resolving the name again might give another.
 
-    ForbiddenAddressError when any address of the host is not public; UnknownHostError when it has none.
+    ForbiddenAddressError if any address of the host is not public; UnknownHostError if it has none.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -53,5 +53,5 @@ def resolve(host: str, port: int, *, private_allowed: bool = False) -> str:
 
 
 def is_public_text(address: str) -> bool:
-    """A scope (`fe80::1%eth0`) is never public."""
+    """An address with a scope (`fe80::1%eth0`) is never public."""
     return "%" not in address and is_public(ipaddress.ip_address(address))

@@ -1,4 +1,4 @@
-"""Secrets of connections, encrypted with the keys of CONNECTION_KEYS: the newest seals, every one opens."""
+"""Secrets of connections, encrypted with CONNECTION_KEYS: the newest key encrypts, any key decrypts."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class NotConfiguredError(LonghaulError):
 
 
 class SealedError(LonghaulError):
-    """None of the keys opens this secret, or it belongs to another business."""
+    """No key decrypts this secret, or it belongs to another business."""
 
 
 class Vault:
@@ -28,7 +28,7 @@ class Vault:
         return self._keys.encrypt(json.dumps({"business_id": business_id, **secret}).encode())
 
     def open(self, business_id: int, sealed: bytes) -> dict[str, Any]:
-        """SealedError too when the row was moved to another business: a secret says whose it is."""
+        """SealedError also if the row was moved to another business: a secret names its owner."""
         try:
             secret: dict[str, Any] = json.loads(self._keys.decrypt(bytes(sealed)))
         except InvalidToken:
@@ -38,7 +38,7 @@ class Vault:
         return secret
 
     def reseal(self, sealed: bytes) -> bytes:
-        """The same secret under the newest key."""
+        """The same secret, encrypted with the newest key."""
         try:
             return self._keys.rotate(bytes(sealed))
         except InvalidToken:

@@ -1,1 +1,1 @@
-"""What several kinds and the importer know about receipts: amounts, currencies, days and files as people write them."""
+"""Shared by several kinds and the importer: amounts, currencies, days and files as people write them."""

@@ -29,11 +29,11 @@ def read_money(
 ) -> Money:
     """`RM 1,234.50`, `(9.90)`, `1.234,50 €`, `50.00-`, `₹1,23,456.00`, or a JSON number.
 
-    `currency` is what a column says, `header` what the amount's own header says, `default` counts when none of them and
-    no sign beside the number says any. A lone separator before exactly three digits groups thousands, unless the other
-    amounts of the file, or a currency with three decimals, say otherwise.
+    `currency` comes from a column, `header` from the amount's own header; `default` applies if neither they nor a sign
+    beside the number give one. A lone separator before exactly three digits groups thousands, unless the other amounts
+    of the file, or a currency with three decimals, contradict that.
 
-    ValueError says what was found, for whatever can't be read beyond doubt.
+    ValueError says what was found, if the amount can't be read with certainty.
     """
     if written is None or written == "":
         raise ValueError("the amount is missing")
@@ -44,7 +44,7 @@ def read_money(
         parts = split_amount(written)
         code = agree([*parts.said, *header], currency, default)
         if parts.minus_last and (MINOR_UNITS[code] == 0 or code == "CNY"):
-            raise ValueError("found a dash after the number, which may only say that the number ends there")
+            raise ValueError("found a dash after the number, which may only mark its end")
         amount = _stored(_decimal(parts.number, code, separators), code)
     except (ValueError, ArithmeticError) as error:
         shown = f"{written[:40]}…" if isinstance(written, str) and len(written) > 40 else written
@@ -80,9 +80,9 @@ def _thousands_or_decimals(number: str, code: str, separators: Separators) -> De
 
 
 def _stored(amount: Decimal, code: str) -> Decimal:
-    """The amount as the table holds it; ValueError when it does not fit there, or has more decimals than the currency.
+    """The amount as stored in the table; ValueError if it does not fit, or has more decimals than the currency.
 
-    A program that computes with binary fractions writes 0.30000000000000004 for 0.30: such noise is dropped.
+    Programs that compute in binary floating point write 0.30000000000000004 for 0.30: this noise is removed.
     """
     if not amount.is_finite():
         raise ValueError("expected a number such as 1234.50")

@@ -1,4 +1,4 @@
-"""The files of receipts: asking for their purge with the receipts that go, and what became of it."""
+"""The files of receipts: requesting their purge when receipts are deleted, and its results."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ NONE: dict[str, Any] = {"attachments_deleted": 0, "attachments_failed": 0, "atta
 
 
 def ask_for_purge(run: Run[Any], receipt_ids: Sequence[int]) -> None:
-    """In the transaction of the receipts' own deletion; the outbox does it, once UNDO_DAYS are over."""
+    """Call it in the transaction that deletes the receipts; the outbox purges the files once UNDO_DAYS have passed."""
     days = run.settings.UNDO_DAYS
     run.connection.execute(ASK_FOR_PURGE, run.scope(ids=receipt_ids, days=days))
 
 
 def purge_stats(connection: Connection, job_ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
-    """By job: how many attachments it has asked to be purged, by what became of them."""
+    """By job: how many attachments it has asked to purge, by result."""
     found: dict[int, dict[str, Any]] = dict.fromkeys(job_ids, NONE)
     for row in connection.execute(COUNTS, {"job_ids": list(job_ids)}):
         found[row.job_id] = {
@@ -42,6 +42,6 @@ def purge_stats(connection: Connection, job_ids: Sequence[int]) -> Mapping[int, 
 
 
 def for_members(error: str) -> str:
-    """Every member of the business reads it: no word of where our bucket is."""
+    """Every member of the business can read it, so it does not name our bucket."""
     said = re.sub(r"^bucket '.*?' at \S+", "the bucket", error)
     return re.sub(r"arn:\S+|https?://\S+|\b\d{12}\b", "…", said)

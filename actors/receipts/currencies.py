@@ -8,7 +8,7 @@ from iso4217 import Currency
 
 from actors.receipts.plain import plain
 
-# Replaced within the last years: receipts in them are still about.
+# Replaced in recent years: there are still receipts in them.
 _WITHDRAWN = {"ANG": 2, "BGN": 2, "CUC": 2, "HRK": 2, "SLL": 2, "ZWL": 2}
 
 # Metals, baskets and test codes have no minor unit, and nothing is paid in them.
@@ -18,7 +18,7 @@ _DOLLARS = {"A": "AUD", "AU": "AUD", "B": "BND", "Bds": "BBD", "BZ": "BZD", "C":
             "EC": "XCD", "FJ": "FJD", "G": "GYD", "HK": "HKD", "J": "JMD", "MX": "MXN", "N": "NAD", "NT": "TWD",
             "NZ": "NZD", "S": "SGD", "SG": "SGD", "TT": "TTD", "US": "USD"}  # fmt: skip
 
-# Sign, in lower case → the currencies that it may mean. None at all: it says nothing about the currency.
+# Sign, in lower case → the currencies that it may mean. Empty: it can mean any currency.
 _SIGNS: dict[str, str] = {
     "$": "", "€": "EUR", "₪": "ILS", "₹": "INR", "₩": "KRW", "₽": "RUB", "₺": "TRY", "₴": "UAH", "₸": "KZT",
     "₫": "VND", "đ": "VND", "฿": "THB", "₱": "PHP", "₦": "NGN", "₾": "GEL", "₡": "CRC", "₲": "PYG", "₵": "GHS",
@@ -45,9 +45,9 @@ _EXACT = {
     "Q": "GTQ",
     "KM": "BAM",
     "Ft": "HUF",
-}  # in other letters some are words or units
-_WORDS = {"ALL", "CUP", "TOP"}  # codes only where something else says the same
-_PREFERRED = {"£": "GBP", "C$": "CAD"}  # what a sign means unless something says otherwise
+}  # in lower case some are words or units
+_WORDS = {"ALL", "CUP", "TOP"}  # count as codes only if something else agrees
+_PREFERRED = {"£": "GBP", "C$": "CAD"}  # what a sign means by default
 _DOTTED = re.compile(r"(?i)(rs|fr|sfr|kr|rp|лв|руб|грн|р|din|s/|b/|bs|dhs?|kshs?)\.")
 
 _APART = re.compile(r"[A-Z]{2} \$|\$ [A-Z]{2}")  # `US $`
@@ -59,7 +59,7 @@ _WRITTEN_WITH_DOLLAR |= {"UYU", "WST", "ZWL"}
 
 
 class Says:
-    """What a sign or a code says: `codes` that it may mean (empty: any), and which of them unless told otherwise."""
+    """What a sign or a code means: the possible `codes` (empty: any), and the default among them."""
 
     __slots__ = ("codes", "preferred", "written")
 
@@ -69,9 +69,9 @@ class Says:
 
 @lru_cache(maxsize=4096)
 def sign(written: str) -> Says | None:
-    """What is meant by one word beside an amount: `€`, `RM`, `A$`, `EUR`. None when it is no sign of a currency.
+    """The meaning of one word beside an amount: `€`, `RM`, `A$`, `EUR`. None if it is not a currency sign.
 
-    Codes count in capitals only: `cup`, `all` and `try` are words.
+    Codes count only in capitals: `cup`, `all` and `try` are words.
     """
     if written in MINOR_UNITS:
         return Says(written, frozenset({written}), None if written in _WORDS else written)
@@ -86,7 +86,7 @@ def sign(written: str) -> Says | None:
 
 
 def signs(written: str) -> list[Says] | None:
-    """What all that stands beside an amount says, word by word: `US$`, `€`, `CAD $`, `CAD$`. None: not understood."""
+    """The meaning of everything beside an amount, word by word: `US$`, `€`, `CAD $`, `CAD$`. None: not understood."""
     found = []
     for word in [written.replace(" ", "")] if _APART.fullmatch(written) else written.split():
         said = [sign(word)]
@@ -100,7 +100,7 @@ def signs(written: str) -> list[Says] | None:
 
 
 def read_currency(written: str) -> str:
-    """A currency column, or --currency: a code in any case, or a sign that has one meaning. ValueError otherwise."""
+    """A currency column, or --currency: a code in any case, or a sign with a single meaning. ValueError otherwise."""
     text = plain(written)
     if re.fullmatch(r"[A-Za-z]{3}", text) and text.upper() in MINOR_UNITS:
         return text.upper()
@@ -114,9 +114,9 @@ def read_currency(written: str) -> str:
 
 
 def agree(found: Iterable[Says], column: str | None, default: str | None) -> str:
-    """The currency that the signs beside an amount and its column agree on; `default` where nothing says any.
+    """The currency that the signs beside an amount and its column agree on; `default` if none is given.
 
-    ValueError when they disagree, or when the signs leave it open.
+    ValueError if they disagree, or if the signs leave it open.
     """
     all_said = list(found)
     said = [one for one in all_said if one.codes]
@@ -140,4 +140,4 @@ def agree(found: Iterable[Says], column: str | None, default: str | None) -> str
     if preferred is not None:
         return preferred
     several = " or ".join(sorted(common))
-    raise ValueError(f"found {said[0].written!r}, which is {several}; expected a currency column that says which")
+    raise ValueError(f"found {said[0].written!r}, which is {several}; expected a currency column to say which")

@@ -1,4 +1,4 @@
-"""Days and moments as people and programs write them, read in the order that their file proves or its owner says."""
+"""Days and moments as people and programs write them, read in the order that their file proves or its owner chooses."""
 
 from datetime import UTC, date, datetime, time
 
@@ -9,9 +9,9 @@ from actors.receipts.times import without_time
 
 
 def read_date(written: str | None, rule: Rule = DEFAULT) -> datetime:
-    """Midnight UTC of the day; the moment itself, UTC unless it says otherwise, when there is a time.
+    """Midnight UTC of the day; if there is a time, that moment, in UTC unless a zone is given.
 
-    ValueError when it is no day between 1900 and 2100, or one that `rule` leaves open.
+    ValueError if it is not a day between 1900 and 2100, or if `rule` leaves it open.
     """
     if not written:
         raise ValueError("the date is missing")
@@ -34,12 +34,12 @@ def _read(text: str, rule: Rule) -> date | None:
     readings = readings_of(text)
     day = _choose(readings, rule) if readings else named_day(text) or fixed_day(text)
     if day is not None and allowed and day.weekday() not in allowed:
-        raise ValueError("it is not on the weekday that stands before it")
+        raise ValueError("it is not on the weekday given before it")
     return day
 
 
 def _without_weekday(text: str) -> tuple[set[int], str]:
-    """The weekdays that the name before a day may mean (empty: there is none), and the day's text."""
+    """The weekdays that the name before a day may mean (empty: no name), and the day's text."""
     if not text[:1].isdigit():
         folded = text.casefold()
         for name, numbers in weekdays():
@@ -51,7 +51,7 @@ def _without_weekday(text: str) -> tuple[set[int], str]:
 def _choose(readings: dict[Order, date], rule: Rule) -> date | None:
     if rule.strict:
         if readings and rule.order not in readings:
-            raise ValueError(f"it can't be read {rule.order}, as the days of this file are said to be")
+            raise ValueError(f"it can't be read {rule.order}, the order chosen for this file")
         return readings.get(rule.order) if rule.order else None
     if rule.known and rule.order is not Order.YEAR_FIRST and len(readings) > 1:
         readings = {order: day for order, day in readings.items() if order is not Order.YEAR_FIRST}
@@ -61,5 +61,5 @@ def _choose(readings: dict[Order, date], rule: Rule) -> date | None:
     chosen, first = readings.get(rule.order) if rule.order else None, readings.get(Order.YEAR_FIRST)
     if chosen is None or (first is not None and chosen != first and (rule.year_open or first.year > chosen.year)):
         several = " or ".join(sorted(day.isoformat() for day in days))
-        raise ValueError(f"it may be {several}; say which with --dates")
+        raise ValueError(f"it may be {several}; choose with --dates")
     return chosen

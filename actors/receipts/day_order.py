@@ -12,9 +12,9 @@ class Rule:
     """How to read a day that can be read in more than one order. None: not at all."""
 
     order: Order | None = Order.DAY_FIRST
-    known: bool = False  # proven by the file or told by its owner: a year is where this says
-    strict: bool = False  # told by its owner: a day that reads in another order only is refused
-    year_open: bool = False  # years of two digits may stand first in this file
+    known: bool = False  # proven by the file or chosen by its owner: it gives the year's position
+    strict: bool = False  # chosen by its owner: a day that can only be read in another order is refused
+    year_open: bool = False  # two-digit years may come first in this file
 
 
 DEFAULT = Rule()
@@ -24,8 +24,8 @@ DEFAULT = Rule()
 class Evidence:
     """The days of one file, seen one by one: which orders do they prove?
 
-    A day proves an order when no other makes a real day of it. A year of two digits that would be yet to come, if it
-    stood first, stands last.
+    A day proves an order if no other order makes it a real day. If a two-digit year would be in the future when read
+    first, it is last.
     """
 
     today: date
@@ -60,10 +60,10 @@ class Evidence:
         return Rule(order, known=not open_year or order is Order.YEAR_FIRST, year_open=open_year)
 
     def explain(self) -> str:
-        """What the days prove, in a sentence for the owner of the file."""
+        """What the days prove, as a sentence for the file's owner."""
         if not self.proofs:
             return f"Days such as {self.open} are read day-first: no day of this file proves an order (see --dates)."
         proven = " and ".join(f"{order} ({written})" for order, written in self.proofs.items())
         if len(self.proofs) == 1:
-            return f"Days are read as others of this file prove: {proven}."
-        return f"Days such as {self.open} are left out, for others of this file prove {proven}; say which with --dates."
+            return f"Days are read as other days of this file prove: {proven}."
+        return f"Days such as {self.open} are skipped, because others of this file prove {proven}; choose with --dates."

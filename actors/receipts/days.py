@@ -1,4 +1,4 @@
-"""A day as it is written: every day that it may mean, and in which order of its numbers."""
+"""A written day: every day that it may mean, and in which order of its numbers."""
 
 import re
 from datetime import date
@@ -22,11 +22,11 @@ _NAMED = (  # with the groups of year, month and day
 
 
 class Order(StrEnum):
-    """What stands first in a day of numbers that does not begin with a year of four digits."""
+    """What comes first in a numeric day that does not begin with a four-digit year."""
 
     DAY_FIRST = "day-first"
     MONTH_FIRST = "month-first"
-    YEAR_FIRST = "year-first"  # of two digits
+    YEAR_FIRST = "year-first"  # with two digits
 
 
 def shortened(written: str) -> str:
@@ -36,12 +36,12 @@ def shortened(written: str) -> str:
 
 
 def _is_open(text: str) -> bool:
-    """Is it a day of numbers only, with its year last or of two digits?"""
+    """Is it a numeric day, with its year last or with two digits?"""
     return bool(_EIGHT.fullmatch(text) or _NUMBERS.fullmatch(text)) and fixed_day(text) is None
 
 
 def fixed_day(text: str) -> date | None:
-    """A day that begins with a year of four digits."""
+    """A day that begins with a four-digit year."""
     text = re.sub("[年년月월] ?", "-", text).rstrip("日일")
     match = re.fullmatch(r"(\d{4})(\d{2})(\d{2})", text, re.ASCII)
     if match is None:
@@ -53,7 +53,7 @@ def fixed_day(text: str) -> date | None:
 
 
 def readings_of(text: str) -> dict[Order, date]:
-    """Every order in which a day of numbers is a real day; none when it is not open."""
+    """Every order in which a numeric day is a real day; empty if the order is not open."""
     if not _is_open(text):
         return {}
     match = _NUMBERS.fullmatch(text)

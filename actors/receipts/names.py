@@ -1,4 +1,4 @@
-"""The names of months and weekdays in the languages that receipts come in."""
+"""The names of months and weekdays in the languages of receipts."""
 
 from functools import cache
 
@@ -26,7 +26,7 @@ def months() -> dict[str, int]:
 
 @cache
 def weekdays() -> list[tuple[str, set[int]]]:
-    """Name or abbreviation, and the weekdays that it means in some language; Monday is 0. The longest names first."""
+    """Name or abbreviation, and the weekdays that it means in some language; Monday is 0. Longest names first."""
     found: dict[str, set[int]] = {}
     for language in LANGUAGES:
         for width in ("wide", "abbreviated"):

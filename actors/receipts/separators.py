@@ -1,4 +1,4 @@
-"""What the amounts of one file prove about points and commas: which part decimals, and which group thousands."""
+"""What the amounts of one file prove about points and commas: which are decimal points, and which group thousands."""
 
 import re
 from contextlib import suppress
@@ -7,21 +7,21 @@ from decimal import Decimal
 
 from actors.receipts.written_amount import EITHER, GROUPED, split_amount
 
-Written = str | int | float | Decimal  # text, or a number of JSON
+Written = str | int | float | Decimal  # text, or a JSON number
 
 
 @dataclass
 class Separators:
-    """The amounts of one file, seen one by one: which separators do they prove, and for what?"""
+    """The amounts of one file, seen one by one: which uses of separators do they prove?"""
 
     points: set[str] = field(default_factory=set)  # decimal points
-    groups: set[str] = field(default_factory=set)  # separators of thousands
-    ungrouped: str | None = None  # the first amount of thousands without a separator
+    groups: set[str] = field(default_factory=set)  # thousands separators
+    ungrouped: str | None = None  # the first amount above 999 without a separator
     open: str | None = None  # the first amount with one separator before exactly three digits
 
     def see(self, written: Written) -> None:
         if not isinstance(written, str):
-            with suppress(ArithmeticError):  # beyond all numbers; the line itself will say so
+            with suppress(ArithmeticError):  # out of range; the line itself will report it
                 if Decimal(str(written)) % 1:
                     self.points.add(".")
             return
@@ -41,7 +41,7 @@ class Separators:
             self.ungrouped = self.ungrouped or written
 
     def doubt(self, separator: str) -> str | None:
-        """Why a lone separator before three digits may not be one of thousands; None when it is."""
+        """Why a lone separator before three digits may not group thousands; None if it does."""
         if separator in self.points:
             return f"{separator!r} is the decimal point of other amounts here"
         if self.groups and separator not in self.groups:
@@ -51,7 +51,7 @@ class Separators:
         return None
 
     def explain(self) -> str | None:
-        """What was decided where nothing proves it, in a sentence for the owner of the file."""
+        """What was decided without proof, as a sentence for the file's owner."""
         if self.open is None or self.points or self.groups or self.ungrouped:
             return None
         return f"Amounts such as {self.open[:40]} are read as thousands: no amount of this file proves otherwise."

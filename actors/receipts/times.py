@@ -1,4 +1,4 @@
-"""The time that may stand behind a day, with its zone."""
+"""The time that may follow a day, with its zone."""
 
 import re
 from datetime import UTC, time, timedelta, timezone
@@ -9,7 +9,7 @@ _TIME = re.compile(
     re.ASCII,
 )
 _COMPACT_TIME = re.compile(r"(\d{8})T(\d{2})(\d{2})(\d{2})(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
-_DAY_WITH_OFFSET = re.compile(r"(\d{4}-\d{2}-\d{2})(?:Z|[+-]\d{2}:\d{2})", re.ASCII)  # as XML writes it
+_DAY_WITH_OFFSET = re.compile(r"(\d{4}-\d{2}-\d{2})(?:Z|[+-]\d{2}:\d{2})", re.ASCII)  # as in XML
 
 
 def without_time(text: str) -> tuple[str, time | None]:
@@ -18,7 +18,7 @@ def without_time(text: str) -> tuple[str, time | None]:
         day, hour, minute, second, zone = compact.groups()
         return day, time(int(hour), int(minute), int(second), tzinfo=_zone(zone))
     if bare := _DAY_WITH_OFFSET.fullmatch(text):
-        return bare[1], None  # the day that is written, wherever on earth it was
+        return bare[1], None  # the day as written, in whatever zone
     match = _TIME.fullmatch(text)
     if match is None:
         return text, None

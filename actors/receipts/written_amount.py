@@ -1,4 +1,4 @@
-"""What stands in a written amount: the number, its sign, and the signs of currencies beside it."""
+"""The parts of a written amount: the number, its sign, and the currency signs beside it."""
 
 import re
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _ACCOUNTING = re.compile(r"(?i)[cdhs]r?\.?|credit|debit|haben|soll")
 @dataclass(frozen=True, slots=True)
 class Parts:
     number: str  # digits and separators
-    said: Sequence[Says] = ()  # what the signs beside it say of the currency
+    said: Sequence[Says] = ()  # what the signs beside it say about the currency
     negative: bool = False
     minus_last: bool = False
 
@@ -55,7 +55,7 @@ def split_amount(written: str) -> Parts:
     if len(marks) + negative > 1:
         raise ValueError("found more than one sign of plus or minus")
     if re.search(r"\S [-+] \S", beside):
-        raise ValueError("found a dash between spaces, which may only part the number from what stands beside it")
+        raise ValueError("found a dash between spaces, which may only separate the number from what is beside it")
     words = re.sub("[-+]", " ", beside).replace(_NUMBER_HERE, " ").strip()
     said = signs(words)
     if said is None:

@@ -1,1 +1,1 @@
-"""What every job stands on. Knows no kind of job and no HTTP."""
+"""What every job is built on. Knows no kind of job and no HTTP."""

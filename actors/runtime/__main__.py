@@ -39,7 +39,7 @@ def main() -> int:
     except LonghaulError as error:
         sys.exit(str(error))
     arguments = [
-        f"{set_up.__module__}:{set_up.__name__}",  # imported above, so that each process has it the moment it is forked
+        f"{set_up.__module__}:{set_up.__name__}",  # imported above, so that each process has it as soon as it is forked
         *("--processes", str(settings.WORKER_PROCESSES)),
         *("--threads", str(settings.WORKER_THREADS)),
         *("--worker-shutdown-timeout", str(SHUTDOWN_SECONDS * 1000)),
@@ -47,32 +47,32 @@ def main() -> int:
         *("--queues", *settings.WORKER_QUEUES),
     ]
     sys.argv[:] = [sys.executable, "-m", "actors.runtime"]  # what Dramatiq becomes after SIGHUP
-    print_without_waiting()  # Dramatiq's parent writes there what its processes print
+    print_without_waiting()  # Dramatiq's parent writes its processes' output there
     code: int = cli.main(cli.make_argument_parser().parse_args(arguments))
     return code
 
 
 def check_bucket(settings: Settings) -> None:
-    """Warns when the bucket can't be used. No reason not to start: jobs go on without it, and it may come back."""
+    """Warns if the bucket can't be used. The worker starts anyway: jobs continue without it, and it may come back."""
     try:
         Bucket(settings).check()
     except StorageError as error:
         event = "bucket.unreachable" if isinstance(error, StorageUnreachableError) else "bucket.refused"
-        log.warning(event, error=f"{error}; going on: attachments wait in the outbox")
+        log.warning(event, error=f"{error}; starting anyway: attachments wait in the outbox")
 
 
 def check_queues(settings: Settings, kinds: Iterable[Kind]) -> None:
-    """ConfigError when nobody listens in any of the queues: the worker would wait for ever."""
+    """ConfigError if no kind of job uses any of the queues: the worker would wait forever."""
     theirs = {kind.queue for kind in kinds}
     if not theirs & set(settings.WORKER_QUEUES):
         raise ConfigError(
-            f"WORKER_QUEUES: found {', '.join(settings.WORKER_QUEUES)}, in which no kind of job is; "
+            f"WORKER_QUEUES: found {', '.join(settings.WORKER_QUEUES)}, which no kind of job uses; "
             f"expected at least one of {', '.join(sorted(theirs))}"
         )
 
 
 def check_postgres(settings: Settings) -> None:
-    """ConfigError when Postgres can't be used, lacks our schema, or is behind a proxy that takes turns."""
+    """ConfigError if Postgres can't be used, lacks our schema, or is behind a transaction-pooling proxy."""
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul check")
     try:
         with engine.connect() as connection:
@@ -91,8 +91,8 @@ def check_postgres(settings: Settings) -> None:
         raise ConfigError(f"DATABASE_URL: found the database at version {found}, expected {expected}: release")
     if shared:
         raise ConfigError(
-            "DATABASE_URL: found a proxy that pools by transaction, expected a direct connection (or one that pools by "
-            "session): the lock that says that a worker is alive cannot be held there"
+            "DATABASE_URL: found a transaction-pooling proxy, expected a direct connection (or a session-pooling "
+            "proxy): a worker cannot hold the lock that proves it alive there"
         )
 
 

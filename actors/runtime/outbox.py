@@ -1,7 +1,7 @@
-"""The outbox of the bucket: objects whose receipts are gone, deleted in bulk, and tried again until they are.
+"""The outbox of the bucket: objects whose receipts are deleted. They are deleted in bulk, and retried until gone.
 
-The batch that deletes a receipt marks its attachments, in its own transaction; nothing but those marks says what is
-to be done. So whatever a crash or an outage of the bucket leaves behind is found here, by any worker.
+The batch that deletes a receipt marks its attachments in the same transaction; only these marks say what to do.
+So any worker finds here what a crash or an outage of the bucket has left behind.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ DUE = text("""
     ORDER BY purge_after LIMIT :limit
 """)
 
-# Longer than any call to the bucket takes (30 s): nobody else tries the same objects meanwhile.
+# Longer than any call to the bucket (30 s): nobody else tries the same objects in that time.
 LEASE = text("""
     UPDATE attachments SET purge_after = now() + interval '45 seconds', purge_attempts = purge_attempts + 1
     WHERE id IN (
@@ -33,7 +33,7 @@ LEASE = text("""
     RETURNING id, object_key
 """)
 
-# With an error all the same when the store keeps earlier versions that we can't delete.
+# Still with an error if the store keeps earlier versions that we can't delete.
 PURGED = text("""
     UPDATE attachments a SET purged_at = now(), purge_error = found.error
     FROM unnest(CAST(:ids AS bigint[]), CAST(:errors AS text[])) AS found (id, error)
@@ -46,7 +46,7 @@ GIVE_BACK = text("""
     WHERE a.id = found.id AND a.purged_at IS NULL AND a.purge_attempts > 0
 """)
 
-# 2, 4, 8 … seconds, an hour at most.
+# 2, 4, 8 … seconds, at most an hour.
 FAILED = text("""
     UPDATE attachments a
     SET purge_error = found.error, purge_after = now() + least(
@@ -63,7 +63,7 @@ class Purged:
 
 
 def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
-    """One round: up to `limit` objects that are due. No transaction is open while the bucket is asked."""
+    """One round: up to `limit` due objects. No transaction is open during calls to the bucket."""
     with engine.connect() as session:
         with session.begin():
             ids = session.scalars(DUE, {"limit": limit}).all()
@@ -72,7 +72,7 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
         return Purged(0, 0)
     try:
         found, kept = bucket.delete(list(due)), bucket.kept_versions()
-    except StorageError as error:  # the settings themselves can't be used
+    except StorageError as error:  # the settings themselves are invalid
         found, kept = dict.fromkeys(due, str(error)), None
     errors = {key: error for key, error in found.items() if error != NOT_TRIED}
     not_tried = [due[key] for key, error in found.items() if error == NOT_TRIED]
@@ -90,7 +90,7 @@ def _lease(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
 
 
 def _note(session: Connection, statement: TextClause, outcomes: list[dict[str, Any]]) -> None:
-    """What became of these objects; a row that cannot be written is left, and tried again when its lease is over."""
+    """Records the results; a row that cannot be written is left, and retried when its lease expires."""
 
     def write(connection: Connection, some: Sequence[dict[str, Any]]) -> None:
         connection.execute(statement, {"ids": [one["id"] for one in some], "errors": [one["error"] for one in some]})
@@ -100,6 +100,6 @@ def _note(session: Connection, statement: TextClause, outcomes: list[dict[str, A
 
 
 def purge_all_due(engine: Engine, bucket: Bucket) -> None:
-    """Rounds until nothing is due, or until the bucket refuses a whole round."""
+    """Runs rounds until nothing is due, or the bucket refuses a whole round."""
     while purge(engine, bucket).deleted:
         pass

@@ -1,1 +1,1 @@
-"""The commands of `python -m service`: each module has some that belong together, with their arguments."""
+"""The commands of `python -m service`: each module has a group of related ones, with their arguments."""

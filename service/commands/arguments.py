@@ -1,4 +1,4 @@
-"""What every command is declared with."""
+"""Helpers for declaring commands."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`connections`: what an operator does with the secrets of connections."""
+"""`connections`: re-encrypts the secrets of connections."""
 
 import argparse
 
@@ -26,12 +26,12 @@ def reencrypt_command(_arguments: argparse.Namespace) -> int:
     vault = Vault(settings)
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul connections")
     last_id = number = 0
-    while True:  # each in a transaction of its own: nobody waits for all of them
+    while True:  # one transaction each: nobody waits for all of them
         with engine.begin() as connection:
             row = connection.execute(NEXT, {"last_id": last_id}).one_or_none()
             if row is None:
                 break
             connection.execute(RESEAL, {"id": row.id, "secret": vault.reseal(row.secret)})
         last_id, number = row.id, number + 1
-    print(f"{number} secrets are encrypted with the newest key; the older ones can go")
+    print(f"{number} secrets are encrypted with the newest key; the older keys can be removed")
     return 0

@@ -34,7 +34,7 @@ def release_command(_arguments: argparse.Namespace) -> int:
 
 
 def business_command(arguments: argparse.Namespace) -> int:
-    """make a business and print its id"""
+    """create a business and print its id"""
     name = arguments.name.strip()
     if not name or len(name) > 200:
         raise LonghaulError(f"found a name of {len(name)} characters, expected 1 to 200")
@@ -46,4 +46,4 @@ def business_command(arguments: argparse.Namespace) -> int:
 
 def require_business(connection: Connection, wanted: int) -> None:
     if connection.execute(BUSINESS, {"id": wanted}).scalar() is None:
-        raise LonghaulError(f"there is no business {wanted}; make one with: python -m service business NAME")
+        raise LonghaulError(f"there is no business {wanted}; create one with: python -m service business NAME")

@@ -1,4 +1,4 @@
-"""`import`: its options, and what becomes of it when it is interrupted."""
+"""`import`: its options, and what happens if it is interrupted."""
 
 import argparse
 import codecs
@@ -26,19 +26,19 @@ def add_to(add: Add) -> None:
     importer = add("import", import_command)
     importer.add_argument("file", type=Path, metavar="FILE", help="*.csv, or JSON Lines; - for stdin")
     importer.add_argument("--business", type=number, required=True, metavar="N")
-    importer.add_argument("--currency", default="USD", metavar="CODE", help="for lines that name none (default: USD)")
+    importer.add_argument("--currency", default="USD", metavar="CODE", help="for lines without one (default: USD)")
     importer.add_argument(
         "--dates",
         default="auto",
         choices=("auto", *Order),
-        help="how days such as 03/04/2025 are written (default: as the file proves, else day-first)",
+        help="how days such as 03/04/2025 are written (default: detected from the file, else day-first)",
     )
     importer.add_argument(
         "--columns",
         default=[],
         action="append",
         metavar="FIELD=NAME,…",
-        help=f"where the columns have other names; the fields are {', '.join(NAMES)}",
+        help=f"if columns have other names; the fields are {', '.join(NAMES)}",
     )
     importer.add_argument("--encoding", metavar="NAME", help="of a file that is not UTF-8, e.g. windows-1255")
     importer.add_argument("--files-from", type=Path, metavar="DIR", help="folder of the files (default: FILE's own)")
@@ -61,7 +61,7 @@ def import_command(arguments: argparse.Namespace) -> int:
         raise LonghaulError(f"{arguments.file}: {error.strerror or error}") from None
     except KeyboardInterrupt:
         report(arguments.file, outcome)
-        say("Interrupted. Run it again to go on.", sys.stderr)
+        say("Interrupted. Run it again to continue.", sys.stderr)
         return 130
     except BaseException:
         report(arguments.file, outcome)
@@ -71,7 +71,7 @@ def import_command(arguments: argparse.Namespace) -> int:
 
 
 def _interrupts() -> Event:
-    """Set by Ctrl-C, which also raises KeyboardInterrupt as ever: one that is raised within a destructor gets lost."""
+    """Set by Ctrl-C, which also raises KeyboardInterrupt as usual: one raised inside a destructor gets lost."""
     interrupted = Event()
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -101,7 +101,7 @@ def _import_options(arguments: argparse.Namespace) -> Options:
 
 
 def _encoding(name: str) -> str:
-    """The encoding in Python's words. LonghaulError when digits and delimiters are not themselves in it."""
+    """Python's name for the encoding. LonghaulError if it encodes digits and delimiters differently from ASCII."""
     plain = "Az09,;|\t\"'+-.:/{}[]\\n\n"
     try:
         found = codecs.lookup(name).name

@@ -1,4 +1,4 @@
-"""`demo`, `dev` and `psql`: for the machine of whoever tries or operates Longhaul."""
+"""`demo`, `dev` and `psql`: for trying and operating Longhaul on your machine."""
 
 import argparse
 import os
@@ -17,14 +17,14 @@ def add_to(add: Add) -> None:
 
 
 def demo_command(arguments: argparse.Namespace) -> int:
-    """delete some thousand receipts on servers of its own, and prove it"""
+    """delete a few thousand receipts on private servers, and prove it"""
     from service.local.demo import demo  # needs requirements-dev.txt
 
     return demo(arguments.receipts)
 
 
 def dev_command(_arguments: argparse.Namespace) -> int:
-    """start everything on servers of its own, and stay"""
+    """start everything on private servers, and keep it running"""
     from service.local.dev import dev
 
     return dev()
@@ -38,5 +38,5 @@ def psql_command(_arguments: argparse.Namespace) -> int:
     url = os.environ.get("DATABASE_URL") or dev_url()
     parts = parse_dsn(load(DatabaseSettings, {"DATABASE_URL": url}).DATABASE_URL)
     if "password" in parts:
-        os.environ["PGPASSWORD"] = parts.pop("password")  # not on the command line, where `ps` shows it
+        os.environ["PGPASSWORD"] = parts.pop("password")  # not on the command line, where `ps` would show it
     os.execv(psql_binary(), ["psql", make_dsn(**parts)])  # noqa: S606 - becomes psql

@@ -1,4 +1,4 @@
-"""`roles`: the statements that make a role an operator's; nothing is run."""
+"""`roles`: the statements that make a role an operator; nothing is executed."""
 
 import argparse
 
@@ -17,7 +17,7 @@ def add_to(add: Add) -> None:
 
 
 def roles_command(arguments: argparse.Namespace) -> int:
-    """print the statements that let a role look into the schema ops and call its verbs; run them with psql"""
+    """print the statements that let a role read the schema ops and call its verbs; run them with psql"""
     engine = make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul roles")
     with engine.connect() as connection:
         for statement in statements(connection, arguments.operator, arguments.process):

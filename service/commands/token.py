@@ -1,4 +1,4 @@
-"""`token`: what may be asked of tokens, and with which options."""
+"""`token`: its actions and options."""
 
 import argparse
 
@@ -14,7 +14,7 @@ from sql.engine import make_engine
 
 def add_to(add: Add) -> None:
     token = add("token", token_command)
-    token.add_argument("action", nargs="?", choices=("list", "revoke", "rotate"), help="(default: make one)")
+    token.add_argument("action", nargs="?", choices=("list", "revoke", "rotate"), help="(default: create one)")
     token.add_argument("id", nargs="?", type=number, metavar="ID", help="of the token to revoke or rotate")
     token.add_argument("--business", type=number, metavar="N")
     token.add_argument("--user", type=number, metavar="N")
@@ -24,11 +24,11 @@ def add_to(add: Add) -> None:
 
 
 def token_command(arguments: argparse.Namespace) -> int:
-    """make an API token and print it, this once; or: list, revoke ID, rotate ID"""
+    """create an API token and print it once; or: list, revoke ID, rotate ID"""
     if arguments.action in ("revoke", "rotate") and arguments.id is None:
         raise LonghaulError(f"found no id, expected one: token {arguments.action} ID")
     if arguments.action not in ("revoke", "rotate") and arguments.id is not None:
-        raise LonghaulError("found an id, expected one after revoke or rotate only")
+        raise LonghaulError("found an id, expected one only after revoke or rotate")
     engine = make_engine(load(DatabaseSettings).DATABASE_URL, application_name="longhaul token")
     with engine.begin() as connection:
         print(_token_output(connection, arguments))
@@ -52,7 +52,7 @@ def _new_token(connection: Connection, arguments: argparse.Namespace) -> str:
         raise LonghaulError("a new token needs --role owner, admin, member or operator")
     operator = arguments.role == "operator"
     if operator and arguments.business is not None:
-        raise LonghaulError("an operator belongs to no business: leave out --business")
+        raise LonghaulError("an operator belongs to no business: omit --business")
     if not operator and (arguments.business is None or arguments.user is None):
         raise LonghaulError(f"a token with the role {arguments.role} needs --business and --user")
     if not operator:

@@ -1,4 +1,4 @@
-"""The cells of a row: where those of a field are, and one as text that Postgres can store and a page can show."""
+"""The cells of a row: which belong to a field, and a cell as text that Postgres can store and a page can show."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ _REST = re.compile(r"\d{1,3}([.]\d+)?[^\d]{0,4}", re.ASCII)
 
 
 def text_of(value: Any) -> str | None:
-    """As stripped text, None when there is none. ValueError when it can't be a vendor, an id, an amount or a day."""
+    """As stripped text, None if empty. ValueError if it can't be a vendor, an id, an amount or a day."""
     if type(value) is str and value.isprintable() and len(value) <= MAX_TEXT and value.isascii():  # nearly all
         return value.strip() or None
     if value is None:
@@ -46,7 +46,7 @@ def cells_of(row: Row, layout: Layout, name: str) -> Iterator[Any]:
 
 
 def goes_on(row: Row, position: int) -> bool:
-    """May the cell after an amount be the rest of it? `1` and `234.50`, `12` and `50`."""
+    """Could the cell after an amount be the rest of it? `1` and `234.50`, `12` and `50`."""
     amount, rest = (row.cells[n] if n < len(row.cells) else None for n in (position, position + 1))
     if not isinstance(amount, str) or not isinstance(rest, str):
         return False

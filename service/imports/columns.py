@@ -9,8 +9,8 @@ from functools import cached_property
 from actors.receipts.currencies import Says, sign, signs
 from actors.receipts.plain import plain
 
-# Field → its names, in tiers: a later tier counts only where the ones before it are absent or empty. Every name within
-# a tier says the same thing, so two that disagree on a line make the line unreadable.
+# Field → its names, in tiers: a later tier counts only if the earlier ones are absent or empty. All names in a tier
+# mean the same, so if two disagree on a line, the line is unreadable.
 NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "vendor": (
         ("vendor", "company", "merchant", "payee", "supplier", "vendor name", "company name", "merchant name",
@@ -36,12 +36,12 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
 }  # fmt: skip
 REQUIRED = ("vendor", "amount", "date")
 
-# What may stand after an amount in digits of its own; after any other column digits may be the amount's rest.
+# Columns after an amount that may hold digits; in any other column, digits may be the rest of the amount.
 NUMBERS = re.compile(
     r".*(balance|tax|vat|fee|tip|quantity|qty|count|rate|net|gross|total|amount|price|miles|number|\bno\b|\bid\b|saldo|יתרה|מע\"מ).*"
 )
 
-# Pairs of columns of which one is filled on each line: money out, and money in.
+# Pairs of columns, one of which is filled on each line: money out, and money in.
 _PAIRS = (("debit", "credit"), ("debit amount", "credit amount"), ("paid out", "paid in"), ("money out", "money in"),
           ("withdrawal", "deposit"), ("withdrawals", "deposits"), ("חובה", "זכות"))  # fmt: skip
 _BOTH = re.compile(
@@ -55,7 +55,7 @@ _CURRENCY = re.compile(
 
 _WITH_CURRENCY = (re.compile(r"(.+?)[ _]?[(\[](.{1,4})[)\]]"), re.compile(r"(.+?)[ _](?:in )?([A-Z]{3}|[^\w ])"))
 MAX_COLUMNS = 2000
-_MAX_NAME = 100  # characters of a header that are looked at
+_MAX_NAME = 100  # characters of a header that are read
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Layout:
     """The columns of some lines, by position."""
 
     names: tuple[str, ...]
-    tiers: Mapping[str, tuple[tuple[int, ...], ...]]  # field → positions, in tiers; without those that have none
-    header_currency: Mapping[int, list[Says]]  # position of an amount → what its header says: `Amount (USD)`
-    money_in: tuple[int, ...]  # columns that hold an amount where it is no expense
-    has_currency: bool  # in a column, in a header, or told not to have any
-    doubt: str | None  # a column that may not be ignored, and of which nobody has said what it is
+    tiers: Mapping[str, tuple[tuple[int, ...], ...]]  # field → positions, in tiers; only fields that have some
+    header_currency: Mapping[int, list[Says]]  # position of an amount → the currency in its header: `Amount (USD)`
+    money_in: tuple[int, ...]  # columns of amounts that are not expenses
+    has_currency: bool  # in a column or a header, or --columns says there is none
+    doubt: str | None  # a column that must not be ignored and that --columns does not explain
 
     @cached_property
     def missing(self) -> list[str]:
@@ -79,7 +79,7 @@ class Layout:
 
 
 def layout(names: Iterable[str], chosen: Mapping[str, str]) -> Layout:
-    """Where each field is, among columns of these names; `chosen` is what --columns says: field → name."""
+    """Where each field is among columns with these names; `chosen`: --columns as field → name."""
     names = tuple(names)
     keys = [key_of_name(name) for name in names]
     currencies = {position: said for position, name in enumerate(names) if (said := _amount_with_currency(name))}
@@ -103,7 +103,7 @@ def layout(names: Iterable[str], chosen: Mapping[str, str]) -> Layout:
 
 
 def _doubt(names: tuple[str, ...], keys: list[str]) -> str | None:
-    """A column of currencies under a name that says no more than that."""
+    """A column of currencies under a name that is not in NAMES."""
     found = next((name for name, key in zip(names, keys, strict=True) if _CURRENCY.fullmatch(key)), None)
     if found is None:
         return None
@@ -112,7 +112,7 @@ def _doubt(names: tuple[str, ...], keys: list[str]) -> str | None:
 
 
 def explain(layout: Layout) -> str:
-    """What the header lacks, in a sentence."""
+    """What the header lacks, as a sentence."""
     keys = {key_of_name(name) for name in layout.names}
     if layout.missing == ["amount"]:
         for out, into in _PAIRS:
@@ -127,7 +127,7 @@ def explain(layout: Layout) -> str:
 
 
 def read_choice(written: Iterable[str]) -> dict[str, str]:
-    """`vendor=Payee,amount=Debit` as field → name. A name with a comma stands in quotes. ValueError otherwise."""
+    """`vendor=Payee,amount=Debit` as field → name. A name with a comma must be quoted. ValueError otherwise."""
     found: dict[str, str] = {}
     for text in written:
         for part in next(csv.reader([text], skipinitialspace=True), []):
@@ -142,17 +142,17 @@ def read_choice(written: Iterable[str]) -> dict[str, str]:
 
 
 def not_there(layout: Layout, chosen: Mapping[str, str]) -> str | None:
-    """The first column that --columns names and that is not in the header."""
+    """The first column named in --columns that is not in the header."""
     return next((name for field, name in chosen.items() if name and field not in layout.tiers), None)
 
 
 def key_of_name(name: str) -> str:
-    """A name as it is compared: whatever its case, spaces and dashes."""
+    """A name for comparison, without case, spaces and dashes."""
     return re.sub(r"[\s_-]+", " ", plain(name[:_MAX_NAME])).strip().casefold()
 
 
 def _amount_with_currency(name: str) -> list[Says]:
-    """`Amount (USD)`, `Total EUR`, `Amount in €`: what the currency in an amount's header says."""
+    """`Amount (USD)`, `Total EUR`, `Amount in €`: the currency in an amount's header."""
     for form in _WITH_CURRENCY:
         match = form.fullmatch(" ".join(plain(name[:_MAX_NAME]).split()))
         said = signs(match[2]) if match is not None and key_of_name(match[1]) in NAMES["amount"][0] else None
@@ -162,6 +162,6 @@ def _amount_with_currency(name: str) -> list[Says]:
 
 
 def _currency_of(name: str) -> list[Says]:
-    """What the currency says that is anywhere in the header of a column that --columns names: `Betrag in EUR`."""
+    """The currency anywhere in the header of a column named in --columns: `Betrag in EUR`."""
     words = re.split(r"[\s()\[\],_/]+", plain(name[:_MAX_NAME]))
     return [said for word in words if not word.isalpha() or len(word) == 3 if (said := sign(word))]

@@ -1,4 +1,4 @@
-"""CSV, in whatever dialect it proves to be."""
+"""CSV, in any dialect."""
 
 import csv
 import re
@@ -23,7 +23,7 @@ Layouts = Callable[[tuple[str, ...]], Layout]
 
 
 class Csv:
-    """A file of CSV. UnreadableFileError when it has no header that names what a receipt needs."""
+    """A CSV file. UnreadableFileError if it has no header that names what a receipt needs."""
 
     def __init__(self, handle: BinaryIO, encoding: str, columns: Mapping[str, str], layouts: Layouts) -> None:
         self._handle, self._encoding, self._columns, self._layouts = handle, encoding, columns, layouts
@@ -32,7 +32,7 @@ class Csv:
         self._find_header()
 
     def _find_header(self) -> None:
-        """The first line that names a vendor, an amount and a date decides delimiter and columns."""
+        """The first line that names a vendor, an amount and a date decides the delimiter and the columns."""
         best: tuple[int, Layout] | None = None
         with open_lines(self._handle, self._encoding) as lines:
             start = [line if len(line) <= MAX_HEADER else "" for line in islice(short(lines), MAX_PREAMBLE)]
@@ -66,7 +66,7 @@ class Csv:
             raise UnreadableFileError(not_utf_8(self._handle))
         if missing := not_there(found, self._columns):
             shown = ", ".join(repr(name.strip()[:30]) for name in found.names[:12])
-            raise UnreadableFileError(f"found no column {missing!r} as --columns says, but {shown}")
+            raise UnreadableFileError(f"found no column {missing!r} (from --columns), only {shown}")
         raise UnreadableFileError(f"found no header: {explain(found)}")
 
     def _accept(self, number: int, delimiter: str, found: Layout, *, skipped: int) -> None:
@@ -74,7 +74,7 @@ class Csv:
         if delimiter != ",":
             self.notes.append(f"Columns are separated by {DELIMITERS.get(delimiter, repr(delimiter))}.")
         if skipped:
-            self.notes.append(f"{skipped} lines before the header, which ends on line {number}, were passed over.")
+            self.notes.append(f"{skipped} lines before the header, which ends on line {number}, were skipped.")
 
     def rows(self) -> Iterator[Row | Unread]:
         names = self._names
@@ -99,7 +99,7 @@ class Csv:
                 yield self._row(names, cells, lines)
 
     def _another_header(self, names: tuple[str, ...], cells: list[str]) -> tuple[str, ...] | None:
-        """The columns of a second table, when this row is its header: exports are joined, or repeat it on each page."""
+        """The columns of a second table, if this row is its header: exports are joined, or repeat it on each page."""
         if any(c.isdigit() for cell in cells for c in cell[:100]) or len(cells) > MAX_COLUMNS:
             return None
         found = self._layouts(tuple(cells))
@@ -122,7 +122,7 @@ class Csv:
         return row
 
     def _looks_like_a_row(self, line: str, found: Layout) -> bool:
-        """Has a line that stands within a row a day and an amount where a row has them?"""
+        """Does a line within a row have a day and an amount in the right columns?"""
         cells = next(csv.reader([line], delimiter=self.delimiter), [])
         return all(
             any(_reads(read, cells[n]) for tier in found.tiers[field] for n in tier if n < len(cells))
@@ -144,5 +144,5 @@ def _csv_fault(error: str, lines: Lines) -> str:
     if "field larger than" in error:
         return f"a quote that opens on line {lines.row_start} is not closed within {MAX_LINE:,} characters"
     if "expected after" in error:
-        return "found text after a closing quote; a quote within a field is written twice"
+        return "found text after a closing quote; a quote within a field must be doubled"
     return error

@@ -1,4 +1,4 @@
-"""A column that says whether an amount was spent or came back: obeyed when its owner says so, never just ignored."""
+"""A column that says whether an amount was spent or came back: used if its owner says so, never silently ignored."""
 
 import re
 
@@ -19,11 +19,11 @@ _IN_WORDS = re.compile(
 
 
 def directed(row: Row, layout: Layout, money: Money, *, told: bool) -> Money:
-    """The amount with its sign; `told`: the owner has named the column. ValueError where it leaves a doubt."""
+    """The amount with its sign; `told`: the owner has named the column. ValueError if in doubt."""
     for position in layout.money_in:
         text = text_of(row.cells[position]) if position < len(row.cells) else None
         if text is not None and any(c in "123456789" for c in text):
-            raise ValueError(f"found {text[:40]} in the column {row.names[position].strip()!r}: that is no expense")
+            raise ValueError(f"found {text[:40]} in the column {row.names[position].strip()!r}: that is not an expense")
     signs = {
         _sign(row, position, money, told=told) for tier in layout.tiers.get("direction", ()) for position in tier
     } - {0}
@@ -33,7 +33,7 @@ def directed(row: Row, layout: Layout, money: Money, *, told: bool) -> Money:
 
 
 def _sign(row: Row, position: int, money: Money, *, told: bool) -> int:
-    """1 for an expense, -1 for money that came back, 0 where the word says nothing of it."""
+    """1 for an expense, -1 for money that came back, 0 if the word says neither."""
     name = row.names[position].strip()[:40]
     cell = row.cells[position] if position < len(row.cells) else None
     word = (text_of(str(cell) if isinstance(cell, bool) else cell) or "").casefold().rstrip(".")
@@ -49,11 +49,11 @@ def _sign(row: Row, position: int, money: Money, *, told: bool) -> int:
     if money.amount < 0:
         raise ValueError(
             f"found {word[:40]!r} in the column {name!r} and a minus: a purchase or a refund? "
-            "--columns direction= takes amounts as they are written"
+            "--columns direction= takes amounts as written"
         )
     if sign < 0 and not told:
         raise ValueError(
             f"found {word[:40]!r} in the column {name!r}: --columns 'direction={name}' makes such amounts negative, "
-            "and --columns direction= takes them as they are written"
+            "and --columns direction= takes them as written"
         )
     return sign

@@ -1,4 +1,4 @@
-"""Which encoding a file is in: by its mark, as its owner says, else UTF-8."""
+"""A file's encoding: from its byte order mark, else as its owner says, else UTF-8."""
 
 import codecs
 import re
@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from service.imports.rows import UnreadableFileError
 
-NOT_UTF_8 = "found bytes that are no text in UTF-8"
+NOT_UTF_8 = "found bytes that are not UTF-8 text"
 
 _BOMS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
@@ -25,11 +25,11 @@ _FOREIGN = (
 
 
 def find_encoding(head: bytes, told: str | None) -> str:
-    """The encoding that the first bytes prove, else the one that is told. UnreadableFileError if they are no text."""
+    """The encoding that the first bytes prove, else the one given. UnreadableFileError if they are not text."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
             if told is not None and not told.startswith("utf"):
-                raise UnreadableFileError(f"found the mark of {encoding}, but --encoding says {told}")
+                raise UnreadableFileError(f"found the byte order mark of {encoding}, but --encoding {told}")
             return encoding
     if told is not None:
         return told
@@ -41,21 +41,21 @@ def find_encoding(head: bytes, told: str | None) -> str:
     if b"\x00" in head:
         for start, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
             if head[start::2].count(0) > len(head) // 4 and not head[1 - start :: 2].count(0):
-                raise UnreadableFileError(f"found text that looks like {encoding}; if it is, say --encoding {encoding}")
+                raise UnreadableFileError(f"found text that looks like {encoding}; if it is, use --encoding {encoding}")
         raise UnreadableFileError("found binary data, expected CSV or JSON Lines")
     return "utf-8"
 
 
 def not_utf_8(handle: BinaryIO) -> str:
-    """The first text that is not UTF-8, as it reads in other encodings: its owner knows which is right."""
+    """The first text that is not UTF-8, as read in other encodings: its owner knows which is right."""
     handle.seek(0)
     line = next((line for line in handle if undecoded(line.decode("utf-8", "surrogateescape"))), b"")
     word = re.search(rb"[^\x00-\x7f][^,;\t|\r\n]{,19}", line)
     sample = word[0] if word else b""
     read = [f"{sample.decode(encoding, 'replace')!r} as {encoding}" for encoding in _LEGACY]
-    return f"{NOT_UTF_8}, which read {', '.join(read)}; say the right --encoding"
+    return f"{NOT_UTF_8}, which read {', '.join(read)}; choose the right --encoding"
 
 
 def undecoded(text: str) -> bool:
-    """Has it bytes that are not UTF-8?"""
+    """Does it have bytes that are not UTF-8?"""
     return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)

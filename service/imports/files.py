@@ -1,6 +1,6 @@
-"""The files that an import names: only from inside one folder, and only what their first bytes prove them to be.
+"""The files that an import names: only from inside one folder, and only images and PDFs by their first bytes.
 
-An import file may come from anybody, so what it names is not trusted: neither paths nor endings.
+An import file may come from anybody, so the names in it are not trusted: neither paths nor extensions.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from actors.receipts.files import HEAD_BYTES, content_type
 
 MAX_FILE_BYTES = 50 * 1024 * 1024
 
-# Not through a link that was put there meanwhile, and without waiting for the other end of a pipe.
+# Not through a symlink created since, and without waiting for the other end of a pipe.
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that may go up, as it was when its line was read."""
+    """A file that may be uploaded, as it was when its line was read."""
 
     path: Path
     content_type: str
@@ -31,13 +31,13 @@ class File:
 
 
 def find_file(folder: Path | None, written: str) -> File:
-    """The file that a line names. ValueError when it is not a readable image or PDF inside `folder`."""
+    """The file that a line names. ValueError if it is not a readable image or PDF inside `folder`."""
     if folder is None:
-        raise ValueError(f"file {written!r}: what comes from stdin has no folder; say --files-from DIR")
+        raise ValueError(f"file {written!r}: stdin has no folder; use --files-from DIR")
     try:
         path = (folder / written).resolve()
         if not path.is_relative_to(folder):
-            raise ValueError("it is outside the folder of the import file; --files-from DIR names another")
+            raise ValueError("it is outside the folder of the import file; choose another with --files-from DIR")
         with _open(path) as handle:
             found = content_type(handle.read(HEAD_BYTES))
             if found is None:
@@ -46,19 +46,19 @@ def find_file(folder: Path | None, written: str) -> File:
             digest = hashlib.file_digest(handle, "sha256").digest()
             return File(path, found, handle.tell(), digest)
     except FileNotFoundError:
-        raise ValueError(f"file {written!r} is not there") from None
+        raise ValueError(f"file {written!r} does not exist") from None
     except OSError as error:
         raise ValueError(f"file {written!r}: {error.strerror or error}") from None
-    except (ValueError, RuntimeError) as error:  # a NUL in the name; a loop of links
+    except (ValueError, RuntimeError) as error:  # a NUL in the name; a loop of symlinks
         raise ValueError(f"file {written!r}: {error}") from None
 
 
 @contextmanager
 def unchanged(file: File) -> Iterator[BufferedReader]:
-    """The file, open. ValueError when it is not what it was, OSError when it can't be read."""
+    """The file, open. ValueError if it has changed, OSError if it can't be read."""
     with _open(file.path) as handle:
         if hashlib.file_digest(handle, "sha256").digest() != file.sha256:
-            raise ValueError("it has changed meanwhile")
+            raise ValueError("it has changed since")
         handle.seek(0)
         yield handle
 

@@ -1,7 +1,7 @@
 """Imports one file, in batches.
 
-Run again it goes on where it stopped: a line's key (its id, else its hash) is unique in a business, so a receipt is
-made once, and one that was deleted stays deleted.
+If run again, it continues where it stopped: a line's key (its id, else its hash) is unique in a business, so a receipt
+is created once, and a deleted one stays deleted.
 """
 
 import shutil
@@ -40,21 +40,21 @@ DEADLOCK = "40P01"
 
 @dataclass(frozen=True)
 class Options:
-    """What the owner of a file says about it."""
+    """What a file's owner says about it."""
 
-    currency: str = "USD"  # for lines that name none
-    dates: Order | None = None  # None: what the file proves, else day first
+    currency: str = "USD"  # for lines without one
+    dates: Order | None = None  # None: as the file proves, else day first
     columns: Mapping[str, str] = field(default_factory=dict)  # field → name of its column
-    encoding: str | None = None  # None: by its mark, else UTF-8
+    encoding: str | None = None  # None: by its byte order mark, else UTF-8
     files_from: Path | None = None  # None: the folder of the file
 
 
 @dataclass
 class Outcome:
     made: int = 0
-    known: int = 0  # lines whose receipt was there already
+    known: int = 0  # lines whose receipt existed already
     uploaded: int = 0
-    unread: list[str] = field(default_factory=list)  # a sentence for each line that was left out
+    unread: list[str] = field(default_factory=list)  # a sentence for each skipped line
     notes: list[str] = field(default_factory=list)  # how the file was read
 
 
@@ -67,10 +67,10 @@ def import_file(
     outcome: Outcome | None = None,
     interrupted: Event | None = None,
 ) -> Outcome:
-    """Loads a file, or stdin for `-`; `outcome` is filled as it goes, and `interrupted` ends it with KeyboardInterrupt.
+    """Loads a file, or stdin for `-`; fills `outcome` as it goes; `interrupted` ends it with KeyboardInterrupt.
 
-    Raises OSError when the file can't be opened, UnreadableFileError when it can't be read as a whole, and StorageError
-    when the bucket does not take a file.
+    Raises OSError if the file can't be opened, UnreadableFileError if it can't be read as a whole, and StorageError
+    if the bucket refuses a file.
     """
     outcome = outcome or Outcome()
     folder = options.files_from or (None if str(file) == "-" else file.parent)
@@ -83,7 +83,7 @@ def import_file(
         uploader = defer.enter_context(Uploader(engine, bucket))
         writer = defer.enter_context(ThreadPoolExecutor(1, "writer"))
         writing: Future[None] | None = None
-        while batch := list(islice(items, BATCH)):  # read while the batch before it is written
+        while batch := list(islice(items, BATCH)):  # read while the previous batch is written
             if writing is not None:
                 writing.result()
             if interrupted is not None and interrupted.is_set():
@@ -106,7 +106,7 @@ def _write(engine: Engine, uploader: Uploader, business_id: int, batch: list[Ite
 
 @contextmanager
 def _open(file: Path) -> Iterator[BinaryIO]:
-    """The file, or a copy of it when it can't be read twice: stdin, a pipe."""
+    """The file, or a copy if it can't be read twice: stdin, a pipe."""
     with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as handle:
         if handle.seekable():
             yield handle
@@ -117,7 +117,7 @@ def _open(file: Path) -> Iterator[BinaryIO]:
 
 
 def _survey(sheet: Sheet, options: Options, outcome: Outcome) -> Reader:
-    """Reads the whole file once. UnreadableFileError when it turns out not to be UTF-8."""
+    """Reads the whole file once. UnreadableFileError if it turns out not to be UTF-8."""
     survey = Survey(Evidence(datetime.now(UTC).date()))
     for row in sheet.rows():
         survey.see(row, sheet)
@@ -128,7 +128,7 @@ def _survey(sheet: Sheet, options: Options, outcome: Outcome) -> Reader:
     if survey.codes is not None:
         name = survey.codes.strip()
         raise UnreadableFileError(
-            f"the column {name!r} holds codes of currencies; say --columns 'currency={name}', or --columns currency="
+            f"the column {name!r} holds currency codes; use --columns 'currency={name}', or --columns currency="
         )
     evidence = survey.evidence
     if options.dates is not None:
@@ -170,7 +170,7 @@ def _items(sheet: Sheet, reader: Reader, folder: Path | None, outcome: Outcome, 
 
 
 def _store(engine: Engine, business_id: int, batch: list[Item]) -> Stored:
-    """In one transaction. Two imports of the same lines in another order may deadlock; then once more."""
+    """In one transaction. Two imports of the same lines in different orders may deadlock; then tries once more."""
     for attempt in range(5):
         try:
             with engine.begin() as connection:

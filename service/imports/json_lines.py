@@ -12,7 +12,7 @@ from service.imports.text_lines import TooLongError, open_lines, short
 
 
 class JsonLines:
-    """A file of JSON Lines. UnreadableFileError when it is one document."""
+    """A JSON Lines file. UnreadableFileError if it is a single document."""
 
     def __init__(self, handle: BinaryIO, encoding: str, head: bytes) -> None:
         self._handle, self._encoding = handle, encoding
@@ -43,7 +43,7 @@ def _row(number: int, line: str) -> Row | Unread:
         return Unread(number, number, NOT_UTF_8)
     try:
         found = _DECODER.decode(line)
-    except (ValueError, RecursionError, ArithmeticError) as error:  # the last for an exponent beyond all numbers
+    except (ValueError, RecursionError, ArithmeticError) as error:  # the last for an exponent that is out of range
         return Unread(number, number, f"expected a JSON object: {error}")
     if not isinstance(found, _Object):
         return Unread(number, number, f"found {line[:40]!r}, expected a JSON object")
@@ -65,7 +65,7 @@ def _breaks_off(line: str) -> bool:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers a key which stood in it twice, with different values."""
+    """A JSON object that remembers a key that occurred twice with different values."""
 
     __slots__ = ("twice",)
 

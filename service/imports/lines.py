@@ -1,4 +1,4 @@
-"""One line of an import: what it says, or a sentence for why it can't be read."""
+"""One line of an import: its receipt, or a sentence why it can't be read."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from service.imports.rows import Row
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
-# A spreadsheet has shown a long number in short, and its last digits are gone.
+# A spreadsheet has abbreviated a long number, and its last digits are lost.
 _NO_ID = re.compile(r"(?i)#*|#?n/?a|#ref!|null|none|nil|nan|inf|-inf|-+|undefined|unknown|tbd|\?+")
 _SHORTENED = re.compile(r"\d[.,]?\d*[eE]\+\d+|\d[.,]\d+[eE]\d+", re.ASCII)
 
@@ -30,7 +30,7 @@ _read_date = lru_cache(maxsize=8192)(read_date)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A receipt as a line tells it."""
+    """A receipt as given on a line."""
 
     vendor: str
     money: Money
@@ -41,17 +41,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads lines as their file and its owner say."""
+    """Reads lines by the rules of their file and its owner."""
 
-    currency: str  # for lines that name none
+    currency: str  # for lines without one
     rule: Rule = DEFAULT
     separators: Separators = field(default_factory=Separators)
-    split_by_commas: bool = False  # so that an amount without its quotes is cut in two
-    latest: datetime = NEVER  # a day after it is a mistake
+    split_by_commas: bool = False  # so an unquoted amount is cut in two
+    latest: datetime = NEVER  # a later day is a mistake
     signed_by_direction: bool = False  # --columns direction=…
 
     def read(self, row: Row, layout: Layout) -> Line:
-        """ValueError says what was found, and what was expected."""
+        """ValueError says what was found and what was expected."""
         if layout.doubt is not None:
             raise ValueError(layout.doubt)
         vendor = _only(row, layout, "vendor")
@@ -76,7 +76,7 @@ class Reader:
                     if self.split_by_commas and goes_on(row, position):
                         raise ValueError(
                             f"found {text!r} and then {row.cells[position + 1]!r}, which may be one amount; "
-                            "an amount with a comma stands in quotes"
+                            "an amount with a comma must be quoted"
                         )
                     money = read_money(
                         text if isinstance(row.cells[position], str) else row.cells[position],
@@ -104,7 +104,7 @@ class Reader:
             if found:
                 moment = next(iter(found))
                 if moment > self.latest:
-                    raise ValueError(f"date {moment.date()}: expected a day of the past, or of the next 366 days")
+                    raise ValueError(f"date {moment.date()}: expected a day in the past or in the next 366 days")
                 return moment
         raise ValueError("date is missing")
 
@@ -114,8 +114,8 @@ def _and(found: Iterable[str]) -> str:
 
 
 def keys_of(row: Row, line: Line) -> tuple[str, str | None]:
-    """The key of a line's receipt: its id, else the hash of its raw fields; and the key that the first release of this
-    importer gave it, if that was another one. Never change them, or files are imported twice.
+    """The key of a line's receipt: its id, else the hash of its raw fields; and the key from the first release of this
+    importer, if different. Never change them, or files are imported twice.
     """
     raw = row.raw()
     if line.source_id is not None and text_of(raw.get("id")) == line.source_id:
@@ -125,7 +125,7 @@ def keys_of(row: Row, line: Line) -> tuple[str, str | None]:
 
 
 def _only(row: Row, layout: Layout, name: str) -> str | None:
-    """The text of a field. ValueError when two columns of one tier say different things."""
+    """The text of a field. ValueError if two columns of one tier disagree."""
     for tier in layout.tiers.get(name, ()):
         found = {}
         for position in tier:

@@ -1,4 +1,4 @@
-"""The progress bar of an import: on a terminal only, and never in the way of the work."""
+"""The progress bar of an import: only on a terminal; it never disturbs the work."""
 
 import sys
 from contextlib import suppress
@@ -11,7 +11,7 @@ from service.console import give_up
 
 
 class Progress:
-    """Counts lines on stderr. A terminal that is gone costs the bar, not the import."""
+    """Counts lines on stderr. If the terminal is gone, the bar ends but the import continues."""
 
     def __init__(self, name: str) -> None:
         self._bar: Any = None
@@ -36,6 +36,6 @@ class Progress:
         if self._bar is not None:
             try:
                 self._bar.close()
-                sys.stderr.flush()  # tqdm keeps a write that failed to itself
+                sys.stderr.flush()  # tqdm hides a write that failed
             except (OSError, ValueError):
                 give_up(sys.stderr)

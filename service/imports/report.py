@@ -1,4 +1,4 @@
-"""What an import tells its user at the end, on streams that may be closed."""
+"""The report at the end of an import, on streams that may be closed."""
 
 import re
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 from service.console import say
 from service.imports.importer import Outcome
 
-MAX_ALIKE = 10  # lines with the same fault that are named one by one
+MAX_ALIKE = 10  # lines with the same problem that are listed individually
 
 
 def report(file: Path, outcome: Outcome) -> None:
-    """Names what was left out, on stderr, and says on stdout what was done."""
+    """Lists what was skipped on stderr, and what was done on stdout."""
     alike: Counter[str] = Counter()
     for line in sorted(outcome.unread, key=_number):
         why = line.partition(": ")[2]
@@ -25,7 +25,7 @@ def report(file: Path, outcome: Outcome) -> None:
     for note in outcome.notes:
         say(note, sys.stdout)
     say(
-        f"{outcome.made} receipts made, {outcome.known} were there already, "
+        f"{outcome.made} receipts created, {outcome.known} existed already, "
         f"{outcome.uploaded} files uploaded, {len(outcome.unread)} lines could not be read",
         sys.stdout,
     )

@@ -1,4 +1,4 @@
-"""What a file is made of: rows, and lines that are none."""
+"""What a file is made of: rows, and lines that are not rows."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ class UnreadableFileError(LonghaulError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of one row, with the lines of text that it stood on."""
+    """The cells of one row, and its line numbers."""
 
     first: int
     last: int
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Lines that are no row, and why."""
+    """Lines that are not a row, and why."""
 
     first: int
     last: int

@@ -1,4 +1,4 @@
-"""A file that can be read again and again: CSV or JSON Lines."""
+"""A file that can be read repeatedly: CSV or JSON Lines."""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -27,7 +27,7 @@ class Sheet:
         handle.seek(0)
         head = handle.read(HEAD_BYTES)
         self.encoding = find_encoding(head, encoding)
-        self.notes: list[str] = []  # what its owner should know about how it is read
+        self.notes: list[str] = []  # how it is read, for its owner
         self.delimiter: str | None = None  # of CSV
         try:
             if _is_json(name, head, self.encoding):
@@ -52,15 +52,15 @@ class Sheet:
             raise self._not_decoded() from None
 
     def not_utf_8(self) -> UnreadableFileError:
-        """When too many of its lines are no text in UTF-8."""
+        """If too many of its lines are not UTF-8."""
         return UnreadableFileError(not_utf_8(self._handle))
 
     def _not_decoded(self) -> UnreadableFileError:
-        return UnreadableFileError(f"found bytes that are no text in {self.encoding}")
+        return UnreadableFileError(f"found bytes that are not {self.encoding} text")
 
 
 def _is_json(name: str, head: bytes, encoding: str) -> bool:
-    """By the name's ending, else by the first character."""
+    """By the file extension, else by the first character."""
     if name.lower().endswith((".csv", ".tsv")):
         return False
     start = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")[:1]

@@ -1,4 +1,4 @@
-"""A batch of lines into Postgres: each receipt once, its file's row with it, and what does not agree is named."""
+"""Stores a batch of lines in Postgres: each receipt once, with its file's row; reports lines that differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from actors.receipts.files import SUFFIXES
 from service.imports.files import File
 from service.imports.lines import Line
 
-# In the order of the lines. A receipt that is there already, or was deleted, meets the constraint and is passed over.
+# In the order of the lines. If a receipt exists already, or was deleted, the constraint skips it.
 INSERT = text("""
     INSERT INTO receipts (business_id, vendor, amount, currency, received_at, source, source_id)
     SELECT :business_id, vendor, amount, currency, received_at, 'import', source_id
@@ -51,23 +51,23 @@ class Item:
 
     number: int
     key: str
-    former_key: str | None  # under which the first release would have imported it, if it is another one
+    former_key: str | None  # from the importer's first release, if different
     line: Line
     file: File | None
 
 
 @dataclass
 class Stored:
-    """What became of a batch."""
+    """The outcome of a batch."""
 
     made: int = 0
-    known: int = 0  # lines whose receipt was there already, and is the same
-    different: list[str] = field(default_factory=list)  # a sentence for each line whose receipt is another one
+    known: int = 0  # lines whose receipt exists already and is the same
+    different: list[str] = field(default_factory=list)  # a sentence for each line whose receipt differs
     to_upload: list[tuple[int, Item]] = field(default_factory=list)  # ids of attachments without an object
 
 
 def store(connection: Connection, business_id: int, items: Sequence[Item]) -> Stored:
-    """Makes the receipts that are not there yet, with the rows of their files."""
+    """Creates the receipts that do not exist yet, with the rows of their files."""
     stored = Stored()
     former = _former(connection, business_id, items)
     first: dict[str, Item] = {}
@@ -94,7 +94,7 @@ def store(connection: Connection, business_id: int, items: Sequence[Item]) -> St
 
 
 def _former(connection: Connection, business_id: int, items: Sequence[Item]) -> set[str]:
-    """Those of the former keys under which there is a receipt."""
+    """The former keys that have a receipt."""
     keys = [item.former_key for item in items if item.former_key is not None]
     if not keys:
         return set()
@@ -132,17 +132,17 @@ def _attach(connection: Connection, business_id: int, made: list[tuple[int, Item
 
 
 def _difference(row: Row[Any], item: Item) -> str | None:
-    """Why this line is not the receipt that its key names; None when it is."""
+    """Why this line differs from the receipt under its key; None if it does not."""
     line = item.line
     there = (row.vendor, row.amount, row.currency, row.received_at)
     read = (line.vendor, line.money.amount, line.money.currency, line.received_at)
     if there != read:
         name = "it" if item.key.startswith("sha256:") else f"id {item.key!r}"
-        return f"{name} is there already as {_shown(*there)}; found {_shown(*read)}, and left out"
+        return f"{name} exists already as {_shown(*there)}; found {_shown(*read)}, skipped"
     if item.file is None or row.is_deleted or row.is_purged:
         return None
     if row.attachment_id is None:
-        return f"file {item.file.path.name!r}: its receipt was imported without a file, and stays so"
+        return f"file {item.file.path.name!r}: its receipt was imported without a file, and stays without"
     same = row.size in (None, item.file.size) if row.sha256 is None else bytes(row.sha256) == item.file.sha256
     return None if same else f"file {item.file.path.name!r}: its receipt has another file, and keeps it"
 

@@ -1,4 +1,4 @@
-"""What the lines of a file prove together, seen before any of them is imported."""
+"""What the lines of a file prove together, read before any is imported."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,7 +12,7 @@ from service.imports.encodings import NOT_UTF_8, undecoded
 from service.imports.rows import Row, Unread
 from service.imports.sheet import Sheet
 
-_DAY = 100  # characters of a day that are looked at
+_DAY = 100  # characters of a day that are read
 
 
 @dataclass
@@ -21,10 +21,10 @@ class Survey:
 
     evidence: Evidence
     separators: Separators = field(default_factory=Separators)
-    undecoded: int = 0  # lines that are not text in UTF-8
-    foreign: int = 0  # lines that are, with letters beyond ASCII
+    undecoded: int = 0  # lines that are not UTF-8
+    foreign: int = 0  # lines that are, with non-ASCII letters
     rows: int = 0
-    digits_next: int = 0  # rows whose cell after the amount would go on its number
+    digits_next: int = 0  # rows whose cell after the amount could continue its number
     _codes: set[str] | None = None
     _days: set[str] = field(default_factory=set)
 
@@ -60,17 +60,17 @@ class Survey:
 
     @property
     def is_utf_8(self) -> bool:
-        """One bad line among others is a bad line; several, with no good one, are another encoding."""
+        """One bad line among good ones is a bad line; several and no good one mean another encoding."""
         return self.undecoded <= max(1, self.foreign)
 
     @property
     def splits_by_commas(self) -> bool:
-        """May a cell of digits after an amount be the rest of it? Not where amounts show their own decimals and most
+        """Could a cell of digits after an amount be the rest of it? Not if amounts have their own decimals and most
         rows have such a cell: then it is a column.
         """
         return self.digits_next * 2 < self.rows or "." not in self.separators.points
 
     @property
     def codes(self) -> str | None:
-        """A column that nobody uses and that holds nothing but codes of currencies."""
+        """An unused column that holds nothing but currency codes."""
         return min(self._codes) if self._codes else None

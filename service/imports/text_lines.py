@@ -1,4 +1,4 @@
-"""Lines of text with their numbers, none of them longer than can be held."""
+"""Lines of text with their numbers, of limited length."""
 
 import io
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ MAX_ROW_LINES = 200  # lines of text that one row of CSV may span
 
 
 class TooLongError(Exception):
-    """A line, or a row, that is not read; the lines after it are."""
+    """A line, or a row, that is skipped; the lines after it are read."""
 
 
 @contextmanager
 def open_lines(handle: BinaryIO, encoding: str, newline: str = "") -> Iterator["Lines"]:
-    """The lines from the start; `newline`: what ends them, "" for every usual end. UTF-8 keeps bytes that are none."""
+    """The lines from the start; `newline`: what ends them, "" for any usual end. Invalid UTF-8 bytes are preserved."""
     handle.seek(0)
     utf_8 = encoding == "utf-8"
     text = io.TextIOWrapper(
@@ -28,7 +28,7 @@ def open_lines(handle: BinaryIO, encoding: str, newline: str = "") -> Iterator["
 
 
 class Lines:
-    """Lines of text with their numbers, and those of the row in hand. What is too long raises TooLongError."""
+    """Lines of text with their numbers, and those of the current row. TooLongError if one is too long."""
 
     def __init__(self, text: io.TextIOWrapper, ends: tuple[str, ...]) -> None:
         self._text, self._ends = text, ends
@@ -42,7 +42,7 @@ class Lines:
         self._length = 0
 
     def below(self) -> list[str]:
-        """The lines of the row but its first."""
+        """The lines of the row except its first."""
         return self._row[1:]
 
     def __iter__(self) -> "Lines":
@@ -67,14 +67,14 @@ class Lines:
         return line
 
     def _skip(self) -> None:
-        """Over the rest of a line."""
+        """Skips the rest of a line."""
         rest = "…"
         while rest and not rest.endswith(self._ends):
             rest = self._text.readline(MAX_LINE)
         self._end(rest)
 
     def _end(self, read: str) -> str:
-        """What was read, to the end of its line: a read that is cut off may have cut `\r\n` in two."""
+        """What was read, to the end of its line: a truncated read may have split `\r\n`."""
         if not read.endswith("\r") or "\r" not in self._ends:
             return read
         following = self._text.readline(MAX_LINE + 1)
@@ -85,7 +85,7 @@ class Lines:
 
 
 def short(lines: Lines) -> Iterator[str]:
-    """The lines, with an empty one for each that is too long."""
+    """The lines, with an empty one in place of each that is too long."""
     while True:
         lines.begin_row()
         try:

@@ -1,6 +1,6 @@
-"""Files into the bucket, several at a time.
+"""Uploads files to the bucket, several at a time.
 
-An attachment without a size is one whose upload is not known to have ended; running the import again uploads it.
+If an attachment has no size, its upload is not known to have finished; running the import again uploads it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from service.imports.store import Item
 from sql.engine import lift_time_limits
 
 THREADS = 8
-GROUP = 16  # files in one transaction, which costs more than a small file does …
-GROUP_BYTES = 1024 * 1024  # … but a delete job waits for it: so not many large ones
+GROUP = 16  # files in one transaction, because a transaction costs more than a small file
+GROUP_BYTES = 1024 * 1024  # in one transaction, because a delete job waits for it
 
-# Held while the files go up: a delete job that wants these attachments waits, so it never misses an object that is just
-# arriving. If this process dies in between, the rows still name the objects. What somebody else holds is being uploaded
-# by another import, or about to be deleted.
+# Locked during the uploads: a delete job that wants these attachments waits, so it never misses an object that is
+# arriving. If this process dies in between, the rows still name the objects. Rows that are already locked are being
+# uploaded by another import, or about to be deleted.
 HOLD = text("""
     SELECT id, object_key, content_type FROM attachments
     WHERE id = ANY(:ids) AND size IS NULL AND purge_requested_at IS NULL FOR UPDATE SKIP LOCKED
@@ -33,17 +33,17 @@ UPLOADED = text("""
     FROM unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS file (id, size) WHERE a.id = file.id
 """)
 
-Waiting = tuple[int, Item]  # an attachment's id, and the line that made it
+Waiting = tuple[int, Item]  # an attachment's id, and the line that created it
 
 
 @dataclass
 class Uploaded:
     files: int = 0
-    failed: list[str] = field(default_factory=list)  # a sentence for each line whose file can't be read any more
+    failed: list[str] = field(default_factory=list)  # a sentence for each line whose file can no longer be read
 
 
 class Uploader:
-    """Uploads on threads of its own, which end with the block."""
+    """Uploads on its own threads, which end with the block."""
 
     def __init__(self, engine: Engine, bucket: Bucket) -> None:
         self._engine, self._bucket = engine, bucket
@@ -58,7 +58,7 @@ class Uploader:
         self._pool.shutdown(cancel_futures=True)
 
     def upload(self, waiting: Sequence[Waiting]) -> Uploaded:
-        """All of them. StorageError when the bucket refuses one: what went up before is kept, the rest is left."""
+        """Uploads all. StorageError if the bucket refuses one: earlier uploads are kept, the rest is left."""
         tasks: list[Future[Uploaded]] = [self._pool.submit(self._group, group) for group in _groups(waiting)]
         done = [task.result() for task in tasks]
         return Uploaded(sum(group.files for group in done), [why for group in done for why in group.failed])
@@ -67,7 +67,7 @@ class Uploader:
         sizes: dict[int, int] = {}
         found, refusal = Uploaded(), None
         with self._engine.begin() as connection:
-            lift_time_limits(connection)  # a large file on a slow line
+            lift_time_limits(connection)  # for a large file on a slow connection
             held = {row.id: row for row in connection.execute(HOLD, {"ids": [number for number, _ in group]})}
             for number, item in group:
                 if number not in held or item.file is None or self._refused.is_set():
@@ -77,7 +77,7 @@ class Uploader:
                         sizes[number] = self._bucket.put(held[number].object_key, handle, held[number].content_type)
                 except (OSError, ValueError) as error:
                     why = error.strerror if isinstance(error, OSError) and error.strerror else error
-                    found.failed.append(f"line {item.number}: its receipt is made, but its file is not uploaded: {why}")
+                    found.failed.append(f"line {item.number}: its receipt is created but its file not uploaded: {why}")
                 except StorageError as error:
                     self._refused.set()
                     refusal = error

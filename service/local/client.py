@@ -23,7 +23,7 @@ class Client:
         return self._send("POST", path, body)
 
     def _send(self, method: str, path: str, body: Any) -> Answer:
-        """The answer, whatever its status. OSError when there is none."""
+        """The response, whatever its status. OSError if there is none."""
         data = None if body is None else json.dumps(body)
         headers = self.headers | ({"Content-Type": "application/json"} if data else {})
         connection = HTTPConnection(self.address.removeprefix("http://"), timeout=30)

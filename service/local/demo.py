@@ -16,7 +16,7 @@ from service.local.system import Check, system
 
 
 def demo(receipts: int) -> int:
-    """Exit code 0 when the sync found what it should, every receipt and object is gone, and the counters are exact."""
+    """Exit code 0 if the sync found what it should, every receipt and object is gone, and the counters are exact."""
     with system("demo", **mail_demo.settings()) as (environment, client, engine, check):
         business_id = seed(environment, engine, receipts)
         owner = Client(client.address, owner_token(engine, business_id))
@@ -26,12 +26,12 @@ def demo(receipts: int) -> int:
         job = watch(owner, started.body["job_id"], check)
         in_all = receipts + made_up_mails.expected()["receipts"]
         code = prove(engine, Bucket(load_settings(environment)), business_id, job, in_all)
-    print("Next: `make dev` starts the same and stays, with an address and a token to try.", flush=True)
+    print("Next: `make dev` starts the same and keeps it running, with an address and a token to try.", flush=True)
     return code if is_synced else 1
 
 
 def watch(owner: Client, job_id: int, check: Check) -> dict[str, Any]:
-    """Draws the job's progress until it has ended and the outbox is empty; returns it."""
+    """Draws the job's progress until it has ended and the outbox is empty; returns the job."""
     with tqdm(desc="GET /api/jobs/…", unit=" receipts", total=0, file=sys.stdout) as bar:
         deadline = time.monotonic() + 3600
         while time.monotonic() < deadline:
@@ -48,7 +48,7 @@ def watch(owner: Client, job_id: int, check: Check) -> dict[str, Any]:
 
 
 def prove(engine: Engine, bucket: Bucket, business_id: int, job: dict[str, Any], receipts: int) -> int:
-    """Looks past the API, into Postgres and into the bucket."""
+    """Checks Postgres and the bucket directly, not through the API."""
     with engine.begin() as connection:
         left = connection.execute(
             text("SELECT count(*) FROM receipts WHERE business_id = :id AND NOT is_deleted"), {"id": business_id}
@@ -71,5 +71,5 @@ def prove(engine: Engine, bucket: Bucket, business_id: int, job: dict[str, Any],
             + (f", expected {expected}" * (found != expected))
         )
     good = all(found == expected for found, expected in facts.values())
-    print("\nProved: everything is gone, and the counters are exact." if good else "\nNot as it should be.", flush=True)
+    print("\nProved: everything is gone, and the counters are exact." if good else "\nNot as expected.", flush=True)
     return 0 if good else 1

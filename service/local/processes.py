@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Waits until `condition()` is true; TimeoutError naming `what` when it is not within `seconds`."""
+    """Waits until `condition()` is true; TimeoutError naming `what` if it is not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
         time.sleep(0.02)
 
 
@@ -31,7 +31,7 @@ def procfile() -> dict[str, str]:
 
 
 def start_process(name: str, environment: Mapping[str, str], output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
-    """Starts one line of the Procfile in a process group of its own, with only this environment and PATH."""
+    """Starts one line of the Procfile in its own process group, with only this environment and PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     process = subprocess.Popen(
         ["sh", "-c", f"exec {procfile()[name]}"],

@@ -1,6 +1,6 @@
-"""What each run of demo, dev or the tests has started, noted in .local/runs: a run that was killed is tidied up after.
+"""What each run of demo, dev or the tests has started, recorded in .local/runs, so that a killed run can be cleaned up.
 
-A note is a line for each process, database and folder; the next run in this folder ends what a dead run left.
+A record has a line for each process, database and folder; the next run in this folder removes what a dead run left.
 """
 
 import json
@@ -27,12 +27,12 @@ def note(kind: str, value: object) -> None:
 
 
 def forget() -> None:
-    """This run has tidied up itself."""
+    """This run has cleaned up after itself."""
     _file(os.getpid(), _began(os.getpid())).unlink(missing_ok=True)
 
 
 def end_dead_runs() -> list[str]:
-    """Ends the processes and removes the folders of runs that are dead; returns the names of their databases."""
+    """Ends the processes and removes the folders of dead runs; returns the names of their databases."""
     databases = []
     for file, entries in _dead():
         for entry in entries:
@@ -50,7 +50,7 @@ def end_dead_runs() -> list[str]:
 
 
 def end_dead_handles(folder: Path) -> None:
-    """The embedded Postgres keeps a list of who uses it: a process that was killed would keep it running for ever."""
+    """The embedded Postgres keeps a list of its users: a killed process would keep it running forever."""
     handles = folder / ".handle_pids.json"
     with suppress(OSError, ValueError):
         pids = json.loads(handles.read_text())
@@ -85,5 +85,5 @@ def _began(pid: int) -> float:
 
 
 def _is(pid: int, began: float) -> bool:
-    """Is this process, and not a later one with its number, alive?"""
+    """Is this process alive, and not a later one with the same pid?"""
     return abs(_began(pid) - began) < 0.05

@@ -1,6 +1,6 @@
-"""A database and a bucket of one's own, for demo, dev and the tests.
+"""A private database and bucket, for demo, dev and the tests.
 
-On the servers that DATABASE_URL and S3_ENDPOINT_URL name, where they are set; else on embedded ones.
+On the servers of DATABASE_URL and S3_ENDPOINT_URL if these are set; else on embedded ones.
 """
 
 import os
@@ -22,7 +22,7 @@ S3_VARIABLES = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
 
 @contextmanager
 def sandbox(name: str) -> Iterator[dict[str, str]]:
-    """Yields the environment that a Procfile's process needs; database and bucket go with the block."""
+    """Yields the environment that a Procfile's process needs; database and bucket are removed with the block."""
     left = runs.end_dead_runs()
     with ExitStack() as defer:
         defer.callback(runs.forget)
@@ -57,7 +57,7 @@ def database(server: str, name: str) -> Iterator[str]:
 
 
 def drop(server: str, names: list[str]) -> None:
-    """Databases that a run has left which was killed."""
+    """Drops databases that a killed run left behind."""
     if names:
         engine = create_engine(DRIVER, creator=connector(server), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:

@@ -23,7 +23,7 @@ trailer<</Root 1 0 R>>
 
 
 def seed(environment: dict[str, str], engine: Engine, receipts: int) -> int:
-    """A business with so many receipts, each with a PDF in the bucket; loaded by the importer, as a user would."""
+    """A business with receipts, each with a PDF in the bucket; loaded with the importer, as a user would."""
     with engine.begin() as connection:
         business_id: int = connection.execute(
             text("INSERT INTO businesses (name) VALUES ('Demo & Sons') RETURNING id")

@@ -1,4 +1,4 @@
-"""The whole system on this machine: the processes of the Procfile on servers of their own, started and stopped."""
+"""The whole system on this machine: the processes of the Procfile on private servers, started and stopped."""
 
 import signal
 import subprocess
@@ -18,11 +18,11 @@ from sql.engine import make_engine
 
 
 class Stopped(SystemExit):
-    """Somebody has asked us to stop."""
+    """A user or the system has asked us to stop."""
 
 
 def stop_on_signals() -> None:
-    """SIGTERM, SIGHUP (the terminal is gone) and Ctrl-C end the blocks that stop everything; once, then they are done.
+    """SIGTERM, SIGHUP (the terminal is gone) and Ctrl-C end the blocks that stop everything; only the first one counts.
 
     A shell's background job is born ignoring SIGINT.
     """
@@ -42,7 +42,7 @@ Check = Callable[[], None]
 @contextmanager
 def system(name: str, **settings: str) -> Iterator[tuple[dict[str, str], Client, Engine, Check]]:
     """release, web and worker from the Procfile; yields their environment, a client without a token, an engine, and a
-    check that raises when one of them has died, with the end of its log.
+    check that raises if one of them has died, with the end of its log.
     """
     stop_on_signals()
     print("Starting Postgres and S3 …", flush=True)

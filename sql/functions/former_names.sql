@@ -1,23 +1,23 @@
--- What the release before this one calls, under the names that it knows: it runs on while this one is deployed.
--- They go in the release after the next, each with a migration that drops it.
+-- Functions that the previous release calls by their former names: it keeps running while this one is deployed.
+-- The release after the next removes them, each with a migration that drops it.
 
--- Today enqueue_due_messages().
+-- Now enqueue_due_messages().
 CREATE OR REPLACE FUNCTION public.release_due_messages() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN public.enqueue_due_messages();
 END $$;
 
--- Today resend_lost_messages().
+-- Now resend_lost_messages().
 CREATE OR REPLACE FUNCTION public.wake_queued_jobs() RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY SELECT * FROM public.resend_lost_messages();
 END $$;
 
--- Today ack_messages(). Each message gets its new state ('done', 'rejected', or 'queued' to give it back) if this worker
--- still holds this delivery of it; a null message keeps what is there. Returns the ids of those that it changed.
--- Rows are locked in the order of their primary key, so that two workers cannot lock each other out.
+-- Now ack_messages(). Each message gets its new state ('done', 'rejected', or 'queued' to requeue it) if this worker
+-- still holds this delivery of it; a null message keeps the stored one. Returns the ids of those that it changed.
+-- Rows are locked in primary key order, so that two workers cannot deadlock.
 CREATE OR REPLACE FUNCTION public.settle_messages(
     worker integer, ids uuid[], deliveries integer[], states text[], messages jsonb[]
 ) RETURNS SETOF uuid LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -1,5 +1,5 @@
--- What an operator can ask in psql, without any right on our tables: it runs with those of the role that released. Who asks
--- is recorded as session_user, which nobody can make up.
+-- What an operator can ask in psql, without rights on our tables: it runs with those of the role that released. The caller
+-- is recorded as session_user, which cannot be forged.
 
 -- Why is this job not moving?
 CREATE OR REPLACE FUNCTION ops.why(job_id bigint)
@@ -7,24 +7,24 @@ RETURNS TABLE (reason text, since timestamptz, evidence jsonb, sentence text, re
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.why_job(job_id, true)
 $$;
-COMMENT ON FUNCTION ops.why(bigint) IS 'Why is this job not moving? The reason, since when, what it rests on, a sentence, and what to do';
+COMMENT ON FUNCTION ops.why(bigint) IS 'Why is this job not moving? The reason, since when, the evidence, a sentence, and what to do';
 
--- The views below call these: a function within a view runs with the rights of whoever asks.
+-- The views below call these: a function within a view runs with the caller's rights.
 
-CREATE OR REPLACE FUNCTION ops.why_active(most_ahead integer DEFAULT 0)
+CREATE OR REPLACE FUNCTION ops.why_not_moving()
 RETURNS TABLE (job_id bigint, reason text, since timestamptz, evidence jsonb, sentence text, remedy text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT * FROM public.why_jobs(
-        ARRAY(SELECT j.id FROM public.background_jobs j WHERE j.status IN ('queued', 'running')), true, most_ahead)
+    SELECT * FROM public.why_jobs(ARRAY(SELECT public.jobs_to_explain()), true, 0) w
+    WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping')
 $$;
-COMMENT ON FUNCTION ops.why_active(integer) IS 'ops.why of every job that is queued or runs';
+COMMENT ON FUNCTION ops.why_not_moving() IS 'ops.why for every active job that is stuck; see the view ops.stuck_jobs';
 
 CREATE OR REPLACE FUNCTION ops.worker_sessions()
 RETURNS TABLE (worker_id integer, session_pid integer, silent_for interval)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.worker_id, s.session_pid, s.silent_for FROM public.worker_sessions() s
+    SELECT s.worker_id, s.session_pid, s.silent_for FROM public.worker_silences() s
 $$;
-COMMENT ON FUNCTION ops.worker_sessions() IS 'The sessions that hold a worker''s lock, and for how long each has said nothing';
+COMMENT ON FUNCTION ops.worker_sessions() IS 'The sessions that hold a worker''s lock, and how long each has been silent';
 
 CREATE OR REPLACE FUNCTION ops.queue_states() RETURNS TABLE (
     queue text, waiting bigint, delayed bigint, taken bigint, oldest_waiting interval, workers bigint,
@@ -32,7 +32,7 @@ CREATE OR REPLACE FUNCTION ops.queue_states() RETURNS TABLE (
 ) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.queue_states()
 $$;
-COMMENT ON FUNCTION ops.queue_states() IS 'How is each queue? See the view ops.queues';
+COMMENT ON FUNCTION ops.queue_states() IS 'The state of each queue; see the view ops.queues';
 
 CREATE OR REPLACE FUNCTION ops.lock_waits() RETURNS TABLE (
     pid integer, application text, waits interval, query text,
@@ -45,4 +45,4 @@ CREATE OR REPLACE FUNCTION ops.lock_waits() RETURNS TABLE (
     WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock'
     ORDER BY waiting.query_start
 $$;
-COMMENT ON FUNCTION ops.lock_waits() IS 'Which sessions wait for a lock, for how long, and for whom?';
+COMMENT ON FUNCTION ops.lock_waits() IS 'Which sessions wait for a lock, how long, and who blocks them?';

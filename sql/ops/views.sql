@@ -1,5 +1,5 @@
--- What an operator looks at in psql. They read with the rights of their owner, so that an operator's role needs none on the
--- tables. A view whose columns change is dropped in the migration of that release.
+-- An operator's views in psql. They read with their owner's rights, so that an operator's role needs none on the tables.
+-- If a view's columns change, that release's migration drops it.
 
 CREATE OR REPLACE VIEW ops.active_jobs AS
 SELECT j.id, j.business_id, j.job_type, j.status, j.requested, j.processed, j.total, j.failed_count,
@@ -9,20 +9,19 @@ SELECT j.id, j.business_id, j.job_type, j.status, j.requested, j.processed, j.to
        j.wait_until, j.waiting_for, j.last_error, j.queue, j.created_at
 FROM public.background_jobs j LEFT JOIN public.workers w ON w.id = j.worker_id
 WHERE j.status IN ('queued', 'running', 'paused');
-COMMENT ON VIEW ops.active_jobs IS 'Which jobs are active, how far are they, how fast, and who works on them?';
+COMMENT ON VIEW ops.active_jobs IS 'Which jobs are active, how far and how fast are they, and which worker runs them?';
 
 CREATE OR REPLACE VIEW ops.stuck_jobs AS
 SELECT w.job_id AS id, j.business_id, j.job_type, j.status, w.reason, now() - w.since AS for_how_long, w.sentence, w.remedy,
        w.evidence
-FROM ops.why_active() w JOIN public.background_jobs j ON j.id = w.job_id
-WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping');
-COMMENT ON VIEW ops.stuck_jobs IS 'Which active jobs do not move, why, and what mends it?';
+FROM ops.why_not_moving() w JOIN public.background_jobs j ON j.id = w.job_id;
+COMMENT ON VIEW ops.stuck_jobs IS 'Which active jobs are not moving, why, and what fixes it?';
 
 CREATE OR REPLACE VIEW ops.queues AS
 SELECT queue, waiting, delayed, taken, oldest_waiting, workers, jobs_waiting, jobs_snoozed, jobs_running,
        workers = 0 AND waiting + jobs_waiting > 0 AS is_left_alone
 FROM ops.queue_states();
-COMMENT ON VIEW ops.queues IS 'What waits in each queue, what is in hand, and who takes from it? is_left_alone: work waits, and nobody does';
+COMMENT ON VIEW ops.queues IS 'What waits in each queue, what is in flight, and how many workers take from it? is_left_alone: work waits, and none does';
 
 CREATE OR REPLACE VIEW ops.workers AS
 SELECT w.id, w.hostname, w.pid,
@@ -35,7 +34,7 @@ FROM public.workers w LEFT JOIN ops.worker_sessions() s ON s.worker_id = w.id
 WHERE s.worker_id IS NOT NULL OR w.stopped_at IS NULL AND w.started_at > now() - interval '1 day'
    OR w.id IN (SELECT j.worker_id FROM public.background_jobs j WHERE j.status = 'running');
 COMMENT ON VIEW ops.workers IS
-    'Which workers are alive, what do they listen to, what have they in hand; and who fell silent or died within a day?';
+    'Which workers are alive, what do they listen to, which jobs do they run; and which fell silent or died within a day?';
 
 CREATE OR REPLACE VIEW ops.history AS
 SELECT j.id, j.business_id, j.job_type, j.status, j.processed, j.total, j.failed_count,
@@ -66,7 +65,7 @@ SELECT queue, coalesce(max(r.jobs), 0) AS jobs_running, max(r.items) AS items_pe
        coalesce(sum(e.n) FILTER (WHERE NOT e.is_rejected), 0) AS messages_done_15_min,
        coalesce(sum(e.n) FILTER (WHERE e.is_rejected), 0) AS messages_rejected_15_min
 FROM ended e FULL JOIN running r USING (queue) GROUP BY queue;
-COMMENT ON VIEW ops.throughput IS 'How much is done in each queue: items of running jobs a second, messages in the last 1 and 15 minutes';
+COMMENT ON VIEW ops.throughput IS 'How much is done in each queue: running jobs'' items per second, messages in the last 1 and 15 minutes';
 
 CREATE OR REPLACE VIEW ops.rejected_messages AS
 SELECT q.message_id, q.queue_name AS queue, q.mtime AS at, q.reason, q.losses, q.message ->> 'actor_name' AS actor
@@ -83,16 +82,16 @@ COMMENT ON VIEW ops.outbox IS 'Which objects are still to be deleted from the bu
 CREATE OR REPLACE VIEW ops.blocked_sessions AS
 SELECT pid, application, waits, query, blocker_pid, blocker, blocker_state, blocker_transaction, blocker_query
 FROM ops.lock_waits();
-COMMENT ON VIEW ops.blocked_sessions IS 'Which sessions wait for a lock, for how long, and for whom?';
+COMMENT ON VIEW ops.blocked_sessions IS 'Which sessions wait for a lock, how long, and who blocks them?';
 
 DO $$
 DECLARE
     name text;
 BEGIN
     IF coalesce(obj_description('ops'::regnamespace), '') = '' THEN
-        COMMENT ON SCHEMA ops IS 'For operators with psql: views and functions. \dv+ ops.* and \df+ ops.* say what each is for';
+        COMMENT ON SCHEMA ops IS 'For operators with psql: views and functions. \dv+ ops.* and \df+ ops.* describe each';
     END IF;
-    -- Nobody may call these but those whom GRANT names: python -m service roles.
+    -- Only roles with a GRANT may call these: python -m service roles.
     FOR name IN SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'ops'::regnamespace LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', name);
     END LOOP;

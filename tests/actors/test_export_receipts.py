@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -87,6 +88,43 @@ def test_a_text_that_a_spreadsheet_would_compute_is_escaped(start, make, export,
     (row,) = rows(export(business_id).text)
     assert row["vendor"] == f"'{start}1+1"
     assert row["amount"] == "-5.00"  # a number stays one
+
+
+HOSTILE = [
+    "x;=cmd|' /C calc'!A0;y",
+    "x; =1+1",
+    'x;"=1+1"',
+    'x;"" @SUM(A1)',
+    "x\t+1",
+    "x\n-1",
+    "x\r\n\r\n=1",
+    "\n=1+1",
+    " =1+1",
+    "＝1+1",
+    "x;＠1;＋1;－1",
+    ";;=1",
+]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_text_is_a_formula_whatever_a_spreadsheet_takes_for_the_separator(delimiter, make, export, sql) -> None:
+    business_id = make.business()
+    for receipt_id, vendor in zip(make.receipts(business_id, len(HOSTILE)), HOSTILE, strict=True):
+        sql("UPDATE receipts SET vendor = :vendor WHERE id = :id", vendor=vendor, id=receipt_id)
+    # As a spreadsheet sees it, which takes each line break outside of quotes for the end of a row.
+    read = csv.reader(io.StringIO(export(business_id).text, newline=""), delimiter=delimiter)
+    cells = [cell for row in read for cell in row]
+    assert len(cells) > len(HOSTILE)
+    assert [cell for cell in cells if re.match(r"""[\s"]*[=+\-@＝＋－＠]""", cell)] == []
+
+
+@pytest.mark.parametrize("vendor", ["Smith; Sons", "a-b; c+d", "dana@example.com;x", "1 + 1 = 2", "Café\nUpper street"])
+def test_other_texts_are_written_as_they_are(vendor, make, export, sql) -> None:
+    business_id = make.business()
+    make.receipts(business_id, 1)
+    sql("UPDATE receipts SET vendor = :vendor", vendor=vendor)
+    (row,) = rows(export(business_id).text)
+    assert row["vendor"] == vendor
 
 
 @pytest.mark.parametrize(

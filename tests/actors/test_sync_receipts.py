@@ -1,6 +1,16 @@
-"""The receipt sync on a real IMAP server: what other people's mail importers got wrong, each as a test."""
+"""The receipt sync on a real IMAP server, with what other people's mail importers got wrong.
 
-from collections.abc import Callable
+- paperless-ngx#13175, no receipt, fetched at every run: test_a_mail_that_was_decided_is_not_fetched_again
+- #9436, a run starts beside the last: test_a_second_sync_of_a_mailbox_is_refused_while_the_first_is_active
+- #10080, a UID without its UIDVALIDITY skips mail: test_a_new_mail_with_a_low_number_under_a_new_uidvalidity_is_read
+- #8329, storage away, the mail marked as done: test_a_bucket_that_is_away_marks_no_mail_as_done_and_it_is_read_later
+- #2396, a mail deleted before its document is stored: test_a_sync_deletes_moves_and_marks_nothing_in_the_mailbox
+- gbrain#4959, rate limits count as failures: test_a_server_that_throttles_puts_the_job_back_and_fails_no_mail
+- relaticle#610, an error of listing spoils the account: test_an_error_of_listing_leaves_the_connection_as_it_is
+- nextcloud/mail#2979, numbered anew midway: test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing
+"""
+
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -17,15 +27,16 @@ from actors.runtime.jobs.start import JobActiveError
 from actors.runtime.jobs.testing import go_on, run_kind
 from actors.sync_receipts import sync_receipts
 from service.local.seed import PDF
+from tests.actors.mail.impaired import DROP, Impaired
 from tests.service.conftest import changed
 
 MOMENT = datetime(2025, 6, 15, 12, tzinfo=UTC)
 
 
-def mail(number: int, subject: str = "Your receipt", body: str = "", pdf: bytes = b"") -> bytes:
+def mail(number: int, subject: str = "Your receipt", body: str = "", pdf: bytes = b"", day: datetime = MOMENT) -> bytes:
     message = EmailMessage()
     message["From"], message["Subject"] = "Night Owl Taxi <receipts@nightowl.example>", subject
-    message["Message-ID"], message["Date"] = f"<{number}@nightowl.example>", MOMENT
+    message["Message-ID"], message["Date"] = f"<{number}@nightowl.example>", day
     message.set_content(body or f"Total: ${number}.50\n")
     if pdf:
         message.add_attachment(pdf, maintype="application", subtype="pdf", filename="receipt.pdf")
@@ -119,11 +130,62 @@ def test_a_range_reads_its_days_only_and_moves_no_position(mails, connect, sync,
     assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 5}]
 
 
-def test_the_same_file_in_another_mail_is_a_duplicate(mails, connect, sync, states, bucket) -> None:
-    mails.fill([(mail(1, body="Total: $9.00", pdf=PDF), at(1)), (mail(2, body="Total: $9.00", pdf=PDF), at(2))])
+FORWARD = """FYI, Dana
+
+---------- Forwarded message ---------
+From: Night Owl Taxi <receipts@nightowl.example>
+Date: {:%a, %b %d, %Y} at 4:40 PM
+Subject: Your receipt
+
+Total: $9.00
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "days", "same"),
+    [
+        ("Total: $9.00", "Total: $9.00", 1, True),
+        ("Total: $9.00", "Total: $9.00", 30, False),  # as a subscription's, with the shop's terms
+        ("Date: 2025-06-01\nTotal: $9.00", "Date: 2025-06-01\nTotal: $9.00", 30, True),
+        ("Date: 2025-06-14\nTotal: $9.00", "Date: 2025-06-15\nTotal: $9.00", 1, False),
+        ("Invoice no. 71\nTotal: $9.00", "Invoice no. 71\nTotal: $9.00", 30, True),
+        ("Invoice no. 71\nTotal: $9.00", "Invoice no. 72\nTotal: $9.00", 0, False),
+        ("Order #5: 2025-06-01\nTotal: $9.00", "Order #6: 2025-06-01\nTotal: $9.00", 0, False),
+        ("Total: $9.00", "Total: $8.00", 0, False),
+        ("Total: $9.00", FORWARD.format(at(0)), 20, True),
+        ("Date: 2025-06-14\nTotal: $9.00", FORWARD.format(at(0)).replace("Total", "Date: 2025-06-14\nTotal"), 20, True),
+    ],
+)  # fmt: skip
+def test_the_same_file_is_a_duplicate_by_its_total_and_its_number_or_day(
+    mails, connect, sync, states, first, second, days, same
+) -> None:
+    subject = "Fwd: Your receipt" if "Forwarded" in second else "Your receipt"
+    mails.fill([
+        (mail(1, body=first, pdf=PDF), at(0)),
+        (mail(2, subject, second, pdf=PDF, day=at(days)), at(days)),
+    ])  # fmt: skip
     business_id, _ = connect()
     assert counted(sync(business_id)) == ("completed", 2, 2, 0)
+    kept = ("receipt", "receipt" if "8.00" in second else "same_file")
+    assert states() == [("receipt", "receipt"), ("duplicate", "same_receipt") if same else kept]
+
+
+def test_two_mails_without_a_message_id_and_with_one_file_are_two_receipts(mails, connect, sync, sql) -> None:
+    raw = mail(1, pdf=PDF).replace(b"Message-ID: <1@nightowl.example>\n", b"")
+    mails.fill([(raw, at(1)), (raw.replace(b"Total: $1.50", b"Total: $7.00"), at(40))])
+    business_id, _ = connect()
+    sync(business_id)
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 2}]
+
+
+def test_a_copy_in_another_mailbox_of_the_business_is_a_duplicate(mails, connect, sync, states, sql) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, first = connect()
+    _, second = connect(business_id)
+    sync(business_id, connection_id=first)
+    sync(business_id, connection_id=second)
     assert states() == [("receipt", "receipt"), ("duplicate", "same_receipt")]
+    assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 1}]
 
 
 def test_a_forged_message_id_does_not_suppress_an_invoice(mails, connect, sync, sql) -> None:
@@ -154,6 +216,17 @@ def test_mails_that_the_server_has_numbered_anew_are_known_again(mails, connect,
     assert counted(sync(business_id)) == ("completed", 2, 2, 0)
     assert sql("SELECT count(*) AS n FROM mail_messages") == [{"n": 5}]
     assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 5}]
+
+
+def test_a_new_mail_with_a_low_number_under_a_new_uidvalidity_is_read(mails, connect, sync, sql) -> None:
+    mails.fill([(mail(n), at(n)) for n in range(1, 4)])
+    business_id, _ = connect()
+    sync(business_id)
+    mails.stop()
+    mails.start()  # its mailbox is in memory: it comes back under another UIDVALIDITY
+    mails.fill([(mail(7), at(7))])
+    assert counted(sync(business_id)) == ("completed", 1, 1, 0)
+    assert sql("SELECT count(*) AS n FROM receipts WHERE amount = 7.50") == [{"n": 1}]
 
 
 def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
@@ -190,6 +263,61 @@ def test_a_mail_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_o
     monkeypatch.setattr(ImapMailbox, "fetch", lambda mailbox, uids: fetch(mailbox, [u for u in uids if u != 102]))
     assert counted(sync(business_id)) == ("completed", 3, 2, 1)
     assert states()[1] == ("unreadable", "gone")
+
+
+@pytest.fixture
+def impaired(mails) -> Iterator[Impaired]:
+    between = Impaired(mails.port)
+    yield between
+    between.close()
+
+
+@pytest.mark.parametrize("fault", [DROP, "NO [SERVERBUG] Internal error occurred", "BAD what?"])
+def test_a_mail_that_cannot_be_fetched_costs_itself(
+    mails, impaired, connect, engine, here, states, sql, monkeypatch, fault
+) -> None:
+    monkeypatch.setattr("actors.runtime.jobs.backoff.backoff_seconds", lambda _failures: 0.05)
+    mails.fill([(mail(n), at(n)) for n in range(1, 6)])
+    business_id, _ = connect(port=impaired.port)
+    impaired.rule = lambda command: fault if "PEEK[]" in command and includes(command, 103) else None
+    patient = changed(here, MAX_BATCH_FAILURES=5)
+    assert counted(run_kind(sync_receipts, engine, patient, business_id)) == ("completed", 5, 4, 1)
+    read, bad = ("receipt", "receipt"), ("unreadable", "cannot_be_fetched")
+    assert states() == [read, read, bad, read, read]
+    alone = [command for command in impaired.commands if "UID FETCH 103 (BODY.PEEK[])" in command]
+    assert len(alone) == (4 if fault != DROP else 3)  # a refusal is asked for alone in the first try, too
+    impaired.rule = lambda _command: None
+    assert counted(run_kind(sync_receipts, engine, here, business_id, {"mode": "full"})) == ("completed", 1, 1, 0)
+    assert sql("SELECT sum(fetch_failures) AS n FROM mail_messages WHERE uid = 103") == [{"n": 0}]
+
+
+def includes(command: str, uid: int) -> bool:
+    """Is this uid among those of a UID FETCH?"""
+    ranges = [one.partition(":") for one in command.split()[2].split(",")]
+    return any(int(first) <= uid <= int(last or first) for first, _, last in ranges)
+
+
+def test_a_sync_deletes_moves_and_marks_nothing_in_the_mailbox(mails, impaired, connect, sync) -> None:
+    mails.fill([(mail(1), at(1)), (mail(2, "Lunch?", "see you"), at(2))])
+    business_id, _ = connect(port=impaired.port)
+    sync(business_id)
+    verbs = {command.removeprefix("UID ").split()[0] for command in impaired.commands if command}
+    assert verbs <= {"CAPABILITY", "LOGIN", "AUTHENTICATE", "EXAMINE", "SEARCH", "FETCH", "LOGOUT"}, verbs
+    assert all("PEEK" in command for command in impaired.commands if "BODY" in command)
+    client = mails.client()
+    client.select("INBOX")
+    assert client.search(None, "UNSEEN")[1] == [b"1 2"]
+    client.logout()
+
+
+def test_a_server_that_is_away_is_no_failure_of_its_mails(mails, impaired, connect, sync, sql) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect(port=impaired.port)
+    impaired.rule = lambda command: DROP if command.startswith(("LOGIN", "AUTHENTICATE")) else None
+    assert sync(business_id)["status"] == "failed"
+    mails.stop()
+    assert sync(business_id)["status"] == "failed"
+    assert sql("SELECT coalesce(sum(fetch_failures), 0) AS n FROM mail_messages") == [{"n": 0}]
 
 
 def test_a_bucket_that_is_away_marks_no_mail_as_done_and_it_is_read_later(

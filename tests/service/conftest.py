@@ -14,6 +14,7 @@ import pytest
 from actors.runtime.base.config import Settings
 from service.__main__ import main
 from service.app import create_app
+from service.openapi import Plugin
 from sql.states import ACTIVE
 
 ONE_JOB = re.compile(r"/api/(receipts/)?jobs/[0-9]+")
@@ -66,8 +67,10 @@ def changed(settings: Settings, **changes: Any) -> Settings:
 
 
 @pytest.fixture
-def api(settings: Settings, make: Any) -> Callable[..., Api]:
+def api(settings: Settings, make: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Api]:
     """api(business_id, role="owner", **settings) → a caller; api() has no token."""
+
+    monkeypatch.setattr(Plugin, "checks_answers", True)
 
     def caller(business_id: int | None = None, role: str | None = None, **changes: Any) -> Api:
         client = falcon.testing.TestClient(create_app(changed(settings, **changes)))

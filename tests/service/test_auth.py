@@ -5,6 +5,8 @@ import time
 import pytest
 from sqlalchemy import text
 
+from service.local.processes import wait_until
+
 OLD = "lh_made-by-the-first-release"
 
 CALLS = [
@@ -39,6 +41,16 @@ def test_a_revoked_token_is_refused(api, make, sql) -> None:
     assert caller.get("/api/jobs").status_code == 200
     sql("UPDATE api_tokens SET revoked_at = now()")
     assert caller.get("/api/jobs").status_code == 401
+
+
+def test_a_revocation_bites_within_a_second_where_a_job_is_polled(api, make, sql) -> None:
+    business_id = make.business()
+    caller, job = api(business_id), f"/api/jobs/{make.job(business_id)}"
+    assert caller.get(job).status_code == 200
+    sql("UPDATE api_tokens SET revoked_at = now()")
+    assert caller.post(f"{job}/pause").status_code == 401  # what changes something is never taken on trust
+    wait_until(lambda: caller.get(job).status_code == 401, 1.5, "the refusal")
+    assert caller.get(job).status_code == 401
 
 
 def test_the_token_itself_is_nowhere_in_the_database(make, sql) -> None:

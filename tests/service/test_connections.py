@@ -149,7 +149,7 @@ def test_reencrypt_leaves_the_older_keys_without_use(owner, mails, sql, command,
     new = "A" * 43 + "="
     done = command("connections", "reencrypt", CONNECTION_KEYS=f"{new},{old}")
     assert done.returncode == 0
-    assert done.stdout.endswith("1 secrets are encrypted with the newest key; the older ones can go\n")
+    assert done.stdout.endswith("1 secrets are encrypted with the newest key; the older keys can be removed\n")
     (row,) = sql("SELECT business_id, secret FROM connections")
     vault = Vault(changed(settings, CONNECTION_KEYS=(new,)))
     assert vault.open(row["business_id"], row["secret"]) == {"password": mails.password}

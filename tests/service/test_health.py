@@ -8,6 +8,11 @@ from sql.url import database_name
 from sql.version import expected_version
 
 
+@pytest.fixture(autouse=True)
+def each_look_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.shared_answer.SECONDS", 0)
+
+
 def test_the_process_is_healthy_whatever_the_database_does(api) -> None:
     assert api(DATABASE_URL="postgresql://127.0.0.1:1/none").get("/healthz").status_code == 200
 
@@ -52,7 +57,7 @@ def test_it_is_not_ready_while_the_database_is_read_only_and_is_at_once_afterwar
     for _ in range(2):
         answer = caller.get("/readyz")
         assert (answer.status_code, answer.json["code"]) == (503, "read_only")
-        assert "takes no writes" in answer.json["error"]
+        assert "accepts no writes" in answer.json["error"]
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
     assert caller.get("/readyz").status_code == 200
 

@@ -10,6 +10,11 @@ from actors.runtime.jobs.kinds import load_kinds
 from actors.runtime.worker.sweep import sweep
 
 
+@pytest.fixture(autouse=True)
+def each_look_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.shared_answer.SECONDS", 0)
+
+
 @pytest.fixture
 def swept(engine, settings):
     with engine.connect() as connection:
@@ -64,7 +69,7 @@ def test_work_that_no_live_worker_takes_is_a_503_and_a_snooze_is_not(api, make, 
     start(sql, make)
     answer = caller.get("/api/jobs/health")
     assert (answer.status_code, answer.json["code"]) == (503, "queue_left_alone")
-    assert answer.json["error"] == "Work waits in maintenance, where no live worker takes it"
+    assert answer.json["error"] == "Work waits in maintenance, but no live worker takes from there"
     assert answer.json["queues"]["maintenance"]["waiting"] == 1
     sql("UPDATE workers SET queues = '{maintenance}'")
     assert caller.get("/api/jobs/health").status_code == 200

@@ -1,5 +1,6 @@
 """The schema ops, as an operator's role sees it that has no right on any table."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -118,6 +119,36 @@ def test_reset_and_retry_purge_are_there_too_and_nobody_acts_without_a_name(ask,
     assert ask("SELECT ops.retry_purge('dana', 'new keys') AS n") == [{"n": 0}]
 
 
+@pytest.mark.parametrize("token", ["7", "no number"])
+@pytest.mark.parametrize("verb", ["pause", "cancel", "resume", "reset"])
+def test_no_event_of_psql_names_a_token_whatever_the_session_says(verb, token, ask, make, worker_id, events) -> None:
+    status = {"resume": "paused", "reset": "running"}.get(verb, "queued")
+    job_id = make.job(status=status, worker_id=worker_id if status == "running" else None)
+    ask(f"SELECT set_config('longhaul.token', '{token}', false), ops.{verb}_job(:id, 'dana', 'why')", id=job_id)
+    assert {(event["detail"] or {}).get("token_id") for event in events(job_id)} == {None}
+    assert events(job_id)[-1]["actor"].endswith(" (dana)")
+
+
+@pytest.mark.parametrize(
+    ("who", "why", "sentence"),
+    [
+        ("dana)\nworker:1 (", "why", "who: found a control character, expected text on one line"),
+        ("dana\u202e", "why", "who: found a control character"),
+        ("d" * 101, "why", "who: found 101 characters, expected up to 100"),
+        ("dana", "a\r\nb", "why: found a control character, expected text on one line"),
+        ("dana", "w" * 501, "why: found 501 characters, expected up to 500"),
+    ],
+)
+def test_names_and_reasons_are_short_and_on_one_line(who, why, sentence, ask, make, job_row) -> None:
+    job_id = make.job()
+    for call in ("ops.pause_job(:id, :who, :why)", "ops.retry_purge(:who, :why)"):
+        with pytest.raises(DBAPIError, match=re.escape(sentence)):
+            ask(f"SELECT {call}", who=who, why=why, **({"id": job_id} if ":id" in call else {}))
+    assert job_row(job_id)["status"] == "queued"
+    ask("SELECT ops.pause_job(:id, :who, :why)", id=job_id, who="ד" * 100, why="é" * 500)
+    assert job_row(job_id)["status"] == "paused"
+
+
 def test_others_than_those_who_were_granted_it_may_not(operator, ask, sql) -> None:
     sql(f"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA ops FROM {operator.logging_name}")
     with pytest.raises(ProgrammingError, match="permission denied for function"):
@@ -127,8 +158,8 @@ def test_others_than_those_who_were_granted_it_may_not(operator, ask, sql) -> No
 def test_ops_functions_run_with_a_fixed_search_path_and_the_owners_rights(sql) -> None:
     rows = sql("SELECT proname, proconfig, prosecdef FROM pg_proc WHERE pronamespace = 'ops'::regnamespace")
     assert len(rows) >= 10
-    assert {tuple(row["proconfig"]) for row in rows} == {("search_path=pg_catalog, pg_temp",)}
-    assert [row["proname"] for row in rows if not row["prosecdef"]] == ["name_of"]
+    assert {row["proconfig"][0] for row in rows} == {"search_path=pg_catalog, pg_temp"}
+    assert {row["proname"] for row in rows if not row["prosecdef"]} == {"checked", "name_of"}
 
 
 def test_everything_says_what_it_is_for(sql) -> None:
@@ -145,6 +176,7 @@ def test_roles_prints_what_makes_an_operator_and_runs_nothing(environment, monke
     try:
         sql(printed)
         assert sql(f"SELECT has_schema_privilege('{role}', 'ops', 'USAGE') AS may") == [{"may": True}]
+        assert sql(f"SELECT pg_has_role('{role}', 'pg_signal_backend', 'USAGE') AS may") == [{"may": True}]
         capsys.readouterr()
         assert main() == 0
         assert "CREATE ROLE" not in capsys.readouterr().out

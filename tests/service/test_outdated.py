@@ -41,7 +41,7 @@ def test_in_a_read_only_database_every_look_says_why_it_may_be_outdated(api, mak
     with capture_logs() as lines:
         job = caller.get(f"/api/jobs/{job_id}")
     assert (job.status_code, job.json["status"], job.json["percent"]) == (200, "running", 50.0)
-    assert job.json["notice"] == f"{READ_ONLY}; this is the last state known"
+    assert job.json["notice"] == f"{READ_ONLY}; this is the last known state"
     assert [line["business_id"] for line in lines if line["event"] == "jobs.not_reconciled"] == [business_id]
     assert caller.get(f"/api/jobs/{queued}").json["notice"] is None
     listed = {one["job_id"]: one["notice"] for one in caller.get("/api/jobs").json["jobs"]}
@@ -71,10 +71,10 @@ def test_what_cannot_be_written_in_a_read_only_database_is_a_503_with_the_cause(
     ("raises", "says"),
     [
         ("'says no'", "The job could not be brought up to date"),
-        ("disk_full", "The database has no room left"),
-        ("insufficient_privilege", "The database does not let us write at the moment"),
+        ("disk_full", "The database is out of disk space"),
+        ("insufficient_privilege", "The database refuses writes at the moment"),
         ("read_only_sql_transaction", READ_ONLY),
-        ("lock_not_available", "The database is held up by somebody's lock at the moment"),
+        ("lock_not_available", "The database is blocked by another session's lock at the moment"),
         ("feature_not_supported", "The job could not be brought up to date"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_look_at_a_job_that_cannot_be_moved_tells_its_last_state_and_why(raise
     stuck(job_id, raises)
     answer = api(business_id).get(f"/api/jobs/{job_id}")
     assert (answer.status_code, answer.json["status"]) == (200, "running")
-    assert answer.json["notice"] == f"{says}; this is the last state known"
+    assert answer.json["notice"] == f"{says}; this is the last known state"
 
 
 def test_one_job_that_cannot_be_moved_spoils_nothing_else_of_its_business(api, make, stuck, worker_id) -> None:

@@ -103,7 +103,7 @@ def test_an_after_that_no_page_gave_is_a_400(api, make, dated) -> None:
     dated("2025-01-01T00:00:00Z")
     answer = api(make.business()).get(LIST, query_string="after=1")
     assert answer.status_code == 400
-    assert "expected the next_after of a page before" in answer.json["error"]
+    assert "expected the next_after of a previous page" in answer.json["error"]
 
 
 def test_receipts_and_their_files_are_counted_within_the_days(api, dated, make, sql, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""One token's slow requests hold up neither other tokens nor the platform's question whether the process lives."""
+"""One business's slow requests hold up neither others nor the platform's question whether the process lives."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service.credentials import KnownCredentials, hash_of
+from service.credentials import KnownCredentials, Owner, hash_of
 from service.local.client import Client
 from service.local.processes import wait_until
 from service.turns import Turns
@@ -38,7 +38,10 @@ class Held:
 def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
     known = KnownCredentials()
     for token_id, token in enumerate("abc"):
-        known.add(hash_of(token), token_id)
+        known.add(hash_of(token), Owner(token_id, business_id=token_id))
+    known.add(hash_of("another of a"), Owner(10, business_id=0))
+    for token_id, token in enumerate(("operator", "another operator"), 20):
+        known.add(hash_of(token), Owner(token_id, business_id=None))
     monkeypatch.setattr("service.turns.known_credentials", known)
     with ExitStack() as defer:
         made: list[Held] = []
@@ -64,6 +67,25 @@ def test_a_token_holds_at_most_half_of_the_threads_and_others_overtake_the_rest(
     assert mine[2].begun.wait(5)
 
 
+def test_all_tokens_of_a_business_share_one_share_and_each_operators_has_its_own(turns) -> None:
+    mine = [turns(Held(token)) for token in ("a", "another of a", "a", "another of a")]
+    wait_until(lambda: sum(held.begun.is_set() for held in mine) == 2, 5, "half of the threads")
+    assert turns(Held("operator")).begun.wait(5)
+    assert turns(Held("another operator")).begun.wait(5)
+    assert sum(held.begun.is_set() for held in mine) == 2
+
+
+def test_a_thread_that_is_free_again_goes_to_who_has_the_fewest(turns) -> None:
+    mine, others = [turns(Held("a")) for _ in range(2)], [turns(Held("b")) for _ in range(2)]
+    assert all(held.begun.wait(5) for held in mine + others)
+    again, newcomer = turns(Held("a")), turns(Held("c"))
+    mine[0].let_go.set()
+    assert newcomer.begun.wait(5)
+    assert not again.begun.is_set()
+    others[0].let_go.set()
+    assert again.begun.wait(5)
+
+
 def test_made_up_tokens_share_one_share(turns) -> None:
     made_up = [turns(Held(f"made up {n}")) for n in range(5)]
     wait_until(lambda: sum(held.begun.is_set() for held in made_up) == 2, 5, "half of the threads")
@@ -73,9 +95,9 @@ def test_made_up_tokens_share_one_share(turns) -> None:
 
 
 def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:
-    for token in ("a", "a", "b", "b", "c"):
-        held = turns(Held(token))
-    assert not held.begun.wait(0.2)
+    for token in ("a", "a", "b", "b"):
+        assert turns(Held(token)).begun.wait(5)
+    assert not turns(Held("c")).begun.wait(0.2)
     assert turns(Held(path="/healthz")).begun.wait(5)
 
 

@@ -1,12 +1,14 @@
 """Why is it not moving? Each reason made real; the API and psql give the same answer, and its remedy works."""
 
+import json
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from threading import Thread
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -23,7 +25,7 @@ from sql.engine import make_engine
 from sql.url import database_name
 from tests.actors.runtime.tiny import as_role, kind
 
-FLEETING = {"backend_pid", "backend_state", "query_start", "wait_event"}  # of a batch, which may have ended since
+FLEETING = {"backend_pid", "backend_state", "query", "query_start", "wait_event"}  # of a batch, which may have ended
 
 
 @pytest.fixture
@@ -141,6 +143,36 @@ def test_a_message_that_a_stock_consumer_took(why, started, worker, sql) -> None
     assert why(job_id)["reason"] == "waiting_turn"
 
 
+def test_a_message_that_a_stock_consumer_rejected_as_it_knows_no_such_actor(why, started, worker, sql) -> None:
+    job_id = started()
+    sql("UPDATE dramatiq.queue SET state = 'rejected', mtime = now()")
+    told = why(job_id)
+    assert (told["reason"], "none of ours" in told["sentence"]) == ("no_message", True)
+    sql("SELECT pause_job(:id, 'dana')", id=job_id)
+    sql("SELECT resume_job(:id, 'dana')", id=job_id)
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_message_in_hand_whose_job_cannot_be_claimed(why, reason, started, worker, place, sql, job_row) -> None:
+    sql("""CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               RAISE 'No space left on device' USING ERRCODE = 'disk_full'; END $$;
+           CREATE TRIGGER no_space BEFORE INSERT ON job_events FOR EACH ROW WHEN (NEW.event = 'claimed')
+               EXECUTE FUNCTION no_space()""")
+    job_id = started()
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = :w, delivery = 1, mtime = now()", w=worker)
+    with at_work(delete_receipts.work, place, job_id) as running:
+        sql("SELECT watch_clock()")
+        assert why(job_id)["reason"] == "waiting_turn"
+        sql("UPDATE dramatiq.queue SET mtime = now() - interval '11 s'")
+        told = why(job_id)
+        assert told["reason"] == "not_moving"
+        assert told["sentence"].endswith("has not begun within 10 s: it fails to claim the job")
+        assert f"See backoff for job {job_id} in the log of worker {worker}, the process 42 on dyno7" in told["remedy"]
+        sql("DROP TRIGGER no_space ON job_events")
+        running.join(20)
+    assert job_row(job_id)["attempt"] == 1
+
+
 def test_a_kind_that_no_worker_knows(why, started, worker, sql, job_row) -> None:
     job_id = started("sync_things")
     told = why(job_id)
@@ -158,6 +190,13 @@ def test_a_paused_job_names_who_paused_it_and_why(why, started, sql, worker) -> 
     assert told["evidence"] == {"paused_by": "dana", "why": "month end"}
     sql("SELECT resume_job(:id, 'ops')", id=job_id)
     assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_a_job_that_a_token_without_a_name_paused_says_which(why, started, api, sql, worker) -> None:
+    job_id = started()
+    api(None, "operator").post(f"/api/jobs/{job_id}/pause")
+    (token,) = sql("SELECT max(detail ->> 'token_id') AS id FROM job_events WHERE job_id = :id", id=job_id)
+    assert str(why(job_id)["evidence"]["token_id"]) == token["id"]
 
 
 @pytest.mark.parametrize("verb", ["pause", "cancel"])
@@ -181,7 +220,9 @@ def test_a_dead_worker_is_named_to_an_operator_with_its_host(why, reason, make, 
     told = why(job_id)
     assert told["sentence"] == f"Worker {worker_id} is dead, and no other listens to maintenance"
     assert (told["evidence"]["host"], told["evidence"]["process"]) == ("dyno7", 42)
-    assert "host" not in api(business_id).get(f"/api/jobs/{job_id}/why").json["evidence"]
+    others = api(business_id).get(f"/api/jobs/{job_id}/why").json
+    assert "host" not in others["evidence"]
+    assert ("process" in others["remedy"], told["remedy"].endswith("the process 42 on dyno7")) == (False, True)
     assert api(business_id).get(f"/api/jobs/{job_id}").json["status"] == "queued"  # a look recovers it
     with worker_at(engine, ["maintenance"]):
         assert why(job_id)["reason"] == "waiting_turn"
@@ -204,6 +245,20 @@ def test_a_worker_that_stands_still_is_seen_before_it_counts_as_dead(why, reason
         assert why(job_id)["reason"] == "running"
 
 
+def test_the_only_worker_that_stands_still_is_seen_though_nobody_watches_the_clock(
+    why, reason, make, worker, sql, api
+) -> None:
+    job_id = make.job(status="running", worker_id=worker)
+    sql("UPDATE watched_clock SET seen_at = clock_timestamp() - interval '1 minute'")
+    wait_until(lambda: reason(job_id) == "silent_worker", 10, "the silence")
+    assert why(job_id)["evidence"]["silent_seconds"] > 5
+    (state,) = sql("SELECT state FROM ops.workers WHERE id = :id", id=worker)
+    assert state["state"] == "silent"
+    said = api(None, "operator").get("/api/jobs/worker/config").json["workers"]
+    assert [one["silent_seconds"] > 5 for one in said if one["worker_id"] == worker] == [True]
+    assert {"live_workers": worker} in sql("SELECT live_workers()")  # nothing is taken from it for that
+
+
 @pytest.mark.parametrize("how", ["database", "role"])
 def test_a_database_that_takes_no_writes(how, why, started, worker, settings, sql) -> None:
     job_id, name = started(), database_name(settings.DATABASE_URL)
@@ -216,7 +271,9 @@ def test_a_database_that_takes_no_writes(how, why, started, worker, settings, sq
         "read_only",
         "Nothing can be written: the database is read-only by default",
     )
-    sql(told["remedy"])
+    with closing(psycopg2.connect(settings.DATABASE_URL)) as fresh:  # it begins read-only, as a person's does
+        fresh.autocommit = True
+        fresh.cursor().execute(told["remedy"])
     assert why(job_id)["reason"] == "waiting_turn"
 
 
@@ -320,19 +377,31 @@ def test_a_trigger_that_refuses_every_row(why, reason, make, place, sql, job_row
         told = why(job_id)
         assert "items were refused, one after the other: under audit" in told["sentence"]
         assert told["evidence"]["refusals"] >= 10
+        refused = "SELECT min(at) AS at FROM job_events WHERE job_id = :id AND event = 'row_failed'"
+        assert (told["since"] - sql(refused, id=job_id)[0]["at"]).total_seconds() < 2  # ten take 3 s
         sql("DROP TRIGGER say_no ON receipts")
         running.join(20)
     assert why(job_id)["reason"] == "completed_with_failures"
 
 
-def test_a_batch_that_takes_long_names_its_session(why, make, worker, sql) -> None:
+def test_a_batch_that_takes_long_names_its_session(why, make, worker, sql, engine) -> None:
     job_id = make.job(status="running", worker_id=worker)
     sql("SELECT watch_clock()")
     sql("UPDATE background_jobs SET updated_at = now() - interval '40 s' WHERE id = :id", id=job_id)
+    with engine.connect() as batch:
+        batch.execute(text(f"SET LOCAL application_name = 'longhaul worker, job {job_id}/1'"))
+        batch.execute(text("SELECT 'slow'"))
+        told = why(job_id)
+        assert (told["reason"], told["evidence"]["query"]) == ("not_moving", "SELECT 'slow'")
+        assert told["sentence"] == "Its worker lives, but the batch in hand takes long"
     told = why(job_id)
-    assert told["reason"] == "not_moving"
-    sql(f"SELECT ops.reset_job({job_id}, 'dana', 'why')" if "ops.reset_job" in told["remedy"] else "")
+    assert "It has no transaction open" in told["sentence"]
+    reset, resume = (f"SELECT ops.{verb}_job({job_id}, 'your name'" for verb in ("reset", "resume"))
+    assert told["remedy"].index(reset) < told["remedy"].index(resume)
+    sql(f"{reset}, 'why')")
     assert why(job_id)["reason"] == "failed"
+    sql(f"{resume})")
+    assert why(job_id)["reason"] == "waiting_turn"
 
 
 def test_an_account_that_has_to_be_connected_anew(why, make, place, worker, sql) -> None:
@@ -349,6 +418,86 @@ def test_an_account_that_has_to_be_connected_anew(why, make, place, worker, sql)
     assert "Google has revoked the access" in told["sentence"]
     sql(f"SELECT resume_job({job_id}, 'dana')")
     assert why(job_id)["reason"] == "waiting_turn"
+
+
+@pytest.fixture
+def mailbox(sql, make) -> tuple[int, int]:
+    """A business and its connection."""
+    business_id = make.business()
+    (row,) = sql(
+        """INSERT INTO connections (business_id, provider, account, settings, secret)
+           VALUES (:b, 'imap', 'dana', '{"host": "mail.example.com", "port": 993, "folder": "INBOX"}', 'sealed')
+           RETURNING id""",
+        b=business_id,
+    )
+    return business_id, row["id"]
+
+
+@pytest.fixture
+def syncing(mailbox, make, engine) -> Iterator[Callable[..., int]]:
+    """syncing("running", …): a sync of that mailbox."""
+    business_id, connection_id = mailbox
+    with worker_at(engine, ["receipts_sync"], ["sync_receipts"]) as connection:
+
+        def new(status: str, **columns: Any) -> int:
+            implied = {"job_type": "sync_receipts", "queue": "receipts_sync", "actor": "sync_receipts"}
+            if status == "running":
+                implied["worker_id"] = connection.info["worker_id"]
+            return make.job(business_id, status, params={"connection_id": connection_id}, **{**implied, **columns})
+
+        yield new
+
+
+AT = {"id", "status", "host", "port", "folder"}
+
+
+def test_a_sync_whose_password_was_refused_names_its_mailbox_and_what_was_said(why, mailbox, syncing, sql) -> None:
+    _, connection_id = mailbox
+    said = "The mail server refuses the log-in: 'no'"
+    sql("UPDATE connections SET status = 'needs_reconnect', last_error = :said", said=said)
+    told = why(syncing("failed", last_error=f"Connect the mailbox anew: {said}", error_code="needs_reconnect"))
+    assert told["reason"] == "needs_reconnect"
+    assert said in told["sentence"]
+    assert told["evidence"]["connection"]["last_error"] == said
+    assert f"POST /api/connections/{connection_id}/test" in told["remedy"]
+
+
+def test_a_sync_that_its_server_throttles_says_until_when_and_that_waiting_helps(why, syncing, sql) -> None:
+    job_id = syncing("running")
+    waiting = "The mail server asks us to wait: 'slow down'"
+    sql("SELECT leave_running(:id, 1, 'queued', 'snoozed', 'worker', :why, '1 hour')", id=job_id, why=waiting)
+    told = why(job_id)
+    assert told["reason"] == "snoozed"
+    assert waiting in told["sentence"]
+    assert set(told["evidence"]["connection"]) == AT
+    assert "the server may then want more time" in told["remedy"]
+    sql(f"SELECT resume_job({job_id}, 'dana')")
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+@pytest.mark.parametrize(("status", "reason"), [("running", "backing_off"), ("failed", "failed")])
+def test_a_sync_whose_server_is_away_names_the_host_and_how_to_try_it(why, mailbox, syncing, status, reason) -> None:
+    said = "The connection to the mail server failed"
+    job_id = syncing(status, **({"waiting_for": said} if status == "running" else {"last_error": said}))
+    told = why(job_id)
+    assert told["reason"] == reason
+    assert said in told["sentence"]
+    assert told["evidence"]["connection"]["host"] == "mail.example.com"
+    assert f"POST /api/connections/{mailbox[1]}/test" in told["remedy"]
+
+
+def test_a_sync_that_lists_its_mailbox_says_so_and_how_far_it_is(why, syncing) -> None:
+    stats = json.dumps({"pages_scanned": 3, "messages_listed": 600})
+    told = why(syncing("running", cursor={"phase": "list", "after": 600}, stats=stats))
+    assert told["reason"] == "listing"
+    assert "600 so far" in told["sentence"]
+    assert (told["evidence"]["pages_scanned"], told["evidence"]["messages_listed"]) == (3, 600)
+    assert told["remedy"] == "None is needed"
+
+
+def test_a_job_of_another_businesss_mailbox_tells_nothing_of_it(why, mailbox, make) -> None:
+    job_id = make.job(job_type="sync_receipts", params={"connection_id": mailbox[1]})
+    assert "connection" not in why(job_id)["evidence"]
 
 
 def test_a_bucket_that_refuses(why, make, place, engine, settings, sql, tmp_path) -> None:

@@ -43,6 +43,28 @@ def test_events_are_not_changed_and_go_only_with_their_job(statement, make, sql)
     assert sql("SELECT FROM job_events") == []
 
 
+@pytest.mark.parametrize(
+    "statement", ["UPDATE connection_events SET actor = 'nobody'", "DELETE FROM connection_events"]
+)
+def test_events_of_connections_are_not_changed_and_go_only_with_their_connection(statement, make, sql) -> None:
+    business_id = make.business()
+    connection_id = sql(
+        """INSERT INTO connections (business_id, provider, account, settings, secret)
+           VALUES (:b, 'imap', 'dana', '{}', 'sealed') RETURNING id""",
+        b=business_id,
+    )[0]["id"]
+    sql(
+        "INSERT INTO connection_events (connection_id, business_id, event, actor) VALUES (:c, :b, 'tested', 'user:7')",
+        c=connection_id,
+        b=business_id,
+    )
+    with pytest.raises(DBAPIError, match="append-only"):
+        sql(statement)
+    assert [row["actor"] for row in sql("SELECT actor FROM connection_events")] == ["user:7"]
+    sql("DELETE FROM connections WHERE id = :c; DELETE FROM businesses WHERE id = :b", c=connection_id, b=business_id)
+    assert sql("SELECT FROM connection_events") == []
+
+
 def test_a_job_that_is_paused_and_resumed_again_and_again_leaves_one_message(make, sql) -> None:
     business_id = make.business()
     job_id = sql("SELECT id FROM start_job(:b, 'delete_receipts', 'maintenance', '{}', 3, 7, 'user:7')", b=business_id)

@@ -120,14 +120,14 @@ def test_ctrl_c_says_what_was_done_and_running_again_goes_on(command, shell, env
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "Interrupted. Run it again to go on.\n"
+    assert errors == "Interrupted. Run it again to continue.\n"
     made = sql("SELECT count(*) AS n FROM receipts")[0]["n"]
-    assert f"{made} receipts made" in output
+    assert f"{made} receipts created" in output
     assert made < 50_000
     again = subprocess.run(
         ["sh", "-c", command(tmp_path / "r.csv")], cwd=ROOT, env=given, capture_output=True, text=True
     )
-    assert f"{50_000 - made} receipts made, {made} were there already" in again.stdout
+    assert f"{50_000 - made} receipts created, {made} existed already" in again.stdout
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from service.local.processes import wait_until
     [
         ({"DATABASE_URL": "mysql://u:hunter2@h/d"}, "DATABASE_URL: its value is not usable: expected postgres://"),
         ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d"}, "DATABASE_URL: Postgres cannot be used"),
-        ({"WORKER_QUEUES": "high,low"}, "found high, low, in which no kind of job is; expected at least one of maint"),
+        ({"WORKER_QUEUES": "high,low"}, "found high, low, which no kind of job uses; expected at least one of maint"),
         ({"WORKER_QUEUES": "maintenance,maintenence"}, "unknown queue 'maintenence'"),
         ({"BATCH_SIZE": "many"}, "BATCH_SIZE: 'many'"),
     ],

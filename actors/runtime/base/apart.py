@@ -1,4 +1,4 @@
-"""Writing many rows at once, so that one that refuses to be written costs itself."""
+"""Writes many rows at once; a row that cannot be written affects no other."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -21,9 +21,9 @@ LOCK_TIMEOUT = "55P03"
 def write_apart(
     session: Connection, items: Sequence[Item], write: Callable[[Connection, Sequence[Item]], Found], *, what: str
 ) -> Iterator[Found]:
-    """`write(session, items)` in a transaction of its own; where it fails, in halves, down to the one that does.
+    """`write(session, items)` in a separate transaction; if it fails, in halves, down to the item that fails.
 
-    That one is named in the log as `what` and left. What says more about the server than about a row is raised.
+    That item is logged as `what` and skipped. Errors of the server rather than of a row are raised.
     """
     groups = [items] if items else []
     while groups:

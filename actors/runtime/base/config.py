@@ -21,7 +21,7 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "CONNECTION_KEYS",
-}  # their values appear in no error
+}  # their values never appear in errors
 
 
 def _queue_names(value: Any) -> Any:
@@ -44,7 +44,7 @@ def _keys(value: Any) -> Any:
         except (binascii.Error, ValueError):
             usable = False
         if not usable:
-            raise ValueError("expected keys of 32 bytes in URL-safe Base64, with commas between")
+            raise ValueError("expected 32-byte keys in URL-safe Base64, separated by commas")
     return keys
 
 
@@ -55,7 +55,7 @@ def _http_url(url: str) -> str:
     if "@" in url:
         raise ValueError("expected an address without a user: the keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("expected http://host or https://host, with a port and a path at most")
+        raise ValueError("expected http://host or https://host, with at most a port and a path")
     return url.rstrip("/")
 
 
@@ -63,12 +63,12 @@ def _origin(url: str) -> str:
     parts = urlsplit(url)
     known = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
     if not known or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("expected https://host, with a port at most")
+        raise ValueError("expected https://host, with at most a port")
     return url.rstrip("/").lower()
 
 
 class DatabaseSettings(BaseModel):
-    """What a command needs that only talks to Postgres."""
+    """For commands that only use Postgres."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,10 +76,10 @@ class DatabaseSettings(BaseModel):
 
 
 class KindSettings(BaseModel):
-    """What each kind of job may have for itself, in the environment as <KIND>_<SETTING>; these are for all others."""
+    """Settings that each kind of job can override in the environment as <KIND>_<SETTING>; these are the defaults."""
 
     BATCH_SIZE: int = Field(default=50, ge=1, le=10_000)
-    THROTTLE_MS: int = Field(default=200, ge=0, le=5_000)  # with a batch of 30 s less than any stale limit
+    THROTTLE_MS: int = Field(default=200, ge=0, le=5_000)  # plus a batch of 30 s, still below any stale limit
     MAX_RUNTIME_SECONDS: int = Field(default=300, ge=1, le=86_400)
     GIVE_WAY_SECONDS: int = Field(default=30, ge=1, le=86_400)
     MAX_BATCH_FAILURES: int = Field(default=10, ge=1, le=1000)
@@ -87,10 +87,11 @@ class KindSettings(BaseModel):
     STALE_HEARTBEAT_SECONDS: int = Field(default=120, ge=40, le=86_400)
     STALE_UPDATE_SECONDS: int = Field(default=300, ge=40, le=86_400)
     COOLDOWN_SECONDS: int = Field(default=0, ge=0, le=86_400)  # between two starts of a business and key
+    RUNNING_PER_BUSINESS: int = Field(default=0, ge=0, le=10_000)  # jobs of this kind; 0: any number
 
 
-# Variables of one kind: none of ours is read before we know the kinds.
-OF_A_KIND = re.compile(r"[A-Z][A-Z0-9_]*_(SECONDS|MS|SIZE|FAILURES|ROW)")
+# Variables of one kind: they are read once the kinds are known.
+OF_A_KIND = re.compile(r"[A-Z][A-Z0-9_]*_(SECONDS|MS|SIZE|FAILURES|ROW|BUSINESS)")
 
 
 class Settings(KindSettings, DatabaseSettings):
@@ -124,7 +125,7 @@ AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Raises ConfigError naming every variable that is missing or wrong. An empty variable counts as not set."""
+    """Raises ConfigError naming every missing or invalid variable. An empty variable counts as not set."""
     return load(Settings, environment)
 
 

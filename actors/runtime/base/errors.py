@@ -1,12 +1,12 @@
-"""What can go wrong, in one tree."""
+"""All errors, in one tree."""
 
 
 class LonghaulError(Exception):
-    """The root of every error of ours that has a sentence to say."""
+    """The root of all our errors; each has a sentence for users."""
 
 
 class ConfigError(LonghaulError):
-    """A setting in the environment is missing or wrong; names the variable."""
+    """A setting in the environment is missing or invalid; names the variable."""
 
 
 class StorageError(LonghaulError):
@@ -14,19 +14,19 @@ class StorageError(LonghaulError):
 
 
 class StorageUnreachableError(StorageError):
-    """The bucket does not answer; it may, later."""
+    """The bucket does not respond; it may later."""
 
 
 class MessageError(LonghaulError):
-    """A message cannot be sent, or what another sender put into the table is none."""
+    """A message cannot be sent, or another sender's row is not a valid message."""
 
 
 class KindError(LonghaulError):
-    """A module in actors/ is not the job kind that it should be."""
+    """A module in actors/ is not a valid job kind."""
 
 
 class ClaimLost(BaseException):
-    """This claim does not hold its job any more: somebody took it away. Whatever is not committed must not be.
+    """This claim no longer holds its job: it was taken away. Nothing more may be committed.
 
     Not an Exception, so that no `except Exception` in a kind can swallow it.
     """

@@ -1,4 +1,4 @@
-"""What a failed statement means for the job: wait, look for the row, or give up."""
+"""What a failed statement means for the job: wait, find the row, or give up."""
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
@@ -10,30 +10,30 @@ from sql.engine import is_outlived
 TRANSIENT = (
     "08",  # connection
     "40",  # deadlock, serialization failure
-    "53",  # the server is out of something
+    "53",  # the server is out of a resource
     "57",  # shutdown, restart, statement timeout
     "58",  # the server's own disk
-    "25006",  # read-only: a server that is just being replaced
-    "42501",  # no right to: platforms take INSERT away at a quota, and give it back
+    "25006",  # read-only: a server that is being replaced
+    "42501",  # no privilege: platforms revoke INSERT at a quota, and grant it again
     "25P03",  # idle-in-transaction timeout
     "25P04",  # transaction timeout
     "55P03",  # lock timeout
 )
-LOST = (OperationalError, InterfaceError, psycopg2.OperationalError, psycopg2.InterfaceError)  # when without a code
+LOST = (OperationalError, InterfaceError, psycopg2.OperationalError, psycopg2.InterfaceError)  # if they have no code
 BUGS = ("0A", "2", "3", "42", "5", "F0", "H", "X")  # the statement itself is wrong, or the server is
-DATA = ("21", "22", "23", "27", "2F", "38", "39", "44")  # … but these speak of the values it met
+DATA = ("21", "22", "23", "27", "2F", "38", "39", "44")  # … but these are about the values
 
 
 def is_transient(error: BaseException) -> bool:
     """Would the same work succeed later?"""
     if isinstance(error, PoolTimeout | TimeoutError):
         return True
-    if isinstance(error, PendingRollbackError):  # the session had been thrown away, and somebody went on with it
+    if isinstance(error, PendingRollbackError):  # the session was discarded, but still used
         return True
     if not isinstance(error, DBAPIError | psycopg2.Error):
         return False
     state = sqlstate(error)
-    if is_outlived(state):  # then we have thrown the session away, which says nothing about the next try
+    if is_outlived(state):  # then we have discarded the session; the next try may work
         return is_transient_state(state)
     if getattr(error, "connection_invalidated", False):
         return True
@@ -45,13 +45,13 @@ def is_transient_state(state: str | None) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Is there no connection (any more), so that nothing else can be asked either?"""
+    """Is the connection lost, so that nothing else can be asked either?"""
     state = sqlstate(error)
     return is_transient(error) and (state is None or state.startswith(("08", "57P")))
 
 
 def is_data(error: BaseException) -> bool:
-    """Does it fail on what is in a row: a value, a constraint, a trigger that raises?"""
+    """Did it fail on a row's data: a value, a constraint, a trigger that raises?"""
     state = sqlstate(error)
     if state is None or is_transient(error):
         return False
@@ -59,23 +59,23 @@ def is_data(error: BaseException) -> bool:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Was the statement cancelled, by statement_timeout as a rule?"""
+    """Was the statement cancelled, usually by statement_timeout?"""
     return sqlstate(error) == "57014"
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Was it cancelled after a time limit, perhaps while it waited for a lock?"""
+    """Was it cancelled by a time limit, perhaps while waiting for a lock?"""
     return sqlstate(error) in ("55P03", "57014")
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """The five characters, or None when the server did not say any (the connection broke)."""
+    """The five characters, or None if the server sent none (the connection broke)."""
     state: str | None = getattr(getattr(error, "orig", None) or error, "pgcode", None)
     return state
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line without the statement or its values, at most 500 characters."""
+    """The error in one line, without the statement and its values, at most 500 characters."""
     original = getattr(error, "orig", None) or error
     message = getattr(getattr(original, "diag", None), "message_primary", None) or str(original)
     line = message.strip().partition("\n")[0]
@@ -85,12 +85,12 @@ def describe(error: BaseException) -> str:
 
 
 def describe_for_users(error: BaseException) -> str:
-    """The same for a job's `last_error`, which every member of the business reads: no word of our hosts."""
+    """The same for a job's `last_error`, which every member of the business can read: names no hosts."""
     if isinstance(error, DBAPIError) and sqlstate(error) is None and is_transient(error):
         return "the connection to Postgres was lost"
     return describe(error)
 
 
 def backoff_seconds(failures: int) -> int:
-    """How long to wait after so many failures in a row: 2, 4, 8, 16, and then 30 s each time."""
+    """How long to wait after this many failures in a row: 2, 4, 8, 16, then always 30 s."""
     return min(1 << failures, 30)

@@ -23,7 +23,7 @@ CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\
 class _Stdout(logging.Handler):
     """Writes whole lines to the process's own stdout: Dramatiq points sys.stdout at its parent's stderr.
 
-    It never waits for a reader; what had to be dropped is said as soon as there is room for that.
+    It never waits for a reader; dropped lines are reported as soon as there is room.
     """
 
     def __init__(self, *, escape: bool) -> None:
@@ -31,13 +31,13 @@ class _Stdout(logging.Handler):
         self._escape = escape
 
     def escape(self, line: str) -> str:
-        """What a terminal would obey is shown instead."""
+        """Escapes what a terminal would obey."""
         return CONTROL.sub(lambda found: ascii(found[0])[1:-1], line) if self._escape else line
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception as error:  # an argument that cannot be shown; to fail here would end the thread that logs
+        except Exception as error:  # an argument that cannot be shown; raising here would end the thread that logs
             line = f"{record.levelname.lower()} {record.name}: a line that cannot be shown: {type(error).__name__}"
         self.write(line)
 
@@ -52,9 +52,9 @@ class _Stdout(logging.Handler):
 
 
 class _Lines:
-    """What structlog writes our own lines with: straight to stdout, which costs half of the way through `logging`.
+    """structlog's logger for our own lines: straight to stdout, at half the cost of going through `logging`.
 
-    Whoever else listens there (an error tracker's handler, say) gets each of them too, as a record.
+    Other handlers of `logging` (an error tracker's, say) also get each line, as a record.
     """
 
     def __init__(self, name: str, output: _Stdout) -> None:
@@ -98,7 +98,7 @@ def _shown(render: Any) -> Any:
 
 
 def set_up_logging(log_format: Literal["console", "json"]) -> None:
-    """All loggers of the process, those of libraries too, end up in the same place and form."""
+    """All loggers of the process, including libraries', write to the same place in the same format."""
     colors = log_format == "console" and sys.__stdout__ is not None and sys.__stdout__.isatty()
     renderer: Any = (
         structlog.processors.JSONRenderer()
@@ -118,7 +118,7 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # a line per message, ours say more
+    logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # it logs a line per message; ours say more
     structlog.configure(
         processors=[*PROCESSORS, *tail, _shown(renderer)],
         logger_factory=lambda *names: _Lines(names[0] if names else "longhaul", handler),

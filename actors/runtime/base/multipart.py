@@ -1,10 +1,10 @@
-"""An object that is written in parts: none of them has to be in memory together with another one."""
+"""An object that is written in parts: only one part at a time needs to be in memory."""
 
 from typing import Any, TypedDict
 
 from actors.runtime.base.storage import Bucket
 
-PART_BYTES = 5 * 1024 * 1024  # the least that S3 takes for a part that is not the last
+PART_BYTES = 5 * 1024 * 1024  # S3's minimum for all parts but the last
 
 
 class Part(TypedDict):
@@ -13,7 +13,7 @@ class Part(TypedDict):
 
 
 class Multipart:
-    """An upload of one object. The id and the parts are all that is needed to go on in another process."""
+    """An upload of one object. Another process can continue it with just the id and the parts."""
 
     def __init__(self, bucket: Bucket, key: str, upload_id: str) -> None:
         self._bucket = bucket
@@ -27,7 +27,7 @@ class Multipart:
         return cls(bucket, key, answer["UploadId"])
 
     def upload(self, number: int, body: bytes) -> Part:
-        """`number` from 1 on. Uploading it again replaces it."""
+        """`number` starts at 1. Uploading a part again replaces it."""
         with self._bucket.explained() as client:
             answer = client.upload_part(
                 Bucket=self._bucket.name, Key=self.key, UploadId=self.upload_id, PartNumber=number, Body=body
@@ -35,7 +35,7 @@ class Multipart:
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     def complete(self, parts: list[Part]) -> None:
-        """The object is there from now on. Completing it again, when the answer was lost, changes nothing."""
+        """From now on the object exists. Completing it again, because the response was lost, changes nothing."""
         with self._bucket.explained() as client:
             try:
                 client.complete_multipart_upload(**self._named(), MultipartUpload={"Parts": parts})

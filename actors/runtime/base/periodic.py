@@ -1,4 +1,4 @@
-"""A thread that does one round of something every few seconds, or at once when it is poked."""
+"""A thread that does a round of a chore every few seconds, or at once when woken."""
 
 from collections.abc import Callable
 from threading import Event, Thread
@@ -12,7 +12,7 @@ log = structlog.get_logger("longhaul.worker")
 
 class Periodic(Thread):
     def __init__(self, seconds: float, name: str, one_round: Callable[[], object]) -> None:
-        """A round that returns True is followed by the next one at once."""
+        """If a round returns True, the next one follows at once."""
         super().__init__(name=name, daemon=True)
         self._seconds = seconds
         self._round = one_round
@@ -25,7 +25,7 @@ class Periodic(Thread):
             again = False
             try:
                 again = self._round() is True
-            except Exception as error:  # Postgres or the bucket is away: the next round may find it back
+            except Exception as error:  # Postgres or the bucket is down: it may be back in the next round
                 bug = not is_transient(error)
                 log.log(40 if bug else 30, "round.failed", name=self.name, error=describe(error), exc_info=bug)
             if not again:
@@ -35,7 +35,7 @@ class Periodic(Thread):
         self._woken.set()
 
     def stop(self, seconds: float) -> None:
-        """Lets the round in hand end, for at most so long."""
+        """Waits at most this long for the current round to end."""
         self._stopped = True
         self._woken.set()
         self.join(seconds)

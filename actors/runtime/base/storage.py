@@ -1,4 +1,4 @@
-"""The bucket, in our words. "Not there" is an answer, not an error."""
+"""The bucket, in our words. "Not found" is an answer, not an error."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ from actors.runtime.base.storage_errors import explain
 
 __all__ = ["MAX_KEYS", "NOT_TRIED", "Bucket"]
 
-FAULTS = (ClientError, BotoCoreError, RecursionError)  # the last when a store redirects: botocore follows for ever
+FAULTS = (ClientError, BotoCoreError, RecursionError)  # the last if a store redirects: botocore follows forever
 
 
 class Bucket:
-    """One bucket of one store. Nothing here may be called while a transaction is open."""
+    """One bucket of one store. Call nothing here while a transaction is open."""
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.S3_BUCKET
@@ -32,7 +32,7 @@ class Bucket:
 
     @property
     def _client(self) -> Any:
-        with self._connecting:  # boto3 makes clients in one thread at a time; all threads may use one
+        with self._connecting:  # boto3 can only make one client at a time; threads can share it
             return self._only_client
 
     @cached_property
@@ -41,7 +41,7 @@ class Bucket:
 
     @cached_property
     def _deletion(self) -> Deletion:
-        """What this process has learned of how the store deletes."""
+        """What this process has learned about how the store deletes."""
         return Deletion(self._client, self.name, lambda error: str(explain(error, self._settings)))
 
     def _connect(self, *, read_timeout: float, attempts: int) -> Any:
@@ -66,10 +66,10 @@ class Bucket:
             )
 
     def check(self) -> None:
-        """StorageError when the bucket does not exist, refuses us or cannot be reached.
+        """StorageError if the bucket does not exist, refuses us or cannot be reached.
 
-        Asked while somebody waits (a worker boots, and jobs have nobody else): so it has 3 s and one try. By a listing,
-        for the answer to a HEAD has no body that would say what is wrong.
+        Called while a worker boots, and its jobs may have no other: so it has 3 s and one try. It lists the bucket
+        because the response to a HEAD has no body that says what is wrong.
         """
         with self._explained():
             self._connect(read_timeout=3, attempts=1).list_objects_v2(Bucket=self.name, MaxKeys=1)
@@ -78,20 +78,20 @@ class Bucket:
         self._client.create_bucket(Bucket=self.name)
 
     def drop(self) -> None:
-        """Deletes the bucket with all that is in it."""
+        """Deletes the bucket and everything in it."""
         while keys := self.keys():
             self.delete(keys)
         self._client.delete_bucket(Bucket=self.name)
 
     def put(self, key: str, file: Path | BinaryIO, content_type: str) -> int:
-        """Uploads a file; returns its size in bytes. StorageError when it did not arrive."""
+        """Uploads a file; returns its size in bytes. StorageError if it did not arrive."""
         with file.open("rb") if isinstance(file, Path) else nullcontext(file) as body:
             with self._explained():
                 self._client.put_object(Bucket=self.name, Key=key, Body=body, ContentType=content_type)
             return body.seek(0, os.SEEK_END)
 
     def link(self, key: str, filename: str, seconds: int, *, inline: bool = False) -> str:
-        """An address at which anybody may read the object for so many seconds. Saved as `filename`, or shown."""
+        """An address where anybody can read the object for `seconds`; browsers save it as `filename`, or show it."""
         kept = "".join(
             letter for letter in filename if letter.isascii() and letter.isprintable() and letter not in '"\\'
         )
@@ -113,19 +113,19 @@ class Bucket:
         return [entry["Key"] for entry in listing.get("Contents", [])]
 
     def delete(self, keys: Sequence[str]) -> dict[str, str]:
-        """Deletes up to 1000 objects; returns key → error for those that are still there.
+        """Deletes up to 1000 objects; returns key → error for those that still exist.
 
-        An object that was not there is deleted. NOT_TRIED is the error of those that there was no time for.
+        An object that did not exist counts as deleted. NOT_TRIED is the error if there was no time for one.
         """
         return self._deletion.delete(keys)
 
     def kept_versions(self) -> str | None:
-        """Why earlier versions of what was deleted stay in the store; None when they don't."""
+        """Why earlier versions of deleted objects stay in the store; None if they don't."""
         return self._deletion.kept_versions
 
     @contextmanager
     def explained(self) -> Iterator[Any]:
-        """The client of boto3's; what goes wrong with it becomes a StorageError with a sentence."""
+        """boto3's client; its errors become a StorageError with a sentence."""
         client = self._client
         with self._explained():
             yield client

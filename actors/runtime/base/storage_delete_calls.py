@@ -1,4 +1,4 @@
-"""The calls that delete objects, and what a store answers to them."""
+"""The calls that delete objects, and a store's responses to them."""
 
 import base64
 import hashlib
@@ -17,12 +17,12 @@ GONE = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
 
 class DeleteCalls:
     def __init__(self, client: Any, bucket: str, explain: Callable[[Exception], str]) -> None:
-        """`explain` puts an error of a whole call into a sentence."""
+        """`explain` turns an error of a whole call into a sentence."""
         self.client, self.bucket, self.explain = client, bucket, explain
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
 
     def delete_objects(self, objects: list[dict[str, str]]) -> dict[str, str] | None:
-        """Key → error, as the store answers; None when it names something that it was not asked for, or nothing."""
+        """Key → error, as the store responds; None if it names a key that it was not asked for, or none."""
         answer = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
         asked = {one["Key"] for one in objects}
         errors = {}
@@ -37,14 +37,14 @@ class DeleteCalls:
         self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def said(self, error: ClientError) -> str:
-        """What the store says of one key; of its refusal of us, what to look at."""
+        """The store's error for one key; if it refuses us, what to check."""
         if is_of_the_call(error):
             return f"{code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
         return self.explain(error)
 
 
 def each(keys: Iterable[str], delete: Callable[[str], str | None]) -> dict[str, str]:
-    """Calls `delete` for each key, some at a time; key → error for those where it returns one."""
+    """Calls `delete` for each key, several at a time; key → error for those where it returns one."""
     keys = list(keys)
     if not keys:
         return {}
@@ -53,7 +53,7 @@ def each(keys: Iterable[str], delete: Callable[[str], str | None]) -> dict[str, 
 
 
 def _add_content_md5(request: Any, **_more: Any) -> None:
-    """Older stores want it and know no newer checksum; the others don't mind."""
+    """Older stores require it and know no newer checksum; others ignore it."""
     body = request.data if isinstance(request.data, bytes) else str(request.data or "").encode()
     digest = hashlib.md5(body, usedforsecurity=False).digest()
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()

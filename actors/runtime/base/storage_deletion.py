@@ -1,7 +1,7 @@
-"""Deleting objects, whatever kind of store it is: many at a time or one by one, with their versions or without.
+"""Deletes objects from any kind of store: in bulk or one by one, with or without their versions.
 
-What a store can do is learned once per process. One key that a store can't take costs itself: the call that it spoils
-is narrowed down until it is alone.
+What a store can do is learned once per process. A key that a store can't take affects no other: the call that it breaks
+is narrowed down until the key is alone.
 """
 
 import re
@@ -19,31 +19,31 @@ from actors.runtime.base.storage_versions import Versions
 log = structlog.get_logger("longhaul.storage")
 
 MAX_KEYS = 1000  # S3's own limit for one DeleteObjects
-MAX_SECONDS = 25  # of one round; a lease is longer, and a call that has begun may take its time on top
+MAX_SECONDS = 25  # of one round; a lease is longer, because a call that has begun may still take time
 
 
-# What XML 1.0 has no way to write: such a key goes alone, in the address of its own call.
+# Characters that XML 1.0 can't express: such a key goes alone, in the address of its own call.
 _NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 class Deletion:
-    """Deletes from one bucket; remembers what its store can't do. Not for several threads at once."""
+    """Deletes from one bucket; remembers what its store can't do. Not thread-safe."""
 
     def __init__(self, client: Any, bucket: str, explain: Callable[[Exception], str]) -> None:
-        """`explain` puts an error of a whole call into a sentence."""
+        """`explain` turns an error of a whole call into a sentence."""
         self._calls = DeleteCalls(client, bucket, explain)
         self._versions = Versions(self._calls)
-        self._bulk: bool | None = None  # does the store have DeleteObjects? None: not known yet
+        self._bulk: bool | None = None  # does the store support DeleteObjects? None: not known yet
 
     @property
     def kept_versions(self) -> str | None:
-        """Why earlier versions stay in the bucket; None when they don't, as far as is known."""
+        """Why earlier versions stay in the bucket; None if they don't, as far as we know."""
         return self._versions.kept_versions
 
     def delete(self, keys: Sequence[str]) -> dict[str, str]:
-        """Key → error for those that are still there; NOT_TRIED for those that there was no time for."""
+        """Key → error for those that still exist; NOT_TRIED if there was no time for one."""
         deadline = time.monotonic() + MAX_SECONDS
-        errors = dict.fromkeys((key for key in keys if not _fits(key)), "no store has keys like that: 1 to 1024 bytes")
+        errors = dict.fromkeys((key for key in keys if not _fits(key)), "expected a key of 1 to 1024 bytes")
         keys = [key for key in keys if key not in errors]
         try:
             versioned = self._versions.deletable()
@@ -55,12 +55,12 @@ class Deletion:
                 return errors | found
         found = self._delete_together([key for key in keys if not _NOT_XML.search(key)], deadline)
         found |= self._delete_alone([key for key in keys if _NOT_XML.search(key)], deadline)
-        if self._versions.may_not_ask and len(found) < len(keys):  # our keys are good, but not for that
+        if self._versions.may_not_ask and len(found) < len(keys):  # our keys are valid, but lack that right
             self._versions.keep("our keys may not ask whether it does (s3:GetBucketVersioning)")
         return errors | found
 
     def _delete_together(self, keys: list[str], deadline: float) -> dict[str, str]:
-        """By DeleteObjects; a call that is refused is halved until the key that spoils it is alone."""
+        """With DeleteObjects; a refused call is halved until the key that breaks it is alone."""
         if not keys:
             return {}
         if self._bulk is False:
@@ -74,7 +74,7 @@ class Deletion:
                 return dict.fromkeys(keys, self._calls.explain(error))
             return self._narrow_down(keys, error, deadline)
         self._bulk = True
-        if found is None:  # it says that something failed, but not what
+        if found is None:  # the store says that something failed, but not what
             return self._delete_alone(keys, deadline)
         return found
 
@@ -89,7 +89,7 @@ class Deletion:
         return self._delete_together(keys[:half], deadline) | self._delete_together(keys[half:], deadline)
 
     def _has_no_bulk(self, error: Exception) -> bool:
-        """Is it the call that this store does not take, rather than one of its keys? A key that is fine tells."""
+        """Does the store reject the call itself, rather than one of its keys? A valid key shows it."""
         if isinstance(error, ClientError) and status_of(error) in (405, 501):
             return True
         try:
@@ -98,7 +98,7 @@ class Deletion:
             return is_of_the_call(second)
 
     def _delete_alone(self, keys: Iterable[str], deadline: float) -> dict[str, str]:
-        """One call for each key, some at a time."""
+        """One call for each key, several at a time."""
 
         def delete(key: str) -> str | None:
             if time.monotonic() > deadline:

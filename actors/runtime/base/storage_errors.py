@@ -1,4 +1,4 @@
-"""What an error of the store means: in one sentence that names the variable to look at, and for what to try next."""
+"""What a store's error means: a sentence that names the variable to check, and what to try next."""
 
 from urllib.parse import urlsplit
 
@@ -11,13 +11,13 @@ KEYS = "see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 REDIRECT = "answers with a redirect; see S3_ENDPOINT_URL (https instead of http?) and AWS_REGION"
 
-# Code of the store → what is wrong, and where to look.
+# The store's error code → what is wrong, and what to check.
 SENTENCES = {
     "404": "does not exist; see S3_BUCKET",
     "NoSuchBucket": "does not exist; see S3_BUCKET",
     "InvalidBucketName": "can't have that name; see S3_BUCKET",
     "403": f"refuses our credentials (403); {KEYS}",
-    "AccessDenied": f"refuses our credentials (AccessDenied); {KEYS}, and what they may do",
+    "AccessDenied": f"refuses our credentials (AccessDenied); {KEYS}, and their rights",
     "InvalidAccessKeyId": f"refuses our credentials (InvalidAccessKeyId); {KEYS}",
     "SignatureDoesNotMatch": f"refuses our credentials (SignatureDoesNotMatch); {KEYS}",
     "ExpiredToken": "says that the session's token has expired; see AWS_SESSION_TOKEN",
@@ -32,14 +32,14 @@ SENTENCES = {
 }
 
 FAULTS = (ClientError, BotoCoreError, RecursionError)
-# Refusals of us or of the bucket, which no other way of asking would change.
+# Refusals of us or of the bucket, which no other call would change.
 FINAL = {"403", "404", "AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
          "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "PermanentRedirect", "SlowDown",
          "AuthorizationHeaderMalformed", "AllAccessDisabled", "AccountProblem"}  # fmt: skip
 
 
 def explain(error: Exception, settings: Settings) -> StorageError:
-    """The error in our words: a StorageUnreachableError when the store may answer later."""
+    """The error in our words: a StorageUnreachableError if the store may respond later."""
     where = f"bucket {settings.S3_BUCKET!r} at {_shown(settings.S3_ENDPOINT_URL)}"
     if isinstance(error, RecursionError):
         return StorageError(
@@ -50,7 +50,7 @@ def explain(error: Exception, settings: Settings) -> StorageError:
     if isinstance(error, ValueError):
         return StorageError(f"{where} has an address that can't be used; see S3_ENDPOINT_URL and AWS_REGION")
     if isinstance(error, SSLError):
-        return StorageUnreachableError(f"{where} can't be trusted or speaks no TLS; see S3_ENDPOINT_URL")
+        return StorageUnreachableError(f"{where} can't be trusted or does not support TLS; see S3_ENDPOINT_URL")
     if not isinstance(error, ClientError):
         return StorageUnreachableError(f"{where} cannot be reached ({type(error).__name__}); see S3_ENDPOINT_URL")
     code = code_of(error)
@@ -75,7 +75,7 @@ def status_of(error: ClientError) -> int:
 
 
 def is_of_the_call(error: BaseException) -> bool:
-    """Did the store refuse what was asked, so that asking for less may work? Not us, not the bucket, not for now."""
+    """Did the store refuse this request, so that a smaller one may work? Not us, not the bucket, not temporarily."""
     if not isinstance(error, ClientError):
         return not isinstance(error, RecursionError) and type(error).__name__ == "ParamValidationError"
     status = status_of(error)
@@ -83,7 +83,7 @@ def is_of_the_call(error: BaseException) -> bool:
 
 
 def _shown(url: str | None) -> str:
-    """The address without a user or a password."""
+    """The address without user and password."""
     if url is None:
         return "AWS"
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The earlier versions that a bucket may keep of what is deleted: whether it does, and deleting them too."""
+"""Earlier versions of deleted objects: finds out whether the bucket keeps them, and deletes them too."""
 
 import time
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ ASK_AGAIN_SECONDS = 300
 
 
 class Versions:
-    """Of one bucket; remembers what its store doesn't allow. Not for several threads at once."""
+    """The versions in one bucket; remembers what its store doesn't allow. Not thread-safe."""
 
     def __init__(self, calls: DeleteCalls) -> None:
         self._calls = calls
@@ -25,12 +25,12 @@ class Versions:
         self.kept_versions: str | None = None  # why they are not deleted
 
     def deletable(self) -> bool:
-        """Does the bucket keep versions, which we may delete?
+        """Does the bucket keep versions that we may delete?
 
-        Asked until there is an answer; raises when there may be one later.
+        Asks until the store answers; raises if it may answer later.
         """
         if not self._there and time.monotonic() > self._asked + ASK_AGAIN_SECONDS:
-            self._there = None  # somebody may have switched it on
+            self._there = None  # versioning may have been switched on
         if self._there is None and self.kept_versions is None:
             self._asked = time.monotonic()
             self.may_not_ask = False
@@ -41,7 +41,7 @@ class Versions:
                 if code_of(error) in ("AccessDenied", "403"):
                     self.may_not_ask = True
                 elif is_of_the_call(error):
-                    self._there = False  # it knows no versions
+                    self._there = False  # it does not support versions
                 else:
                     raise
         return bool(self._there) and self.kept_versions is None
@@ -51,7 +51,7 @@ class Versions:
         log.warning("storage.versions_kept", bucket=self._calls.bucket, why=why)
 
     def delete(self, keys: list[str], deadline: float) -> dict[str, str]:
-        """All versions and marks of these keys; key → error for those of which one stays."""
+        """Deletes all versions and delete markers of these keys; key → error for those with one left."""
 
         def delete_one(key: str) -> str | None:
             if time.monotonic() > deadline:
@@ -64,7 +64,7 @@ class Versions:
                         return f"a version stays ({'object lock, or ' if 'AccessDenied' in said else ''}{said})"
             except ClientError as error:
                 if code_of(error) in ("AccessDenied", "403", "NotImplemented", "MethodNotAllowed"):
-                    self.keep(f"the store does not list versions to us ({code_of(error)}; s3:ListBucketVersions)")
+                    self.keep(f"the store does not let us list versions ({code_of(error)}; s3:ListBucketVersions)")
                     return None
                 return self._calls.said(error)
             except FAULTS as error:
@@ -74,7 +74,7 @@ class Versions:
         return each(keys, delete_one)
 
     def _of(self, key: str) -> Iterable[list[dict[str, str]]]:
-        """The versions and delete marks of exactly this key, by pages."""
+        """The versions and delete markers of exactly this key, by pages."""
         paginator = self._calls.client.get_paginator("list_object_versions")
         for page in paginator.paginate(Bucket=self._calls.bucket, Prefix=key):
             entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]

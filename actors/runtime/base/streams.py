@@ -1,4 +1,4 @@
-"""The process's own stdin, stdout and stderr, which may be closed, or full because nobody reads them."""
+"""The process's stdin, stdout and stderr, which may be closed, or full because nobody reads them."""
 
 import atexit
 import io
@@ -15,10 +15,10 @@ DRAIN_SECONDS = 0.5  # for each of the two
 
 
 class Lines:
-    """Writes to a descriptor on a thread of its own, so that nobody who has something to say waits for a reader.
+    """Writes to a descriptor on its own thread, so that nobody who writes waits for a reader.
 
-    What is more than 10 000 lines is dropped and counted, until half of them are written. The descriptor may be shared
-    with other processes, so it stays as blocking as it was.
+    Beyond 10 000 waiting lines, lines are dropped and counted until half of them are written. The descriptor may be
+    shared with other processes, so its blocking mode is left alone.
     """
 
     def __init__(self, number: int) -> None:
@@ -27,11 +27,11 @@ class Lines:
         os.register_at_fork(after_in_child=self._start_anew)
 
     def _start_anew(self) -> None:
-        """A forked process has no threads but one; what waits in its parent is its parent's to write."""
+        """A forked process has only one thread; lines waiting in its parent are written by the parent."""
         self._waiting: SimpleQueue[bytes | Event] = SimpleQueue()
         self._thread: Thread | None = None
         self._lost = 0
-        self._lock = RLock()  # a signal handler may have something to say in the middle of this
+        self._lock = RLock()  # a signal handler may write in the middle of this
 
     def put(self, line: bytes) -> None:
         with self._lock:
@@ -41,11 +41,11 @@ class Lines:
             if self._thread is not None or self._start():
                 self._waiting.put(line)
                 return
-        if select.select([], [self._number], [], 0)[1]:  # Python is at its end and starts no thread any more
+        if select.select([], [self._number], [], 0)[1]:  # Python is exiting and starts no more threads
             self._write(line)
 
     def take_lost(self) -> int:
-        """How many lines were dropped, as soon as there is room again to say so; each is told once."""
+        """How many lines were dropped, once there is room to report it; each is reported once."""
         with self._lock:
             if not self._lost or self._is_full():
                 return 0
@@ -53,8 +53,8 @@ class Lines:
             return lost
 
     def flush(self, seconds: float = DRAIN_SECONDS) -> None:
-        """Waits until what was put is written, at most so long."""
-        if self._thread is not None and not sys.is_finalizing():  # then it is not running any more
+        """Waits until the lines put so far are written, at most this long."""
+        if self._thread is not None and not sys.is_finalizing():  # then the thread no longer runs
             written = Event()
             self._waiting.put(written)
             written.wait(seconds)
@@ -80,13 +80,13 @@ class Lines:
                 self._write(item)
 
     def _write(self, line: bytes) -> None:
-        """One line at a time, for then it stays whole beside the lines of other processes."""
+        """One line at a time, so that it stays whole among other processes' lines."""
         left = memoryview(line)
-        with suppress(OSError):  # nobody reads any more; the work goes on
+        with suppress(OSError):  # nobody reads any more; work continues
             while left:
                 try:
                     left = left[os.write(self._number, left) :]
-                except BlockingIOError:  # whoever shares it wants it like this
+                except BlockingIOError:  # another process made it non-blocking
                     select.select([], [self._number], [])
 
 
@@ -95,7 +95,7 @@ atexit.register(STDERR.flush)  # STDOUT is flushed by `logging`, whose handler i
 
 
 class Printed(io.TextIOBase):
-    """A text file in the place of sys.stdout or sys.stderr: what libraries, warnings and tracebacks print."""
+    """A text file in place of sys.stdout or sys.stderr, for what libraries, warnings and tracebacks print."""
 
     encoding = "utf-8"
 
@@ -114,23 +114,23 @@ class Printed(io.TextIOBase):
         return self._number
 
     def flush(self) -> None:
-        """Called by multiprocessing at the very end of a process, after a crash's traceback too."""
+        """multiprocessing calls it at the very end of a process, also after a crash's traceback."""
         self._lines.flush()
 
 
 def print_without_waiting() -> None:
-    """From now on no print of this process waits for a reader."""
+    """From now on, prints of this process never wait for a reader."""
     streams: Any = Printed(STDOUT, 1), Printed(STDERR, 2)
     sys.stdout, sys.stderr = streams
 
 
 def open_standard_streams() -> None:
-    """Opens whichever of the three is closed (`2>&-`), or a socket would get its number, and then our lines."""
+    """Opens those of the three that are closed (`2>&-`): otherwise a socket could get the number, and our lines."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            nowhere = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
             if nowhere != number:
                 os.dup2(nowhere, number)
                 os.close(nowhere)

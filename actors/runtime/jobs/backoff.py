@@ -1,4 +1,4 @@
-"""What a run does when Postgres or the world fails it: it waits, beating, and tries again; or fails, once it can."""
+"""What a run does if Postgres or another service fails: waits with heartbeats and retries, or fails the job."""
 
 import time
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from actors.runtime.base.failures import backoff_seconds, describe, describe_for_users, is_lock_timeout, is_transient
-from actors.runtime.jobs.verdicts import Permanent, Verdict
+from actors.runtime.jobs.verdicts import Permanent, Transient, Verdict
 from sql.states import FAILED, QUEUED
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ class Backoff:
     def __init__(self, loop: "Loop") -> None:
         self._loop = loop
         self._most: int = loop.kind.setting(loop.place.settings, "MAX_BATCH_FAILURES")
-        self.failures = 0  # transient ones, in a row
-        self._said = ""  # of the last of them
+        self.failures = loop.claim.failures  # consecutive transient failures
+        self._said = ""  # the last one's description
 
     def after(self, error: Exception) -> bool:
-        """Waits, beating, before the batch is tried again. False when there is no next try.
+        """Waits, with heartbeats, before the batch is retried. False if there is no next try.
 
-        A worker that is stopping waits for nothing.
+        If the worker is stopping, it does not wait.
         """
         if self._loop.place.stopping.is_set():
             self._leave_at_once(error)
@@ -39,14 +39,30 @@ class Backoff:
             why = f"{self.failures} failures in a row, the last: {said}"
             if not self._cannot_fail(why):
                 return False
+        elif isinstance(error, Transient) and self._gives_way(said):
+            return False
         self._wait(self.failures, said)
         return True
 
+    def _gives_way(self, said: str) -> bool:
+        """The world failed, not Postgres, and others wait: they get the thread for as long as this job waits."""
+        leaving = self._loop.leaving
+        try:
+            with self._loop.place.engine.begin() as connection:
+                others_wait = leaving.ask_who_waits(connection)
+            if others_wait:
+                leaving.leave(QUEUED, "snoozed", said, wait=backoff_seconds(self.failures), failures=self.failures)
+        except Exception as cannot:
+            if not is_transient(cannot):
+                raise
+            return False
+        return others_wait
+
     def fail(self, error: BaseException) -> None:
-        """Leaves as failed, as soon as that can be written: a job that is given up while it runs has nobody."""
+        """Leaves as failed, once that can be written: until then the job is running, and nobody else looks after it."""
         why, tries = told(error), 0
         code = error.code if isinstance(error, Permanent) else None
-        if self.failures:  # what it met while it waited to try again
+        if self.failures:  # the error arose after earlier retries
             why += f", after {self.failures} failures in a row, the last: {self._said}"
         while cannot := self._cannot_fail(why, code):
             if self._loop.place.stopping.is_set():
@@ -56,7 +72,7 @@ class Backoff:
             self._wait(tries, told(cannot))
 
     def _blocked(self, error: Exception) -> str:
-        """Who held the lock that was waited for in vain: afterwards nobody can see it any more."""
+        """Who held the lock that the batch waited for; recorded earlier, because it can't be seen after the timeout."""
         session = self._loop.session
         wait, session.wait = session.wait, None
         if wait is None or wait.blocker is None or not is_lock_timeout(error):
@@ -65,7 +81,7 @@ class Backoff:
         return f"; {wait.blocker}"
 
     def _cannot_fail(self, why: str, code: str | None = None) -> Exception | None:
-        """Leaves as failed. Or what keeps Postgres from writing even that, now: then there is a next try."""
+        """Leaves as failed; or returns why Postgres can't even write that now: then there is a next try."""
         try:
             self._loop.leaving.leave(FAILED, "failed", why, code=code)
         except Exception as error:
@@ -75,9 +91,9 @@ class Backoff:
         return None
 
     def _wait(self, failures: int, said: str) -> None:
-        """Longer after each failure; beats, and says for what. A lost claim ends it, a new request, or a stop."""
+        """Waits longer after each failure, with heartbeats that say why. A lost claim, a request or a stop ends it."""
         loop = self._loop
-        known = loop.claim.requested  # if any, it could not be obeyed: that is what is waited for
+        known = loop.claim.requested  # if there is one, obeying it failed: that is what is being retried
         seconds = backoff_seconds(failures)
         log.warning("backoff", job_id=loop.claim.job_id, seconds=seconds, failures=failures, error=said)
         ends_at = time.monotonic() + seconds
@@ -93,11 +109,11 @@ class Backoff:
             loop.place.stopping.wait(min(left, BEAT_SECONDS))
 
     def _leave_at_once(self, error: Exception) -> None:
-        """One try to put the job back; else the sweep does, once this process is gone."""
+        """Tries once to put the job back; otherwise the sweep does, once this process is gone."""
         log.warning("batch.interrupted", job_id=self._loop.claim.job_id, error=told(error))
         try:
             self._loop.leaving.leave(QUEUED, "requeued", "the worker is stopping")
-        except Exception as cannot:  # whatever keeps us from saying goodbye, a process that is going cannot fix it
+        except Exception as cannot:  # whatever the cause, a stopping process can't fix it
             self._abandoned(error, cannot)
 
     def _abandoned(self, cause: BaseException, error: Exception) -> None:
@@ -105,5 +121,5 @@ class Backoff:
 
 
 def told(error: BaseException) -> str:
-    """In the kind's own words, where it has some."""
+    """In the kind's own words, if it has any."""
     return error.sentence if isinstance(error, Verdict) else describe_for_users(error)

@@ -1,4 +1,4 @@
-"""A piece of work: the items in hand, where to go on after them, and how many were done."""
+"""A piece of work: its items, where to continue after them, and how many were done."""
 
 import json
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ Cursor = dict[str, Any]  # as JSON
 
 @dataclass
 class Batch:
-    ids: Sequence[Any]  # of any type that JSON knows; none, where a page held nothing
+    ids: Sequence[Any]  # of any JSON type; empty if a page held nothing
     cursor: Cursor
     succeeded: int = 0
     failed: int = 0
 
 
 def check_progress(kind: str, batch: Any, before: Cursor) -> None:
-    """KindError unless it is a batch that moves the cursor: a kind that does neither would run for ever."""
+    """KindError unless it is a batch that moves the cursor: otherwise the kind would run forever."""
     if not isinstance(batch, Batch):
         raise KindError(f"{kind} yielded {type(batch).__name__}, expected a Batch")
     if not isinstance(batch.cursor, dict):
@@ -29,5 +29,5 @@ def check_progress(kind: str, batch: Any, before: Cursor) -> None:
 
 
 def _same(one: Cursor, other: Cursor) -> bool:
-    """As JSON, for that is how they are saved."""
+    """Compares as JSON, because they are saved as JSON."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Heartbeats of jobs that are outside a transaction, at work in the world: on a connection of their own."""
+"""Heartbeats of jobs that work outside a transaction, on a separate connection."""
 
 import time
 from dataclasses import dataclass, field
@@ -28,9 +28,9 @@ class Beats:
         self._outside.pop(claim.job_id, None)
 
     def beat(self, engine: Engine) -> None:
-        """Beats once for each that has been outside for a while; learns what was requested of it meanwhile.
+        """Sends a heartbeat for each claim that has been outside for a while; reads what was requested of it.
 
-        No sign of progress: the rule for jobs that do not change goes on.
+        These are not a sign of progress: the rule for jobs that do not change still applies.
         """
         since = time.monotonic() - BEAT_SECONDS
         for claim, began in list(self._outside.values()):
@@ -40,7 +40,7 @@ class Beats:
                 with engine.begin() as connection:
                     claim.beat(connection)
             except ClaimLost:
-                claim.requested = "lost"  # whoever waits is woken; its next write finds out
+                claim.requested = "lost"  # wakes the waiting thread; its next write finds out
                 self.inside(claim)
             except Exception as error:
                 log.warning("beat.failed", job_id=claim.job_id, error=describe(error))

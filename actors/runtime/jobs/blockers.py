@@ -1,4 +1,4 @@
-"""Who keeps a batch waiting for a lock? Asked while it waits: once that has timed out, Postgres can't say it."""
+"""Who keeps a batch waiting for a lock? Asked while it waits: after the timeout, Postgres no longer knows."""
 
 import time
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, text
 
-LONG_SECONDS = 1  # a batch that is in its transaction for longer is looked at
+LONG_SECONDS = 1  # a batch that has been in its transaction for longer is checked
 LOOK_SECONDS = 1
 
 # The session is found by this name: functions/why/why_running.sql. A later run of the process gives it another one.
 INTRODUCE = text("SELECT pg_backend_pid() FROM set_config('application_name', :name, false)")
 NAME = "longhaul worker, job {job_id}/{attempt}"
 
-# Of several, the one whose transaction is the oldest. A prepared transaction has no session, and the process number 0.
+# If there are several, the one with the oldest transaction. A prepared transaction has no session, and pid 0.
 BLOCKERS = text("""
     SELECT DISTINCT ON (waiting) waiting, b.pid,
            extract(epoch FROM clock_timestamp() - session.xact_start)::integer AS seconds,
@@ -29,12 +29,12 @@ BLOCKERS = text("""
 @dataclass(frozen=True)
 class Blocker:
     pid: int
-    seconds: int | None  # the age of its transaction; None when we may not know it
+    seconds: int | None  # the age of its transaction; None if we may not see it
     application: str | None
     query: str | None
 
     def __str__(self) -> str:
-        """For everybody: what else is known of it may be another tenant's, and goes to the log only."""
+        """For everybody: other details may belong to another tenant, and go to the log only."""
         if not self.pid:
             return "blocked by a prepared transaction (see pg_prepared_xacts)"
         age = "" if self.seconds is None else f", whose transaction is {self.seconds} s old"
@@ -43,7 +43,7 @@ class Blocker:
 
 @dataclass(eq=False)
 class Wait:
-    """A batch in its transaction, and who blocked it when that was looked at last."""
+    """A batch in its transaction, and who blocked it at the last check."""
 
     pid: int
     began: float
@@ -52,7 +52,7 @@ class Wait:
 
 @dataclass
 class Waits:
-    """Those of a worker process; each thread adds and removes its own."""
+    """The waits of a worker process; each thread adds and removes its own."""
 
     _open: dict[int, Wait] = field(default_factory=dict)
 
@@ -65,7 +65,7 @@ class Waits:
             del self._open[id(wait)]
 
     def look(self, engine: Engine) -> None:
-        """Asks once for all that take long. They do not wait for the answer."""
+        """Asks once for all batches that take long. They do not wait for it."""
         since = time.monotonic() - LONG_SECONDS
         waits = [wait for wait in self._open.copy().values() if wait.began < since]
         if not waits:

@@ -1,6 +1,8 @@
 """A worker's hold on a job. Every write carries the number of the claim, so that a worker that lost it writes nothing.
 
-Each method works in the caller's transaction, and raises ClaimLost when the claim is not held any more.
+Here are all of a run's writes to its job: the claim, the checkpoint, the heartbeat and the end.
+
+Each method works in the caller's transaction, and raises ClaimLost if the claim is no longer held.
 """
 
 import json
@@ -31,7 +33,7 @@ MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
 @dataclass(frozen=True)
 class Left:
-    """How a claim ended, as the timeline tells it."""
+    """How a claim ended, as shown in the timeline."""
 
     status: str
     actor: str
@@ -49,10 +51,11 @@ class Claim:
     processed: int
     total: int | None
     requested: str | None
+    failures: int  # of the world outside, in a row, when it was claimed
     refusals: int  # rows that failed since the last success, over all claims
     last_error: str | None
     stats: dict[str, Any]
-    _stats_known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # as the row has them
+    _stats_known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # as stored in the row
 
     @classmethod
     def of(cls, job: Mapping[Any, Any]) -> "Claim":
@@ -71,28 +74,32 @@ class Claim:
         stale_after: int | None = None,
         unchanged_after: int | None = None,
         types: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> "Claim | None":
-        """None when the job is not queued: nothing to do for this message. The limits of its kind are in seconds."""
+        """None if the job is not queued or has to wait: nothing to do for this message.
+
+        The kind's limits are in seconds; `most` is how many of its jobs one business may run at once.
+        """
         values: dict[str, Any] = {"job_id": job_id, "worker_id": worker_id, "batch_size": batch_size}
         values |= {"stale_after": stale_after, "unchanged_after": unchanged_after}
-        values["types"] = None if types is None else list(types)
+        values |= {"types": None if types is None else list(types), "most": most}
         job = connection.execute(CLAIM, values).mappings().one_or_none()
         return None if job is None else cls.of(job)
 
     @staticmethod
     def release_unconfirmed(connection: Connection, job_id: int, worker_id: int) -> None:
-        """Puts the job back if it is this worker's: after a claim of which nobody knows whether it took place.
+        """Puts the job back if it is this worker's: for a claim whose outcome is unknown.
 
-        Waits for that claim first: its commit may still be on its way. If another thread of this worker has the
-        job, that one is fenced off and the job goes on from its cursor.
+        Waits for that claim first: its commit may still be in flight. If another thread of this worker has the
+        job, that thread is fenced off and the job continues from its cursor.
         """
         connection.execute(LOCK, {"job_id": job_id})
         connection.execute(RELEASE, {"job_id": job_id, "worker_id": worker_id})
 
     def reload(self, connection: Connection) -> "Claim":
-        """The claim as the database has it: after a failure nobody knows whether the last commit took place.
+        """The claim as stored: after a failure, it is unknown whether the last commit took effect.
 
-        Waits for a commit that is still on its way; so nothing else belongs into this transaction.
+        Waits for a commit that is still in flight, so nothing else belongs in this transaction.
         """
         return self.of(self._held(connection, READ))
 
@@ -113,22 +120,22 @@ class Claim:
         self.cursor = batch.cursor
 
     def row_failed(self, connection: Connection, batch: Batch, error: str) -> None:
-        """Passes over the one row in `batch`, which cannot be done."""
+        """Skips the single row in `batch`, which has failed."""
         self.checkpoint(connection, batch, error)
         row_id = json.dumps(batch.ids[0], default=str)
         details = {"job_id": self.job_id, "row_id": row_id, "error": error, "most": MAX_ROW_EVENTS}
         connection.execute(ROW_FAILED, details)
 
     def beat(self, connection: Connection, reason: str | None = None) -> None:
-        """Says "still here", and what keeps it. Without a reason it is no sign of progress: the stale rule goes on."""
+        """A heartbeat, with what the job waits for. Without one it is not progress: the stale rule applies."""
         self.requested = self._held(connection, BEAT, reason=reason)["requested"]
 
     def set_total(self, connection: Connection, total: int) -> None:
-        """`total`: what is left to do, which is all there is at the first claim; rows that failed are among it."""
+        """`total`: what is left to do (everything, at the first claim), including rows that failed."""
         self.total = self._held(connection, SET_TOTAL, total=total)["total"]
 
     def set_left(self, connection: Connection, left: int) -> None:
-        """For a kind that learns at its work how many items there are: those that failed are not among them."""
+        """For a kind that learns while working how many items there are: failed ones are not included."""
         self.total = self._held(connection, SET_LEFT, left=left)["total"]
 
     def leave(
@@ -140,11 +147,11 @@ class Claim:
         *,
         wait: float | None = None,
         code: str | None = None,
+        failures: int = 0,
     ) -> "Left":
-        """Ends the claim. What becomes of the job is what somebody asked for, if somebody did."""
-        self._held(
-            connection, LEAVE, target=target, event=event, who=f"worker:{self.worker_id}", why=why, wait=wait, code=code
-        )
+        """Ends the claim. If a pause or cancel was requested, the job ends as requested."""
+        values = {"target": target, "event": event, "who": f"worker:{self.worker_id}", "why": why}
+        self._held(connection, LEAVE, **values, wait=wait, code=code, failures=failures)
         return Left(*connection.execute(LAST_EVENT, {"job_id": self.job_id}).one())
 
     def _held(self, connection: Connection, statement: Any, **values: Any) -> Mapping[Any, Any]:

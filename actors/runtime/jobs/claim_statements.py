@@ -1,22 +1,22 @@
-"""What a claim writes and reads (claim.py). All but the claim itself change only what this attempt still holds."""
+"""A claim's statements (claim.py). All but the claim itself change only a job that this attempt still holds."""
 
 from sqlalchemy import text
 
 CLAIM = text("""
     SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer),
                                    make_interval(secs => :stale_after), make_interval(secs => :unchanged_after),
-                                   CAST(:types AS text[]))
+                                   CAST(:types AS text[]), CAST(:most AS integer))
 """)
 
 LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
 
 RELEASE = text("""
     SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id,
-                                'the answer to the claim was lost')
+                                'the response to the claim was lost')
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
 """)
 
-# All four change what is still held: attempt is the number of the claim.
+# All four apply only while the claim is held: attempt is the number of the claim.
 READ = text("""
     SELECT * FROM background_jobs WHERE id = :job_id AND attempt = :attempt AND status = 'running' FOR UPDATE
 """)
@@ -24,7 +24,7 @@ READ = text("""
 CHECKPOINT = text("""
     UPDATE background_jobs
     SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
-        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL, waits_since = NULL,
+        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL, waits_since = NULL, failures = 0,
         stats = coalesce(CAST(:stats AS jsonb), stats),
         refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
         last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
@@ -71,7 +71,7 @@ ROW_FAILED = text("""
 LEAVE = text("""
     SELECT * FROM public.leave_running(CAST(:job_id AS bigint), CAST(:attempt AS integer), CAST(:target AS text),
                                        CAST(:event AS text), CAST(:who AS text), CAST(:why AS text),
-                                       make_interval(secs => :wait), CAST(:code AS text))
+                                       make_interval(secs => :wait), CAST(:code AS text), CAST(:failures AS integer))
 """)
 
 LAST_EVENT = text("SELECT to_status, actor, reason FROM job_events WHERE job_id = :job_id ORDER BY id DESC LIMIT 1")

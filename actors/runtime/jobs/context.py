@@ -17,9 +17,9 @@ class JobContext:
     engine: Engine
     settings: Settings
     worker_id: Callable[[], int]
-    stopping: Event  # set when the process was told to go
-    wake_outbox: Callable[[], None]  # effects outside Postgres may be waiting now
-    waits: Waits = field(default_factory=Waits)  # batches that the process's watcher looks at
-    beats: Beats = field(default_factory=Beats)  # jobs that are at work outside Postgres
-    kinds: tuple[str, ...] = ()  # what this process works on
-    bucket: Bucket | None = None  # None: one is made when a kind asks for it
+    stopping: Event  # set once the process is told to stop
+    wake_outbox: Callable[[], None]  # call it if effects outside Postgres may be waiting
+    waits: Waits = field(default_factory=Waits)  # batches that the process's watcher checks
+    beats: Beats = field(default_factory=Beats)  # jobs that work outside Postgres
+    kinds: tuple[str, ...] = ()  # that this process performs
+    bucket: Bucket | None = None  # None: created when a kind asks for it

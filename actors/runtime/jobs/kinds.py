@@ -24,7 +24,7 @@ Work = Callable[[Run[Any]], Iterator[Batch]]
 
 @dataclass(frozen=True)
 class Start:
-    """What a kind's `prepare` and `count` know of a start. They work in its transaction."""
+    """What a kind's `prepare` and `count` know about a start. They run in its transaction."""
 
     connection: Connection
     business_id: int
@@ -48,29 +48,29 @@ class Result:
     """A file that a job has made."""
 
     object_key: str
-    filename: str  # under which it is saved
+    filename: str  # to save it as
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: the generator that does its work, and what the runtime and the API need to know of it."""
+    """A kind of job: the generator that does its work, and what the runtime and the API need to know about it."""
 
     name: str  # job_type, and the name of its Dramatiq actor
     queue: str
     work: Work
     params: type[Params] = Params
-    done_label: str = "succeeded"  # what was done to an item, in the log and on the page
+    done_label: str = "succeeded"  # what was done to an item, for the log and the page
     roles: tuple[str, ...] = OWNERS  # that may start it
-    confirm: str | None = None  # the word that a start must repeat
-    key: Callable[[Any], str] = lambda _params: ""  # what may have one active job at a time within a business
-    complete: Callable[[Start, Any], Any] | None = None  # → the params with what a caller may leave out
-    prepare: Callable[[Start, Any], Any] | None = None  # → the params with what holds from the start on
+    confirm: str | None = None  # the confirmation word for a start
+    key: Callable[[Any], str] = lambda _params: ""  # one active job at a time per business and key
+    complete: Callable[[Start, Any], Any] | None = None  # → the params with what a caller may omit
+    prepare: Callable[[Start, Any], Any] | None = None  # → the params with what is fixed at the start
     count: Callable[[Start, Any], int] | None = None  # → how many items there are
-    stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → what is shown
-    result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None  # of the job's row: its file
+    stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → stats to show
+    result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None  # the job's row → its file
     classify: Callable[[Exception], Verdict | None] | None = None  # comes before the general rules
-    old_names: tuple[str, ...] = ()  # jobs that were started under these are still worked on
-    old_settings: Mapping[str, str] = field(default_factory=dict)  # COOLDOWN_SECONDS → the variable's name of old
+    old_names: tuple[str, ...] = ()  # jobs started under these are still performed
+    old_settings: Mapping[str, str] = field(default_factory=dict)  # COOLDOWN_SECONDS → the variable's former name
     defaults: Mapping[str, Any] = field(default_factory=dict)  # settings of this kind that differ from the general ones
 
     @property
@@ -78,9 +78,9 @@ class Kind:
         return (self.name, *self.old_names)
 
     def setting(self, settings: Settings, name: str) -> Any:
-        """A setting such as BATCH_SIZE, as it holds for this kind.
+        """A setting such as BATCH_SIZE, for this kind.
 
-        From the environment as <KIND>_<SETTING> or under its old name; else as the kind declares it; else in general.
+        From the environment as <KIND>_<SETTING> or its former name; else as the kind declares it; else the general one.
         """
         for variable in (f"{self.name.upper()}_{name}", self.old_settings.get(name)):
             if variable in settings.of_kinds:
@@ -88,7 +88,7 @@ class Kind:
         return self.defaults.get(name, getattr(settings, name))
 
     def check(self, settings: Settings) -> None:
-        """ConfigError naming the variable of this kind that can't be used."""
+        """ConfigError naming this kind's variable if it is invalid."""
         for name in KindSettings.model_fields:
             self.setting(settings, name)
 
@@ -121,7 +121,7 @@ def job_kind(
 ) -> Callable[[Work], Kind]:
     """Declares the function below it as a kind of job, named like the function. What each field is for: Kind.
 
-    `settings` are those that this kind has for itself, in lower case: `batch_size=200`, `cooldown_seconds=60`.
+    `settings` are this kind's own, in lower case: `batch_size=200`, `cooldown_seconds=60`.
     """
     _check_queue(queue)
     said = (params, done_label, tuple(roles), confirm, key, complete, prepare, count, stats, result, classify)
@@ -147,10 +147,10 @@ def _own_settings(declared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_kinds() -> dict[str, Kind]:
-    """Every kind, by name: each module in actors/ is one. KindError names one that can't be imported or is none."""
+    """Every kind, by name: each module in actors/ is one. KindError names one that is not, or can't be imported."""
     kinds = {}
     for module in pkgutil.iter_modules(actors.__path__):
-        if module.ispkg:  # what several kinds share
+        if module.ispkg:  # shared by several kinds
             continue
         try:
             found = vars(importlib.import_module(f"actors.{module.name}")).get(module.name)
@@ -163,5 +163,5 @@ def load_kinds() -> dict[str, Kind]:
 
 
 def by_every_name(kinds: Iterable[Kind]) -> dict[str, Kind]:
-    """The kinds by the job_types that they work on, old names included."""
+    """The kinds by the job_types that they perform, old names included."""
     return {name: kind for kind in kinds for name in kind.names}

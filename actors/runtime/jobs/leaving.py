@@ -1,10 +1,10 @@
-"""Why a run ends between two batches, and how it leaves: every end of a claim that its own worker makes is here."""
+"""Why a run ends between two batches, and how it leaves: all ends of a claim by its own worker are here."""
 
 import time
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from sql.states import FAILED, PAUSED, QUEUED
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("longhaul.job")
 
-ASK_SECONDS = 1  # whether others wait
+ASK_SECONDS = 1  # how often to ask whether others wait
 
 OTHERS_WAIT = text("""
     SELECT EXISTS (
@@ -35,7 +35,7 @@ class Leaving:
     def told_to_stop(self) -> bool:
         """Between batches: is there a reason to leave? Then leaves."""
         if self._loop.claim.requested:
-            # leave_running() turns this into paused or cancelled, unless the request was withdrawn meanwhile.
+            # leave_running() turns this into paused or cancelled, unless the request has been withdrawn.
             self.leave(QUEUED, "requeued", "the request was withdrawn")
         elif self._loop.snooze:
             self.leave(QUEUED, "snoozed", self._loop.snooze.sentence, wait=self._loop.snooze.seconds)
@@ -45,7 +45,7 @@ class Leaving:
             self.leave(QUEUED, "requeued", "the worker is stopping")
         elif (
             time.monotonic() >= self._ends_at and not self._loop.backoff.failures
-        ):  # else ten in a row would never be reached
+        ):  # otherwise it would never reach ten in a row
             self.leave(QUEUED, "requeued", f"runtime cap of {self._cap} s")
         elif self._loop.current and time.monotonic() >= self._gives_way_at and self._others_wait():
             self.leave(QUEUED, "requeued", "others wait")
@@ -58,28 +58,37 @@ class Leaving:
         return f"{self._loop.claim.refusals} rows in a row were refused{last}"
 
     def _others_wait(self) -> bool:
-        """Does a job wait that this worker could take now? Asked each second, once this one has run for a while.
+        """Is a job waiting that this worker could take now? Asked each second, once this one has run for a while.
 
-        Not before a batch was done: that is when `current` is there. Otherwise jobs could give way to each other
-        for ever.
+        Not before a batch is done (`current` is set): otherwise jobs could give way to each other forever.
         """
         self._gives_way_at = time.monotonic() + ASK_SECONDS
+        waits = self.ask_who_waits(self._loop.session.begin(self._loop.claim))
+        self._loop.session.commit_as_is(self._loop.claim)
+        return waits
+
+    def ask_who_waits(self, connection: Connection) -> bool:
+        """Does a job wait that this worker could take now?"""
         values = {
             "queues": list({*self._loop.place.settings.WORKER_QUEUES, self._loop.kind.queue}),
             "kinds": [*self._loop.place.kinds, *self._loop.kind.names],
             "job_id": self._loop.claim.job_id,
         }
-        connection = self._loop.session.begin(self._loop.claim)
-        waits = bool(connection.execute(OTHERS_WAIT, values).scalar_one())
-        self._loop.session.commit_as_is(self._loop.claim)
-        return waits
+        return bool(connection.execute(OTHERS_WAIT, values).scalar_one())
 
     def leave(
-        self, target: str, event: str, why: str | None = None, *, wait: float | None = None, code: str | None = None
+        self,
+        target: str,
+        event: str,
+        why: str | None = None,
+        *,
+        wait: float | None = None,
+        code: str | None = None,
+        failures: int = 0,
     ) -> None:
         self._loop.close()
         with self._loop.place.engine.begin() as connection:
-            left = self._loop.claim.leave(connection, target, event, why, wait=wait, code=code)
+            left = self._loop.claim.leave(connection, target, event, why, wait=wait, code=code, failures=failures)
         name = {QUEUED: "job.requeued", FAILED: "job.failed", PAUSED: "job.paused"}.get(left.status, "job.finished")
         said = {"status": left.status, "actor": left.actor, "why": left.reason}
         log.info(name, job_id=self._loop.claim.job_id, processed=self._loop.claim.processed, **said)

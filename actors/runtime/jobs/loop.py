@@ -36,7 +36,7 @@ class Loop:
         self.throttle = self.setting("THROTTLE_MS") / 1000
         self.leaving = Leaving(self)
         self.backoff = Backoff(self)
-        self.bad_row: tuple[Batch, str] | None = None  # and why; passed over in the next step
+        self.bad_row: tuple[Batch, str] | None = None  # and why it failed; skipped in the next step
         self.snooze: Snooze | None = None  # obeyed in the next step
         self.session = Session(place.engine, place.waits, place.beats)
         self.current: Run[Any] | None = None
@@ -60,7 +60,7 @@ class Loop:
                     return
 
     def _goes_on(self, error: Exception, batch: Batch | None) -> bool:
-        """What becomes of the job after this error? The kind is asked first."""
+        """What happens to the job after this error? The kind is asked first."""
         verdict = self._verdict(error)
         if isinstance(verdict, Snooze):
             self.snooze = verdict
@@ -85,7 +85,7 @@ class Loop:
         if self.leaving.told_to_stop():
             return True
         if self.bad_row:
-            # Taken out first: if the commit's answer is lost, the saved cursor says whether it is still to do.
+            # Taken out first: if the commit's response is lost, the saved cursor says whether it is still to do.
             row, self.bad_row = self.bad_row, None
             self._pass_over(*row)
             return False
@@ -104,7 +104,7 @@ class Loop:
         run.limit, run.current_batch = self.limit, None
         batch: Any = next(self.batches, DONE)
         if batch is DONE:
-            if self.session.is_open:  # what the kind wrote after its last batch
+            if self.session.is_open:  # the kind wrote after its last batch
                 self.session.commit(self.claim)
             return None
         check_progress(self.kind.name, batch, self.claim.cursor or {})
@@ -113,7 +113,7 @@ class Loop:
         return batch  # type: ignore[no-any-return]
 
     def _open(self) -> Run[Any]:
-        """At the start and after a failure: a connection, and the kind's generator from the saved cursor on."""
+        """At the start and after a failure: a connection, and the kind's generator from the saved cursor."""
         if self.current is None:
             self.claim = self.session.connect(self.claim)
             params = self._params()
@@ -131,7 +131,7 @@ class Loop:
             raise Permanent(f"params: {sentence(error)}", "invalid_params") from None
 
     def _count(self, params: Params) -> None:
-        """What the start left to us. If it takes too long here as well, the total stays unknown."""
+        """Counts if the start did not. If this times out too, the total stays unknown."""
         if self.claim.total is not None or self.kind.count is None:
             return
         connection = self.session.begin(self.claim)
@@ -147,12 +147,12 @@ class Loop:
         self.session.commit_as_is(self.claim)
 
     def close(self) -> None:
-        """Ends the generator, and lets go of the connection; what was not committed is rolled back."""
+        """Ends the generator and releases the connection; what was not committed is rolled back."""
         batches, self.batches, self.current = self.batches, iter(()), None
         try:
             if hasattr(batches, "close"):
                 batches.close()
-        except Exception as error:  # of the kind's own cleaning up: what was written is rolled back all the same
+        except Exception as error:  # in the kind's own cleanup: its writes are rolled back anyway
             log.warning("job.close_failed", job_id=self.claim.job_id, error=describe_for_users(error))
         finally:
             self.session.close(self.claim)
@@ -176,7 +176,7 @@ class Loop:
 
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""
-        self.session.wait = None  # for the row's own turn is another transaction
+        self.session.wait = None  # the next transaction has its own
         log.warning("batch.failed", job_id=self.claim.job_id, ids=len(failed.ids), error=error)
         if len(failed.ids) > 1:
             self.limit = len(failed.ids) // 2

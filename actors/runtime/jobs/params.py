@@ -1,4 +1,4 @@
-"""The params of a kind: a pydantic model, from which the start's body, its document and its form are made."""
+"""The params of a kind: a pydantic model that gives the start's body, its documentation and its form."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class Params(BaseModel):
-    """What is not named is refused."""
+    """Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def set_at_start(default: Any = None) -> Any:
-    """A field that the kind's `prepare` fills in; who starts a job can't."""
+    """A field that the kind's `prepare` fills in; callers can't."""
     return Field(default=default, json_schema_extra={"readOnly": True})
 
 
@@ -26,7 +26,7 @@ def read_only(model: type[Params]) -> set[str]:
 
 
 def sentence(error: ValidationError) -> str:
-    """What is wrong with the first of them, and where."""
+    """The first error: what is wrong, and where."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "params"
     if "ctx" in first and isinstance(first["ctx"].get("error"), ValueError):

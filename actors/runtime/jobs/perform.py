@@ -1,4 +1,4 @@
-"""What one message asks for: claim its job, run it, and leave it in a state that says what to expect of it."""
+"""Performs the job of one message: claims it, runs it, and leaves it in a state that says what comes next."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +16,7 @@ log = structlog.get_logger("longhaul.job")
 
 
 def perform(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | None = None) -> None:
-    """The body of every job's Dramatiq actor. `types`: the job_types that it takes; None: whatever the job is."""
+    """The body of every job's Dramatiq actor. `types`: the job_types that it takes; None: any."""
     claim = _claim(job_id, kind, place, types)
     if claim is None:
         log.info("job.skipped", job_id=job_id, kind=kind.name)
@@ -28,7 +28,7 @@ def perform(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | N
     except ClaimLost:
         log.warning("job.claim_lost", job_id=job_id, attempt=claim.attempt)
     except BaseException as error:
-        # A bug in the kind, or Dramatiq's time limit. The claim's own transaction is rolled back by now.
+        # A bug in the kind, or Dramatiq's time limit. The claim's transaction has been rolled back.
         log.exception("job.crashed", job_id=job_id)
         with suppress(ClaimLost):
             loop.fail(error)
@@ -37,15 +37,15 @@ def perform(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | N
 
 
 def _claim(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | None) -> Claim | None:
-    """Claims the job. None: it is not queued, so the message has no more to say.
+    """Claims the job. None: it is not queued, so there is nothing to do.
 
-    While Postgres is away it tries again, for nobody else would notice a claim that took place after all.
+    If Postgres is down, it tries again, because nobody else would notice a claim that was committed after all.
     """
     failures = 0
     while True:
         try:
             with place.engine.begin() as connection:
-                if failures:  # did the last try succeed, and only its answer get lost?
+                if failures:  # the last try may have succeeded, and only its response got lost
                     Claim.release_unconfirmed(connection, job_id, place.worker_id())
                 return Claim.acquire(
                     connection,
@@ -55,6 +55,7 @@ def _claim(job_id: int, kind: Kind, place: JobContext, types: Sequence[str] | No
                     kind.setting(place.settings, "STALE_HEARTBEAT_SECONDS"),
                     kind.setting(place.settings, "STALE_UPDATE_SECONDS"),
                     types,
+                    kind.setting(place.settings, "RUNNING_PER_BUSINESS"),
                 )
         except Exception as error:
             if not is_transient(error) or place.stopping.is_set():

@@ -1,4 +1,4 @@
-"""Bringing running jobs to where they truly are: recovered when their worker is dead, and only then failed as stale."""
+"""Reconciles running jobs: recovers them if their worker is dead, and only then fails stale ones."""
 
 import re
 from collections.abc import Callable
@@ -36,33 +36,32 @@ FAIL_STALE = text("""
 
 @dataclass
 class Swept:
-    """The ids of the jobs that something was done to, and how many messages."""
+    """The ids of the jobs that were changed, and how many messages."""
 
     recovered: list[int] = field(default_factory=list)  # their worker is dead
-    stale: list[int] = field(default_factory=list)  # failed: their worker lives, but they do not move
-    woken: list[int] = field(default_factory=list)  # queued, and no message would have woken them
-    messages: int = 0  # that a dead worker held, back in their queues
-    released: int = 0  # delayed ones whose time has come
-    dropped: int = 0  # that could not start their job any more
+    stale: list[int] = field(default_factory=list)  # failed: their worker is alive, but they do not move
+    woken: list[int] = field(default_factory=list)  # queued, but without a message
+    messages: int = 0  # put back after a dead worker held them
+    released: int = 0  # delayed ones that are now due
+    dropped: int = 0  # that could no longer start their job
     left: dict[int | None, str | None] = field(default_factory=dict)  # jobs that nothing could move, and the SQLSTATE
 
     @property
     def goes_on(self) -> bool:
-        """There may be more to do, at once."""
+        """There may be more to do at once."""
         return max(self.released, self.dropped) >= RELEASED_AT_A_TIME
 
 
 def reconcile(connection: Connection, settings: Settings, business_id: int | None = None) -> Swept:
-    """Brings running jobs (of one business) to where they truly are: first recovered, and only then stale.
+    """Reconciles running jobs (of one business): first recovers, and only then fails stale ones.
 
-    Outside a transaction each step is one of its own. A job that cannot be moved is named in the log, and holds up no
-    others.
+    Outside a transaction, each step has its own. A job that cannot be moved is logged and delays no other.
     """
     swept = Swept()
     steps = Steps(connection, swept)
     swept.recovered = [row.id for row in steps.take_each_job("recover", RECOVER, {"business_id": business_id})]
     limits = {
-        "heartbeat_seconds": settings.STALE_HEARTBEAT_SECONDS,  # where the claim noted none: a release before did it
+        "heartbeat_seconds": settings.STALE_HEARTBEAT_SECONDS,  # for claims of an earlier release, which stored none
         "update_seconds": settings.STALE_UPDATE_SECONDS,
         "business_id": business_id,
     }
@@ -72,14 +71,14 @@ def reconcile(connection: Connection, settings: Settings, business_id: int | Non
 
 
 class Steps:
-    """Of one round. What fails is logged and noted in `swept.left`."""
+    """The steps of one round. A failure is logged and recorded in `swept.left`."""
 
     def __init__(self, connection: Connection, swept: Swept) -> None:
         self._connection = connection
         self._swept = swept
 
     def take(self, step: str, work: Callable[[Connection], Found], job_id: int | None = None) -> Found | None:
-        """None when it fails."""
+        """None if it fails."""
         try:
             return self._in_transaction(work)
         except DBAPIError as error:
@@ -87,7 +86,7 @@ class Steps:
             return None
 
     def take_each_job(self, step: str, statement: Any, values: dict[str, Any]) -> list[Any]:
-        """All at once; or, when that takes too long, one by one, so that the one that takes so long is alone."""
+        """All at once; if that takes too long, one by one, so that a slow one delays only itself."""
 
         def of(job_id: int | None) -> Callable[[Connection], list[Any]]:
             return lambda session: list(session.execute(statement, {**values, "only_job": job_id}))
@@ -104,7 +103,7 @@ class Steps:
         return moved
 
     def _in_transaction(self, work: Callable[[Connection], Found]) -> Found:
-        """In a transaction of its own, with limits on its time; what the server warns of is logged."""
+        """In its own transaction, with time limits; the server's warnings are logged."""
         connection = self._connection
         with connection.begin_nested() if connection.in_transaction() else connection.begin():
             connection.exec_driver_sql(LIMITS)
@@ -117,14 +116,14 @@ class Steps:
 
     def _failed(self, step: str, error: DBAPIError, job_id: int | None = None) -> None:
         if error.connection_invalidated:
-            raise error  # there is nothing to go on with
+            raise error  # there is no connection to continue with
         self._swept.left[job_id] = sqlstate(error)
         write = log.warning if is_transient(error) else log.error
         write("sweep.failed", step=step, job_id=job_id, error=describe(error))
 
 
 class _Warnings:
-    """Logs what the server warns of, as psycopg2 hands it over. No list: SQLAlchemy would empty that."""
+    """Logs the server's warnings, as psycopg2 appends them. Not a list: SQLAlchemy would empty that."""
 
     def __init__(self, swept: Swept) -> None:
         self._swept = swept

@@ -1,4 +1,4 @@
-"""What a job's kind sees of the runtime: the run that it is in, its transactions, and its batches."""
+"""A kind's view of the runtime: its current run, its transactions and its batches."""
 
 import time
 from collections import deque
@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 
 MOST_AHEAD = 1000  # ids that batches() holds in memory
 CALL_SECONDS = 15
-LOOK_SECONDS = 0.1  # how often a wait looks whether it should end
-BEAT_SECONDS = 2  # while it waits
+LOOK_SECONDS = 0.1  # how often a wait checks whether it should end
+BEAT_SECONDS = 2  # how often a wait sends a heartbeat
 
 __all__ = ["Batch", "Cursor", "Run"]
 
@@ -35,8 +35,8 @@ __all__ = ["Batch", "Cursor", "Run"]
 class Run(Generic[P]):
     """One claim of one job, from its cursor on.
 
-    The kind opens a transaction with `begin()`; whatever it writes there is committed together with the checkpoint when
-    it yields its batch, or not at all. Outside of one it may call the world, wait, and snooze.
+    The kind opens a transaction with `begin()`; its writes there are committed together with the checkpoint when it
+    yields its batch, or not at all. Outside a transaction it may call other services, wait, and snooze.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class Run(Generic[P]):
         self.settings = settings
         self.bucket = bucket
         self.cursor: Cursor = claim.cursor or {}
-        self.stats = claim.stats  # what the kind wants to be shown beside the counters; written with the checkpoint
-        self.limit = limit  # how many items the next batch may have; smaller while looking for one that fails
+        self.stats = claim.stats  # what the kind shows beside the counters; written with the checkpoint
+        self.limit = limit  # the next batch's maximum; smaller during the search for a failing item
         self.current_batch: Batch | None = None
         self._claim = claim
         self._session = session
         self._stopping = stopping
 
     def begin(self) -> Connection:
-        """Opens the transaction of the next batch; KindError while one is open."""
+        """Opens the transaction of the next batch; KindError if one is open."""
         return self._session.begin(self._claim)
 
     @property
     def connection(self) -> Connection:
-        """That of the open transaction; KindError when none is open."""
+        """The open transaction's connection; KindError if none is open."""
         return self._session.connection
 
     def commit(self) -> None:
@@ -76,11 +76,11 @@ class Run(Generic[P]):
         self._session.commit(self._claim)
 
     def set_total(self, left: int) -> None:
-        """For a kind that lists first what it then works on: in the open transaction, how many items are left."""
+        """For a kind that lists its items first: sets, in the open transaction, how many are left."""
         self._claim.set_left(self.connection, left)
 
     def scope(self, **values: Any) -> dict[str, Any]:
-        """What statements are bound to: the job, its business and its params, and what is given here.
+        """The values to bind to statements: the job, its business and its params, and those given here.
 
         A list of numbers becomes one literal, '{1,2,3}', which costs a fraction of a list of 50 parameters.
         """
@@ -91,17 +91,17 @@ class Run(Generic[P]):
         return bound
 
     def take(self, ids: Sequence[Any], cursor: Cursor) -> Batch:
-        """Says which items the kind works on now, before it does: so that a failure can be pinned on one of them."""
+        """Announces which items the kind is about to process, so that a failure can be traced to one of them."""
         first, last = (ids[0], ids[-1]) if ids else (None, None)
         log.info("batch.start", job_id=self.job_id, first=first, last=last, items=len(ids))
         self.current_batch = Batch(ids, cursor)
         return self.current_batch
 
     def batches(self, query: Executable, name: str = "last_id", **values: Any) -> Iterator[Batch]:
-        """Batch after batch of the ids that `query` finds, in order, each with its transaction open.
+        """Batches of the ids that `query` finds, in order, each in an open transaction.
 
         The query binds :last_id (or `name`) and :limit, beside `scope()` and the values given here. Ids are read ahead,
-        so the work must repeat the query's own condition: a row may have changed meanwhile.
+        so the work must repeat the query's own condition: a row may have changed since.
         """
         last_id = self.cursor.get(name, 0)
         ahead: deque[Any] = deque()
@@ -118,7 +118,7 @@ class Run(Generic[P]):
             yield self.take(ids, {name: last_id})
 
     def wait(self, seconds: float, why: str | None = None) -> None:
-        """Waits in place, outside a transaction, beating; `why` is shown. Longer than some seconds: snooze instead."""
+        """Waits outside a transaction, with heartbeats; `why` is shown. For more than a few seconds, snooze instead."""
         self._require_outside("wait")
         ends_at = time.monotonic() + seconds
         next_beat = 0.0 if why else ends_at
@@ -133,10 +133,10 @@ class Run(Generic[P]):
     def call(
         self, function: Callable[..., Result], *arguments: Any, seconds: float = CALL_SECONDS, **named: Any
     ) -> Result:
-        """Calls the world: `function(*arguments, **named)` in a thread of its own, outside a transaction.
+        """Calls another service: `function(*arguments, **named)` in a separate thread, outside a transaction.
 
-        TimeoutError when it takes longer than `seconds` in all; a stop, a pause or a cancel is not kept waiting by it.
-        What was left behind ends by its own time limits, and nobody hears of it any more.
+        TimeoutError if it takes longer than `seconds` in total; a stop, a pause or a cancel does not wait for it.
+        An abandoned call ends by its own time limits, and its result is ignored.
         """
         self._require_outside("call")
         ended = Event()
@@ -154,19 +154,19 @@ class Run(Generic[P]):
         while not ended.wait(LOOK_SECONDS):
             self._end_if_told()
             if time.monotonic() >= deadline:
-                raise TimeoutError(f"no answer within {seconds:g} s")
+                raise TimeoutError(f"no response within {seconds:g} s")
         result, error = outcome[0]
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
 
     def snooze(self, seconds: float, sentence: str) -> None:
-        """Ends this run; the job goes on in so many seconds, and says why. Its thread is free meanwhile."""
+        """Ends this run; the job continues in `seconds`, and shows why. Its thread is free until then."""
         raise Snooze(seconds, sentence)
 
     def _require_outside(self, name: str) -> None:
         if self._session.is_open:
-            raise KindError(f"{name}() was called while a transaction was open: yield the batch first, or commit()")
+            raise KindError(f"{name}() was called in an open transaction: yield the batch or commit() first")
 
     def _end_if_told(self) -> None:
         if self._stopping.is_set() or self._claim.requested:

@@ -21,10 +21,10 @@ class Session:
         self._open = ExitStack()
         self._pid = 0
         self.is_open = False
-        self.wait: Wait | None = None  # the transaction that is open, or has failed: who blocked it
+        self.wait: Wait | None = None  # who blocked the transaction that is open or has failed
 
     def connect(self, claim: Claim) -> Claim:
-        """Takes a connection; returns the claim as the database has it now."""
+        """Takes a connection; returns the claim as stored now."""
         self._connection = self._engine.connect()
         connection = self.begin(claim)
         name = NAME.format(job_id=claim.job_id, attempt=claim.attempt)
@@ -35,9 +35,9 @@ class Session:
         return claim
 
     def begin(self, claim: Claim) -> Connection:
-        """Opens the transaction; KindError when one is open."""
+        """Opens the transaction; KindError if one is open."""
         if self.is_open or self._connection is None:
-            raise KindError("begin() was called while a transaction was open: yield the batch first, or commit()")
+            raise KindError("begin() was called in an open transaction: yield the batch or commit() first")
         self._beats.inside(claim)
         self.wait = Wait(self._pid, time.monotonic())
         self._open.enter_context(self._waits.noted(self.wait))
@@ -48,13 +48,13 @@ class Session:
 
     @property
     def connection(self) -> Connection:
-        """Inside the open transaction; KindError when none is open."""
+        """The open transaction's connection; KindError if none is open."""
         if not self.is_open or self._connection is None:
             raise KindError("no transaction is open: begin() opens one")
         return self._connection
 
     def checkpoint(self, claim: Claim, batch: Batch) -> None:
-        """Ends the transaction of a batch; opens one for it where the kind needed none."""
+        """Ends the transaction of a batch; opens one first if the kind needed none."""
         if not self.is_open:
             self.begin(claim)
         claim.checkpoint(self.connection, batch)
@@ -66,13 +66,13 @@ class Session:
         self.commit_as_is(claim)
 
     def beat(self, claim: Claim, why: str | None) -> None:
-        """Outside a transaction: "still here", and what is waited for."""
+        """A heartbeat outside a transaction, with what the job waits for."""
         connection = self.begin(claim)
         claim.beat(connection, why)
         self.commit_as_is(claim)
 
     def commit_as_is(self, claim: Claim) -> None:
-        """Ends the transaction, whoever holds the claim; from now on the job beats outside of one."""
+        """Ends the transaction, even if the claim is lost; from now on the job's heartbeats come from outside one."""
         transaction = self.connection.get_transaction()
         assert transaction is not None
         transaction.commit()
@@ -81,7 +81,7 @@ class Session:
         self._beats.outside(claim)
 
     def close(self, claim: Claim) -> None:
-        """Lets go of the connection; what was not committed is rolled back."""
+        """Releases the connection; what was not committed is rolled back."""
         self._beats.inside(claim)
         self._end()
         if self._connection is not None:

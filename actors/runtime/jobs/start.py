@@ -13,9 +13,9 @@ from actors.runtime.base.failures import is_timeout
 from actors.runtime.jobs.kinds import Kind, Start
 from actors.runtime.jobs.params import Params, read_only, sentence
 
-COUNT_SECONDS = 1  # longer than this and the worker counts instead
+COUNT_SECONDS = 1  # if counting takes longer, the worker counts instead
 
-# Starts of one business wait for each other here, so that neither the cooldown nor the one place can be raced.
+# Starts of one business wait for each other here, so that no race gets past the cooldown or the active job.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
 ACTIVE = text("""
@@ -38,14 +38,14 @@ START = text("""
 
 
 class ParamsError(LonghaulError):
-    """The params of a start are not usable."""
+    """The params of a start are invalid."""
 
 
 class JobActiveError(LonghaulError):
     """Another job of this kind is active for the same business and key."""
 
     def __init__(self, kind: Kind, job_id: int) -> None:
-        super().__init__(f"Job {job_id} of the kind {kind.name} is active already")
+        super().__init__(f"Job {job_id} of the kind {kind.name} is already active")
         self.job_id = job_id
 
 
@@ -64,7 +64,7 @@ class Started:
 
 
 def read_params(kind: Kind, given: dict[str, Any]) -> Params:
-    """ParamsError with a sentence when the kind can't use them."""
+    """ParamsError with a sentence if the kind can't use them."""
     if found := read_only(kind.params) & given.keys():
         raise ParamsError(f"Unknown field {min(found)!r}")
     try:
@@ -83,9 +83,9 @@ def start(
     who: str,
     user_id: int | None = None,
 ) -> Started:
-    """JobActiveError, TooSoonError, RefusedError or MissingError when it can't be started.
+    """JobActiveError, TooSoonError, RefusedError or MissingError if it can't be started.
 
-    IntegrityError (see `is_second`) when a job that was resumed, or started past us in psql, took its place just now.
+    IntegrityError (see `is_second`) if another job has just been resumed, or started in psql, and is active now.
     """
     connection.execute(LOCK_BUSINESS, {"business_id": business_id})
     begun = Start(connection, business_id, settings)
@@ -120,7 +120,7 @@ def _refuse_too_soon(connection: Connection, kind: Kind, settings: Settings, sco
 
 
 def _count(begun: Start, kind: Kind, params: Params) -> int | None:
-    """None when it takes too long: somebody waits for this answer."""
+    """None if it takes too long: a caller waits for the response."""
     savepoint = begun.connection.begin_nested()
     try:
         begun.connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
@@ -130,4 +130,4 @@ def _count(begun: Start, kind: Kind, params: Params) -> int | None:
             raise
         return None
     finally:
-        savepoint.rollback()  # and with it the short timeout
+        savepoint.rollback()  # which also undoes the short timeout

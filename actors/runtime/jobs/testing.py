@@ -1,4 +1,4 @@
-"""For tests of kinds: a job from its start to its end in the test's own process, by the real start and loop."""
+"""For tests of kinds: runs a job from start to end in the test's process, with the real start and loop."""
 
 from threading import Event
 from typing import Any
@@ -15,10 +15,10 @@ from actors.runtime.jobs.start import read_params, start
 def run_kind(
     kind: Kind, engine: Engine, settings: Settings, business_id: int, params: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Starts a job of this kind and works on it until it is done, paused, snoozed or failed; returns its row.
+    """Starts a job of this kind and performs it until it is done, paused, snoozed or failed; returns its row.
 
-    A start that is refused raises as it does for a caller (see `start`). To go on after a pause or a failure, resume
-    the job and call `go_on()`.
+    A refused start raises as it does for a caller (see `start`). To continue after a pause or a failure, resume the
+    job and call `go_on()`.
     """
     with engine.begin() as connection:
         started = start(connection, kind, settings, business_id, read_params(kind, params or {}), who="test")

@@ -1,4 +1,4 @@
-"""What an error means for a job, where its kind knows better than the general rules (base/failures.py).
+"""What an error means for a job, if its kind knows better than the general rules (base/failures.py).
 
 A kind raises these itself, or returns one from its `classify(error)`.
 """
@@ -15,7 +15,7 @@ class Verdict(Exception):  # noqa: N818 - as a snooze, it need not be an error
 
 
 class Snooze(Verdict):
-    """Go on in so many seconds: the job goes back into the queue and its thread is free meanwhile."""
+    """Continue in `seconds`: the job goes back into the queue, and its thread is free until then."""
 
     def __init__(self, seconds: float, sentence: str) -> None:
         super().__init__(sentence)
@@ -23,11 +23,11 @@ class Snooze(Verdict):
 
 
 class Transient(Verdict):
-    """The same work may succeed soon: it is tried again after a backoff."""
+    """The same work may succeed soon: it is retried after a backoff."""
 
 
 class Permanent(Verdict):
-    """Trying again changes nothing: the job fails at once, resumable. `code` says why to programs."""
+    """A retry would change nothing: the job fails at once and can be resumed. `code` says why to programs."""
 
     def __init__(self, sentence: str, code: str) -> None:
         super().__init__(sentence)
@@ -35,7 +35,7 @@ class Permanent(Verdict):
 
 
 class Interrupted(BaseException):
-    """The run shall end here: its worker is stopping, or somebody asked for a pause or a cancel.
+    """The run must end here: its worker is stopping, or a pause or a cancel was requested.
 
     Not an Exception, so that no `except Exception` in a kind can swallow it.
     """

@@ -1,4 +1,4 @@
-"""Ends of deliveries, written in groups: whoever finds the buffer free writes all that has gathered there."""
+"""Acks, written in groups: the thread that finds the buffer free writes all that are waiting."""
 
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +22,7 @@ ACK = """
 WAKE = "SELECT public.wake_workers(%s::text[])"
 LIMIT = "SET statement_timeout = '5s'"
 
-GROUP = 256  # ends in one statement, at most
+GROUP = 256  # maximum number of acks in one statement
 MOST_LATER = 10_000
 
 DONE, REJECTED, QUEUED = "done", "rejected", "queued"
@@ -36,7 +36,7 @@ class Ack(NamedTuple):
     state: str
     body: str | None = None  # JSON; None keeps what is in the table
     reason: str | None = None
-    delivery: Delivery | None = None  # None: there is nobody to tell
+    delivery: Delivery | None = None  # None: nobody needs to be told
 
     @classmethod
     def of(cls, delivery: Delivery, state: str, body: str | None = None, reason: str | None = None) -> "Ack":
@@ -45,9 +45,9 @@ class Ack(NamedTuple):
 
 
 class Acks:
-    """A write that fails loses none: the next caller, or the thread that flushes each second, tries again.
+    """A failed write loses no ack: the next caller, or the thread that flushes each second, tries again.
 
-    One that alone cannot be written, or whose row is locked, holds up no others. One connection in autocommit: a group
+    An ack that cannot be written, or whose row is locked, delays no others. One connection in autocommit: a group
     costs one round trip.
     """
 
@@ -56,7 +56,7 @@ class Acks:
         self._engine = engine
         self._connection: PoolProxiedConnection | None = None
         self._waiting: deque[Ack] = deque()
-        self._later: deque[Ack] = deque(maxlen=MOST_LATER)  # tried again with the next flush()
+        self._later: deque[Ack] = deque(maxlen=MOST_LATER)  # retried with the next flush()
         self._writing = Lock()
 
     def add(self, ack: Ack) -> None:
@@ -64,7 +64,7 @@ class Acks:
         self._write_waiting()
 
     def add_or_retry(self, ack: Ack) -> None:
-        """Raises nothing: a write that fails is logged, and done with the next one or within a second."""
+        """Never raises: a failed write is logged, and retried with the next one or within a second."""
         try:
             self.add(ack)
         except Exception as error:
@@ -77,11 +77,11 @@ class Acks:
         self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Writes all that waits, unless another thread is at it: that one will find ours."""
+        """Writes all waiting acks, unless another thread is doing so: it will find ours."""
         while self._waiting and self._writing.acquire(blocking=False):
             group: list[Ack] = []
             try:
-                for _ in range(min(len(self._waiting), GROUP)):  # others go on adding meanwhile
+                for _ in range(min(len(self._waiting), GROUP)):  # others keep adding
                     group.append(self._waiting.popleft())
                 later = self._write(group)
                 self._later.extend(later)
@@ -97,7 +97,7 @@ class Acks:
                 self._writing.release()
 
     def _write(self, group: list[Ack]) -> list[Ack]:
-        """Returns those to be tried again later."""
+        """Returns those to retry later."""
         if self._connection is None:
             self._connection = self._engine.raw_connection()
             self._connection.driver_connection.autocommit = True  # type: ignore[union-attr]
@@ -105,7 +105,7 @@ class Acks:
                 cursor.execute(LIMIT)
         with closing(self._connection.cursor()) as cursor:
             later = []
-            for worker_id in {ack.worker_id for ack in group}:  # as a rule one
+            for worker_id in {ack.worker_id for ack in group}:  # usually one
                 later += _write_all(cursor, [ack for ack in group if ack.worker_id == worker_id])
         return later
 
@@ -116,7 +116,7 @@ class Acks:
 
 
 def _write_all(cursor: Any, acks: list[Ack]) -> list[Ack]:
-    """Those of one worker, together or, when one of them cannot be written, one by one."""
+    """Writes one worker's acks together or, if one of them cannot be written, one by one."""
     try:
         return _execute(cursor, acks)
     except Exception as error:
@@ -126,7 +126,7 @@ def _write_all(cursor: Any, acks: list[Ack]) -> list[Ack]:
 
 
 def _write_alone(cursor: Any, ack: Ack) -> list[Ack]:
-    """With its body, else rejected without one. Returns it when even that fails."""
+    """With its body, else rejected without it. Returns the ack if even that fails."""
     without = ack._replace(state=REJECTED, body=None) if ack.body is not None else None
     for attempt in filter(None, (ack, without)):
         try:
@@ -139,11 +139,11 @@ def _write_alone(cursor: Any, ack: Ack) -> list[Ack]:
             reason = plain(describe(error))
             without = without and without._replace(reason=f"it cannot be written: {reason}")
             log.error("ack.failed", message_id=ack.message_id, state=attempt.state, error=reason)
-    return [ack._replace(delivery=None)]  # its place is free: what can't be written must not stop its queue
+    return [ack._replace(delivery=None)]  # its slot is free: an ack that can't be written must not stop its queue
 
 
 def _is_everybodys(error: Exception, cursor: Any) -> bool:
-    """Does it say more about the server or the connection than about one message?"""
+    """Is it about the server or the connection rather than one message?"""
     state = sqlstate(error)
     lost = isinstance(error, psycopg2.Error) and state is None
     return lost or bool(cursor.connection.closed) or (state or "").startswith(("08", "25", "53", "57P", "58"))
@@ -155,7 +155,7 @@ def plain(words: str) -> str:
 
 
 def _execute(cursor: Any, acks: list[Ack]) -> list[Ack]:
-    """Returns those whose rows somebody has locked."""
+    """Returns those whose rows are locked."""
     columns = ([getattr(ack, name) for ack in acks] for name in ("message_id", "number", "state", "body", "reason"))
     cursor.execute(ACK, (acks[0].worker_id, *columns))
     locked = {row[0] for row in cursor.fetchall()}

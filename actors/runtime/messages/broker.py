@@ -1,7 +1,7 @@
-"""Dramatiq's broker on dramatiq-pg's table, with our own way of claiming, ending and sending messages.
+"""Dramatiq's broker on dramatiq-pg's table, with our own claims, acks and sends.
 
-The table and the messages are dramatiq-pg's: a stock process may send to our workers. Its consumers must not run
-beside ours: they would take messages that we hold.
+The table and the messages are dramatiq-pg's: a stock process may send to our workers. Do not run its consumers beside
+ours: they would take messages that we hold.
 """
 
 import threading
@@ -36,9 +36,9 @@ from actors.runtime.messages.format import encode
 
 log = structlog.get_logger("longhaul.queue")
 
-TIME_LIMIT_SLACK_SECONDS = 900  # past a job's own cap: ten failures in a row, each after a timeout, take ten minutes
+TIME_LIMIT_SLACK_SECONDS = 900  # beyond a job's cap: ten failures in a row, each after a timeout, take ten minutes
 
-# Dramatiq's default middleware, but for Prometheus, which would open a port; and which of it sends on.
+# Dramatiq's default middleware, except Prometheus, which would open a port; and the ones that send messages.
 MIDDLEWARE = (AgeLimit, TimeLimit, ShutdownNotifications, Callbacks, Pipelines, Retries)
 SENDING_ON = (Callbacks, Pipelines, Retries)
 
@@ -52,9 +52,9 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         middleware: Sequence[Any] = (),
         decide: Callable[[Delivery], Outcome] = lambda _delivery: Outcome.RUN,
     ) -> None:
-        """Without a fetcher it only sends, from any process: `Broker(engine)`."""
+        """Without a fetcher, it only sends, from any process: `Broker(engine)`."""
         self._heard: dict[str, list[tuple[Any, Callable[..., None]]]] = {}  # who listens to a signal
-        # dramatiq-pg wants a pool; it is never used, for all that would use it is ours.
+        # dramatiq-pg needs a pool; it is never used, because we replace everything that would use it.
         super().__init__(pool=engine.pool, results=False, middleware=[*middleware, *(made() for made in MIDDLEWARE)])
         self.engine = engine
         self.acks = acks or Acks(engine)
@@ -72,7 +72,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         return Consumer(self.fetcher.serve(queue_name, long=queue_name in self.long_queues), self.end, timeout / 1000)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Before any middleware hears of a message it is decided whether it is begun at all."""
+        """Decides whether a message is processed at all, before any middleware sees it."""
         delivery = args[0] if args else None
         if isinstance(delivery, Delivery):
             if signal == "process_message":
@@ -87,13 +87,13 @@ class Broker(PostgresBroker):  # type: ignore[misc]
                 call(self, *args, **kwargs)
             except MiddlewareError:
                 raise
-            except Exception:  # as Dramatiq does: a middleware that fails is no reason not to process the message
+            except Exception:  # as in Dramatiq: the message is processed even if a middleware fails
                 log.exception("middleware.failed", middleware=type(middleware).__name__, signal=f"before_{signal}")
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """A retry, callback or next step of a pipeline that can't be sent is not forgotten.
+        """A retry, callback or next step of a pipeline that can't be sent is not lost.
 
-        To be given back is no skip: no middleware hears of what was never begun.
+        A requeue is not a skip: no middleware sees a message that was never processed.
         """
         delivery = args[0] if args and isinstance(args[0], Delivery) else None
         if delivery is not None:
@@ -114,7 +114,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         super().add_middleware(*args, **kwargs)
 
     def _listeners(self, name: str) -> list[tuple[Any, Callable[..., None]]]:
-        """The middleware that does something at this signal: to call all of it costs a sixth of a short message."""
+        """The middleware that handles this signal: calling all of it costs a sixth of a short message."""
         found = self._heard.get(name)
         if found is None:
             silent = getattr(dramatiq.Middleware, name, None)
@@ -124,7 +124,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         return found
 
     def end(self, delivery: Delivery, state: str) -> None:
-        """Called once for each delivery, with what Dramatiq makes of it."""
+        """Called once for each delivery, with its state from Dramatiq."""
         delivery.ended = True
         if delivery.outcome is Outcome.DROP and self.fetcher:
             self.fetcher.finish(delivery)
@@ -132,10 +132,10 @@ class Broker(PostgresBroker):  # type: ignore[misc]
         self.acks.add_or_retry(ack_of(delivery, state))
 
     def enqueue(self, message: "dramatiq.Message[Any]", *, delay: int | None = None) -> "dramatiq.Message[Any]":
-        """Sends once; an error of Postgres is the caller's. Inside in_transaction(): in the caller's transaction.
+        """Sends once; Postgres errors go to the caller. Inside in_transaction(): in the caller's transaction.
 
-        A message that this process works on, sent under its own id (a retry), becomes its next delivery when this one
-        ends. While another process works on it, that is an error. MessageError also for what can't be stored.
+        A message that this process is processing, sent again under its id (a retry), is delivered again when this
+        delivery ends. MessageError if another process is processing it, or if it can't be stored.
         """
         if delay:
             message = message.copy(queue_name=dq_name(message.queue_name))
@@ -148,7 +148,7 @@ class Broker(PostgresBroker):  # type: ignore[misc]
     def enqueue_many(self, messages: "Sequence[dramatiq.Message[Any]]") -> None:
         """Sends all of them or none, in one statement: `broker.enqueue_many([actor.message(n) for n in numbers])`.
 
-        Ten times faster than one by one; some ten thousands at a time stay far from the limit of 30 s.
+        Ten times faster than one by one; a few ten thousand at a time stay far below the limit of 30 s.
         """
         for message in messages:
             self.emit_before("enqueue", message, None)
@@ -166,12 +166,12 @@ class Broker(PostgresBroker):  # type: ignore[misc]
             else:
                 rest.append((message.message_id, message.queue_name, body))
                 if delivery is not None:
-                    self.acks.flush()  # its end may still wait to be written
+                    self.acks.flush()  # its ack may still wait to be written
         if rest:
             enqueue_messages(self.engine, rest)
 
     def declare_job(self, name: str, queue: str, cap_seconds: int, perform: Callable[[int], None]) -> None:
-        """Declares the actor of a kind of job: it takes a job's id, and never returns a failure to be retried."""
+        """Declares the actor of a kind of job: it takes a job's id, and never makes Dramatiq retry."""
         self.long_queues.add(queue)
         if self.fetcher is not None:
             self.fetcher.job_actors.add(name)

@@ -1,4 +1,4 @@
-"""A claim: messages from several queues by one statement, in the order in which they are begun."""
+"""A claim: messages from several queues in one statement, in processing order."""
 
 import random
 from collections import defaultdict
@@ -27,11 +27,11 @@ class Claimed(NamedTuple):
 def claim_messages(
     session: Connection, worker_id: int, limits: Mapping[str, int], afters: Mapping[str, int], most: int, lost: int
 ) -> list[Claimed]:
-    """Up to `most`, and of each queue its limit, above the seq in `afters`; beside them `lost`, lost with a worker.
+    """Up to `most` in total and each queue's limit, above the seq in `afters`; plus up to `lost` from dead workers.
 
-    Oldest first within a queue, turn by turn between them.
+    Oldest first within a queue, round robin between queues.
     """
-    names = random.sample(list(limits), len(limits))  # nobody is always first, not even for a single free thread
+    names = random.sample(list(limits), len(limits))  # no queue is always first, even for a single free thread
     values = (worker_id, names, [limits[name] for name in names], [afters[name] for name in names], most, lost)
     with autocommitting(session) as cursor:
         cursor.execute(CLAIM, values)

@@ -1,4 +1,4 @@
-"""One queue's end of the fetcher, as Dramatiq's threads see it."""
+"""One queue of the fetcher, as Dramatiq's threads see it."""
 
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
@@ -8,14 +8,14 @@ import dramatiq
 from actors.runtime.messages.acks import DONE, QUEUED, REJECTED
 from actors.runtime.messages.delivery import Delivery
 
-POLL_SECONDS = 0.2  # how often a thread that waits looks whether it shall stop; Dramatiq's 1 s adds up at shutdown
+POLL_SECONDS = 0.2  # how often a waiting thread checks whether to stop; Dramatiq's 1 s adds up at shutdown
 
 
 class Consumer(dramatiq.Consumer):
     def __init__(
         self, inbox: "SimpleQueue[Delivery | None]", end: Callable[[Delivery, str], None], timeout: float
     ) -> None:
-        """`end(delivery, state)` is told what Dramatiq makes of each delivery; `timeout` is in seconds."""
+        """`end(delivery, state)` gets each delivery's state from Dramatiq; `timeout` is in seconds."""
         self._inbox = inbox
         self._end = end
         self._timeout = min(timeout, POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""A message in the hands of this process: which delivery of it, to which identity, and what shall become of it."""
+"""A message that this process holds: which delivery of it, to which identity, and what to do with it."""
 
 from enum import Enum
 from threading import Thread
@@ -8,11 +8,11 @@ from dramatiq import Message, MessageProxy
 
 
 class Outcome(Enum):
-    """Decided when a thread is about to begin."""
+    """Decided when a thread is about to process it."""
 
     RUN = "run"
     REQUEUE = "requeue"  # the worker is stopping: it goes back to its queue
-    DROP = "drop"  # its identity was lost: it is somebody else's by now
+    DROP = "drop"  # its identity was lost: another worker has it
 
 
 class Delivery(MessageProxy):
@@ -23,12 +23,12 @@ class Delivery(MessageProxy):
         self.order = order
         self.number = number
         self.worker_id = worker_id
-        self.was_lost = was_lost  # with a worker that died: it may be what killed it
+        self.was_lost = was_lost  # by a worker that died, perhaps because of it
         self.outcome = Outcome.RUN
-        self.thread: Thread | None = None  # that processes it
+        self.thread: Thread | None = None  # the one that processes it
         self.begun_at = 0.0  # monotonic
-        self.seconds: float | None = None  # that its actor took
-        self.next: tuple[str, str] | None = None  # queue and JSON of what was sent under its id meanwhile: a retry
+        self.seconds: float | None = None  # how long its actor took
+        self.next: tuple[str, str] | None = None  # queue and JSON of a message sent since under its id: a retry
         self.follow_up_error: Exception | None = None  # its retry, callback or next step of a pipeline cannot be sent
         self.ended = False  # Dramatiq is done with it
         self.finished = False  # and so are we
@@ -40,5 +40,5 @@ class Delivery(MessageProxy):
         return raised
 
     def __lt__(self, other: Any) -> bool:
-        """Among messages of one priority the one that was claimed first goes first; Dramatiq says "always me"."""
+        """Within a priority, the message claimed first goes first; in Dramatiq, each claims to be first."""
         return bool(self.order < other.order)

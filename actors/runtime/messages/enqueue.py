@@ -11,11 +11,11 @@ from actors.runtime.messages.transaction import current_transaction
 from sql.engine import autocommitting
 
 ENQUEUE = "SELECT public.enqueue_messages(%s::uuid[], %s::text[], %s::jsonb[])"
-BEING_PROCESSED = "LH409"  # what that function says of a copy of such a message
+BEING_PROCESSED = "LH409"  # that function's SQLSTATE for a copy of such a message
 
 
 def enqueue_messages(engine: Engine, messages: Sequence[tuple[str, str, str]]) -> None:
-    """All or none of these: (id, queue, JSON) each. MessageError for one that is being processed."""
+    """Sends all or none of these: (id, queue, JSON) each. MessageError if one is being processed."""
     columns = tuple(list(column) for column in zip(*messages, strict=True))
     try:
         if connection := current_transaction():

@@ -1,8 +1,8 @@
 """The fetcher: one thread and one session per process, for all queues.
 
-Its session holds the lock that says that this process is alive, listens for new messages, and claims them: so a claim
-can never outlive the identity that it was made for. Between two claims it sleeps until somebody sends a message, a
-thread gets free, or a second is over.
+Its session holds the lock that proves this process alive, listens for new messages, and claims them: so a claim can
+never outlive its identity. Between two claims it sleeps until a message is sent, a thread becomes free, or a second has
+passed.
 """
 
 import os
@@ -35,7 +35,7 @@ from sql.engine import autocommitting
 log = structlog.get_logger("longhaul.worker")
 
 TICK_SECONDS = 1.0
-WATCH_CLOCK = "SELECT public.watch_clock()"  # and something must be said each second
+WATCH_CLOCK = "SELECT public.watch_clock()"  # and keeps the session active each second
 
 
 class Fetcher(Thread):
@@ -45,38 +45,38 @@ class Fetcher(Thread):
         acks: Acks,
         stopping: Event,
         threads: int,
-        tick: Callable[[], None],  # each second; touches no database
+        tick: Callable[[], None],  # called each second; must not use the database
     ) -> None:
         super().__init__(name="fetcher", daemon=True)
         self.prefetch = Prefetch(threads)
-        self.held: dict[str, Delivery] = {}  # by message id: claimed, and its end not written yet
-        self.actors: Container[str] = ()  # the names of those that this process has
+        self.held: dict[str, Delivery] = {}  # by message id: claimed, ack not written yet
+        self.actors: Container[str] = ()  # the names of this process's actors
         self.job_actors: set[str] = set()
         self.is_paused: Callable[[], bool] = lambda: False
         self._identity = identity
         self._acks = acks
-        acks.on_written = self.finish  # not before: what is not written yet is still in our hands
+        acks.on_written = self.finish  # not before: until it is written, we hold the message
         self._stopping = stopping
         self._tick = tick
         self._next_tick = 0.0
         self._inboxes = Inboxes()
-        self._afters: dict[str, int] = defaultdict(int)  # look above what was claimed last: cheap under an old snapshot
+        self._afters: dict[str, int] = defaultdict(int)  # start above the last claim: cheap under an old snapshot
         self._order = count()
         self._wakeup = Wakeup()
         self._ended = False
 
     def left_by(self, thread: Thread) -> list[Delivery]:
-        """What a thread that has died was working on."""
+        """What a dead thread was processing."""
         return [delivery for delivery in list(self.held.values()) if delivery.thread is thread]
 
     def serve(self, queue: str, *, long: bool) -> Inbox:
-        """From now on messages of this queue are claimed; they arrive in the queue that is returned."""
+        """From now on, messages of this queue are claimed; they arrive in the returned inbox."""
         inbox = self._inboxes.open(queue, long=long)
         self._wakeup.wake()
         return inbox
 
     def finish(self, delivery: Delivery) -> None:
-        """It is not in our hands any more: there is room for another."""
+        """We no longer hold it: there is room for another."""
         if delivery.finished:
             return
         delivery.finished = True
@@ -92,7 +92,7 @@ class Fetcher(Thread):
             while not self._ended:
                 self._survive_one_round()
         finally:
-            if not self._ended:  # a process that lives but takes nothing would be the worst of all
+            if not self._ended:  # a process that lives but takes no messages would be worse
                 log.critical("fetcher.died")
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -105,10 +105,10 @@ class Fetcher(Thread):
             known = isinstance(error, DBAPIError | psycopg2.Error | TimeoutError)
             told = describe(error)
             if known and session is not None and not session.invalidated and not session.connection.closed:
-                log.warning("fetcher.failed", error=told)  # a lock timeout, say: the session still holds our lock
+                log.warning("fetcher.failed", error=told)  # e.g. a lock timeout: the session still holds our lock
             else:
-                # The identity goes with the session. What it had claimed and nobody began is dropped; the sweep of any
-                # worker, our next identity among them, puts it back. So it does with what a bug of ours has claimed.
+                # The identity goes with the session. Messages that it claimed and no thread began are dropped; any
+                # worker's sweep, ours included, puts them back, and also anything that a bug of ours has claimed.
                 log.warning("fetcher.lost", error=told, exc_info=None if known else error)
                 self._lose()
             self._wait(None)
@@ -120,13 +120,13 @@ class Fetcher(Thread):
 
     def _round(self, session: Connection) -> None:
         if not self._identity.is_fresh():
-            log.warning("fetcher.lost", error="this process stood still for too long")
-            self._lose()  # before anybody may take us for fresh again
+            log.warning("fetcher.lost", error="this process was suspended for too long")
+            self._lose()  # before others can take us for alive again
             return
         self._identity.seen()
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK_SECONDS
-            self._afters.clear()  # perhaps older ones have come back: look from the start
+            self._afters.clear()  # older ones may have come back: look from the start
             self._tick()
             with autocommitting(session) as cursor:
                 cursor.execute(WATCH_CLOCK)
@@ -139,8 +139,8 @@ class Fetcher(Thread):
             self._wait(session)
 
     def _claim(self, session: Connection) -> bool:
-        """Claims what there is room for; True when there may be more. Either sort first, by chance: for a single thread
-        neither is always first.
+        """Claims what there is room for; True if there may be more. Starts with long or short queues at random, so that
+        neither always gets a lone thread.
         """
         sorts = [self.prefetch.long_limits, self.prefetch.short_limits]
         random.shuffle(sorts)
@@ -154,24 +154,24 @@ class Fetcher(Thread):
         lost = 0 if any(delivery.was_lost for delivery in list(self.held.values())) else 1
         worker_id = self._identity.worker_id()
         rows = claim_messages(session, worker_id, limits, self._afters, most, lost)
-        self._identity.seen()  # the server has answered on our session: to the others we are alive
+        self._identity.seen()  # the server has responded on our session: to others we are alive
         self._hand_out(rows, worker_id)
         return len(rows) >= most
 
     def _hand_out(self, rows: list[Claimed], worker_id: int) -> None:
-        """To the threads that wait; what is no message is rejected, and costs the others nothing."""
+        """Hands them to waiting threads; an invalid message is rejected and affects no other."""
         for place, row in enumerate(rows):
             if not row.losses:
                 self._afters[row.queue] = max(row.seq, self._afters[row.queue])
             try:
                 message = decode(row.message, row.queue, row.message_id, self.actors)
                 if message.actor_name in self.job_actors:
-                    message = replace(message, options={})  # no sender may say how a job is run
+                    message = replace(message, options={})  # senders can't decide how a job is run
                 delivery = Delivery(message, next(self._order), row.number, worker_id, was_lost=row.losses > 0)
             except MessageError as error:
                 self._reject(row, worker_id, str(error)[:500])
                 continue
-            except BaseException:  # memory, say: these have been claimed, so they must not be forgotten
+            except BaseException:  # e.g. out of memory: these have been claimed, so they must not be lost
                 for left in rows[place:]:
                     self._acks.add_or_retry(Ack(worker_id, left.message_id, left.number, left.queue, QUEUED))
                 raise
@@ -184,12 +184,12 @@ class Fetcher(Thread):
         self._acks.add_or_retry(Ack(worker_id, row.message_id, row.number, row.queue, REJECTED, reason=plain(reason)))
 
     def _wait(self, session: Connection | None) -> None:
-        """Until a message is sent, room is made, or the tick is due."""
+        """Sleeps until a message is sent, there is room, or the tick is due."""
         seconds = max(0.0, self._next_tick - time.monotonic()) if session is not None else TICK_SECONDS
         self._wakeup.wait(session, seconds)
 
     def give_back(self) -> None:
-        """What was claimed and handed to nobody goes back to its queue."""
+        """Puts messages that were claimed but not handed over back into their queues."""
         for delivery in self._inboxes.taken_out():
             self._acks.add(Ack.of(delivery, QUEUED))
 

@@ -1,4 +1,4 @@
-"""Messages as they stand in the table. What we send is checked at the send; what others sent, once, at the claim."""
+"""Messages as stored in the table. Ours are checked when sent; other senders' once, when claimed."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from dramatiq import Message
 
 from actors.runtime.base.errors import MessageError
 
-# What Dramatiq's middleware reads of a message's own options. Everything else is the sender's.
+# The message options that Dramatiq's middleware reads. All others are the sender's.
 NUMBERS = (
     "retries",
     "max_retries",
@@ -23,13 +23,13 @@ NUMBERS = (
 )
 NAMES = ("on_success", "on_failure", "on_retry_exhausted", "traceback")
 IMPOSSIBLE = {
-    "throws": "expected it at the actor: exceptions cannot be written as JSON",
-    "eta": "expected a time in ms",  # a message with a usable one is not claimed before it is due
-    "group_completion_uuid": "callbacks of groups need a store that this broker does not have",
-    "group_completion_callbacks": "callbacks of groups need a store that this broker does not have",
+    "throws": "set it on the actor: exceptions cannot be written as JSON",
+    "eta": "expected a time in ms",  # a message with a valid one is not claimed before it is due
+    "group_completion_uuid": "group callbacks need a store that this broker does not have",
+    "group_completion_callbacks": "group callbacks need a store that this broker does not have",
 }
 
-DEEPEST = 100  # lists and objects in each other: what follows has to be able to show and copy them
+DEEPEST = 100  # nested lists and objects: later code must be able to print and copy them
 
 GOOD_ESCAPE = re.compile(
     r"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4})"
@@ -37,23 +37,23 @@ GOOD_ESCAPE = re.compile(
 
 
 def encode(message: Any) -> str:
-    """The message as JSON that Postgres can store. MessageError when it is none, or holds what cannot be stored."""
+    """The message as JSON that Postgres can store. MessageError if that is impossible."""
     said = message.options.get("traceback")
     if isinstance(said, str) and said != (clean := said.replace("\x00", "").encode("utf-8", "replace").decode()):
-        message = message.copy(options={"traceback": clean})  # not the sender's words, and not worth a message
+        message = message.copy(options={"traceback": clean})  # not the sender's text, and not worth losing a message
     try:
         text: str = message.encode().decode()
-    except Exception as error:  # whatever its arguments may raise
+    except Exception as error:  # whatever its arguments raise
         raise MessageError(f"{_title(message)}: {type(error).__name__}: {error}") from error
     if _may_be_deep(text) and _depth([message.args, message.kwargs, message.options]) > DEEPEST + 1:
         raise MessageError(f"{_title(message)}: found arguments nested more than {DEEPEST} deep")
     if ("\\u0000" in text or "\\ud" in text) and "\\u" in GOOD_ESCAPE.sub("", text):
-        raise MessageError(f"{_title(message)}: found a NUL character or half of a pair of surrogates, expected text")
+        raise MessageError(f"{_title(message)}: found a NUL character or an unpaired surrogate, expected text")
     return text
 
 
 def decode(text: str | None, queue_name: str, message_id: str, actors: Container[str]) -> "Message[Any]":
-    """The message of this row. MessageError says what is wrong with it."""
+    """The message in this row. MessageError says what is wrong with it."""
     try:
         data = json.loads(text or "null")
     except (ValueError, RecursionError) as error:
@@ -95,7 +95,7 @@ def _check_options(options: dict[str, Any]) -> None:
 
 
 def _check_target(target: Any) -> None:
-    """The next message of a pipeline; those behind it are in its own options."""
+    """The next message of a pipeline; later ones are in its options."""
     depth = 0
     while target is not None:
         fields = Message.__dataclass_fields__
@@ -113,7 +113,7 @@ def _may_be_deep(text: str | None) -> bool:
 
 
 def _depth(value: Any) -> int:
-    """At most DEEPEST and a bit: then it stops counting."""
+    """Stops counting just above DEEPEST."""
     level, depth = [value], 0
     while level and depth < DEEPEST + 10:
         depth += 1

@@ -1,4 +1,4 @@
-"""A worker process's row in `workers`, and the session whose lock says that it is alive."""
+"""A worker process's row in `workers`, and the session whose lock proves it alive."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from sql.engine import autocommitting, keep_session
 
 log = structlog.get_logger("longhaul.worker")
 
-SILENCE_SECONDS = 12  # less than in live_workers.sql, so that we stop believing before the others do
+SILENCE_SECONDS = 12  # less than in live_workers.sql, so that we notice before the others do
 CLAIM_SECONDS = 10
 WAIT_SECONDS = 10
 
@@ -30,10 +30,10 @@ QUEUES = text("UPDATE workers SET queues = :queues WHERE id = :id")
 
 
 class Identity:
-    """Alive as long as its session says something at least every few seconds: the fetcher's does, each second.
+    """Alive as long as its session is active at least every few seconds: the fetcher's is, each second.
 
-    A session that is lost takes the identity with it: what was claimed under it is given back by the sweep, so the
-    process registers anew.
+    If the session is lost, so is the identity: the sweep puts back what was claimed under it, and the process
+    registers again.
     """
 
     def __init__(self, engine: Engine, settings: Settings, kinds: Sequence[str] = ()) -> None:
@@ -42,37 +42,37 @@ class Identity:
         self._kinds = list(kinds)
         self._connection: Connection | None = None
         self._registered = Event()
-        self.queues: list[str] = []  # what the process listens to
-        self.current = 0  # the present identity; 0 while there is none
-        self._seen_at = 0.0  # when the fetcher came by last
+        self.queues: list[str] = []  # that the process listens to
+        self.current = 0  # the current identity; 0: none
+        self._seen_at = 0.0  # when the fetcher last reported
 
     def worker_id(self) -> int:
-        """The present identity; waits up to 10 s while the process has none."""
+        """The current identity; waits up to 10 s if the process has none."""
         deadline = time.monotonic() + WAIT_SECONDS
         while (left := deadline - time.monotonic()) > 0:
-            if self._registered.wait(left) and (current := self.current):  # 0: it was lost between the two
+            if self._registered.wait(left) and (current := self.current):  # 0: it was lost in between
                 return current
         raise TimeoutError("this worker is not registered: Postgres cannot be reached")
 
     def seen(self) -> None:
-        """The process has come by, or the server has answered it. Not after a silence: others may think it dead."""
+        """The process has reported, or the server has responded. Not after a silence: others may consider it dead."""
         if self.is_fresh():
             self._seen_at = _now()
 
     def is_fresh(self) -> bool:
-        """Others declare us dead after 15 s of silence; we stop believing before that."""
+        """Others declare us dead after 15 s of silence; we give up before that."""
         return _now() - self._seen_at < SILENCE_SECONDS
 
     def session(self) -> Connection:
-        """The session, outside a transaction; registers when there is none."""
+        """The session, outside a transaction; registers if there is none."""
         if self._connection is not None and self._connection.invalidated:
-            self.drop()  # else SQLAlchemy would reconnect, without the lock
+            self.drop()  # otherwise SQLAlchemy would reconnect, without the lock
         if self._connection is None:
             self._connection = self._register()
         return self._connection
 
     def listen(self, queues: list[str]) -> None:
-        """Wakes up for messages of these queues too, declared since."""
+        """Listens to these queues too, which were declared later."""
         new = [name for name in queues if name not in self.queues]
         if new and self._connection is not None:
             with autocommitting(self._connection) as cursor:
@@ -94,11 +94,11 @@ class Identity:
                     "kinds": self._kinds,
                 }
                 worker_id: int = connection.execute(REGISTER, values).scalar_one()
-                # Held by the session, so past the commit; taken before it, so nobody sees us registered but dead.
+                # The session holds it beyond the commit; taken before it, so that nobody sees us registered but dead.
                 connection.execute(LOCK, {"id": worker_id})
                 connection.exec_driver_sql(
                     f"SET statement_timeout = '{CLAIM_SECONDS}s'"
-                )  # others must not think us silent
+                )  # others must not consider us silent
                 for queue in self.queues:
                     channel = quote_ident(_channel(queue), connection.connection.driver_connection)
                     connection.exec_driver_sql(f"LISTEN {channel}")
@@ -114,7 +114,7 @@ class Identity:
         return connection
 
     def drop(self) -> None:
-        """Forgets the session and with it the identity."""
+        """Drops the session, and with it the identity."""
         self._registered.clear()
         self.current = 0
         if self._connection is not None:
@@ -123,7 +123,7 @@ class Identity:
             self._connection = None
 
     def deregister(self) -> None:
-        """Signs off; the lock goes with the session."""
+        """Deregisters; the lock is released with the session."""
         if self._connection is not None:
             with self._connection.begin():
                 self._connection.execute(
@@ -137,5 +137,5 @@ def _channel(queue: str) -> str:
 
 
 def _now() -> float:
-    """In seconds; goes on while the machine is suspended, where its clock can tell."""
+    """In seconds; includes time suspended, if the machine's clock counts it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -19,7 +19,7 @@ class Inboxes:
         return list(self._of)
 
     def open(self, queue: str, *, long: bool) -> Inbox:
-        """The inbox of this queue, which there may be already."""
+        """The inbox of this queue, new or existing."""
         if queue not in self._of:
             self._of[queue] = SimpleQueue()
             (self.long if long else self.short).append(queue)
@@ -29,7 +29,7 @@ class Inboxes:
         self._of[queue].put(delivery)
 
     def taken_out(self) -> Iterator[Delivery]:
-        """What no thread has begun, out of all of them."""
+        """Empties all inboxes: what no thread has begun."""
         for inbox in list(self._of.values()):
             with suppress(Empty):
                 while True:

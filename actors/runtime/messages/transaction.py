@@ -11,7 +11,7 @@ _current: ContextVar[Connection | None] = ContextVar("in_transaction", default=N
 
 @contextmanager
 def in_transaction(connection: Connection) -> Iterator[None]:
-    """Messages that are sent inside belong to the transaction of `connection`: they exist when it commits, or never."""
+    """Messages sent inside belong to the transaction of `connection`: they exist once it commits, or never."""
     token = _current.set(connection)
     try:
         yield
@@ -20,5 +20,5 @@ def in_transaction(connection: Connection) -> Iterator[None]:
 
 
 def current_transaction() -> Connection | None:
-    """That of the innermost in_transaction() around the caller."""
+    """The connection of the innermost in_transaction() around the caller."""
     return _current.get()

@@ -1,4 +1,4 @@
-"""What the fetcher sleeps on: notifications on its session, and a pipe by which other threads wake it."""
+"""What wakes the fetcher: notifications on its session, and a pipe for other threads."""
 
 import os
 import select
@@ -17,11 +17,11 @@ class Wakeup:
             os.write(self._write, b".")
 
     def wait(self, session: Connection | None, seconds: float) -> None:
-        """Until somebody wakes us, a message is sent to a queue that `session` listens to, or the time is over."""
+        """Sleeps until another thread wakes us, a message is sent to a queue of `session`, or the time is up."""
         sockets: list[Any] = [self._read]
         connection = None if session is None else session.connection.driver_connection
         if connection is not None:
-            if connection.notifies:  # it came with the answer to the claim, and may be later than what that saw
+            if connection.notifies:  # it came with the claim's response, and may be newer than what the claim saw
                 connection.notifies.clear()
                 return
             sockets.append(connection)

@@ -1,4 +1,4 @@
-"""One worker process under Dramatiq's command line: what it is made of, and how it starts and stops."""
+"""One worker process under Dramatiq's command line: its parts, and how it starts and stops."""
 
 import os
 import signal
@@ -40,13 +40,13 @@ RETENTION_SECONDS = 3600
 
 
 class Process(dramatiq.Middleware):
-    """The process's own threads beside Dramatiq's, and its part in Dramatiq's life cycle."""
+    """The process's threads besides Dramatiq's, and its hooks into Dramatiq's life cycle."""
 
     def __init__(self, settings: Settings, stopping: Event | None = None) -> None:
         self.settings = settings
         self.kinds = load_kinds()
         self.stopping = stopping or Event()
-        # One for each thread, one for the fetcher, one for the ends of deliveries, one for the chores.
+        # One for each thread, one for the fetcher, one for the acks, one for the chores.
         self.engine = make_engine(
             settings.DATABASE_URL,
             application_name="longhaul worker",
@@ -93,8 +93,8 @@ class Process(dramatiq.Middleware):
         return broker
 
     def _decide(self, delivery: Delivery) -> Outcome:
-        """Drops what was claimed by an identity that is lost. Gives back what a stopping worker need not begin, and
-        what one that stood still may have lost: if it did, that changes nothing.
+        """Drops what a lost identity claimed. Puts back what a stopping worker need not begin, and what a suspended one
+        may have lost: if it has, that changes nothing.
         """
         if delivery.worker_id != self.identity.current:
             return Outcome.DROP
@@ -112,7 +112,7 @@ class Process(dramatiq.Middleware):
             thread.start()
 
     def _look_around(self) -> None:
-        """Each second. Orphans end: nobody would ever stop them. A thread that died is replaced."""
+        """Called each second. Ends an orphaned process, which nobody would ever stop. Replaces dead threads."""
         if os.getppid() != self.parent:
             log.error("worker.orphaned", error="the process that started this one is gone")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -124,14 +124,14 @@ class Process(dramatiq.Middleware):
             self.worker._add_worker()
             self.worker.workers[-1].timeout = POLL_SECONDS
             for delivery in self.fetcher.left_by(thread):
-                self.acks.add(Ack.of(delivery, QUEUED))  # in vain if its end is on its way already
+                self.acks.add(Ack.of(delivery, QUEUED))  # has no effect if its ack is already in flight
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         if not self.stopping.is_set():  # stopped by a program, not by a signal
             self.stopping.set()
 
     def after_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
-        # What the purger leaves is in the outbox, what the fetcher leaves is found by any other worker's sweep.
+        # What the purger leaves is in the outbox; what the fetcher leaves, any other worker's sweep finds.
         for step in (
             partial(self.fetcher.stop, seconds=2),
             partial(self.sweeper.stop, seconds=2),
@@ -146,15 +146,15 @@ class Process(dramatiq.Middleware):
         ):
             try:
                 step()
-            except Exception as error:  # what cannot be written now is recovered like after a crash
+            except Exception as error:  # what cannot be written now is recovered as after a crash
                 log.warning("stop.failed", step=step.func.__qualname__, error=describe(error))
         log.info("worker.stop")
 
 
 def set_up() -> None:
-    """What Dramatiq's command line calls in each worker process, to find its broker."""
+    """Dramatiq's command line calls this in each worker process to get its broker."""
     stopping = install_stop_handler()
     settings = load_settings()
     set_up_logging(settings.LOG_FORMAT)
-    print_without_waiting()  # not into Dramatiq's pipe to its parent, which may be full too
+    print_without_waiting()  # not into Dramatiq's pipe to its parent, which may also be full
     dramatiq.set_broker(Process(settings, stopping).broker())

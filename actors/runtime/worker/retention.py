@@ -1,6 +1,4 @@
-"""Clears away what is old: finished messages, finished jobs with their events, workers that are gone, used keys, and
-sessions that are over.
-"""
+"""Deletes old rows: finished messages, finished jobs with their events, former workers, used keys, ended sessions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -61,18 +59,18 @@ DELETE = {
     "keys": """
         DELETE FROM idempotency_keys
         WHERE ctid = ANY (CAST(:ids AS tid[])) AND created_at < now() - interval '24 hours' RETURNING ctid::text
-    """,  # its row may have been taken anew, or its place by another, since it was found
+    """,  # since it was found, the key may have been reused, or its ctid by another row
     "sessions": "DELETE FROM sessions WHERE id = ANY (:ids) RETURNING id",
 }
 
-TEXTS = ("messages", "keys")  # whose ids are no numbers
+TEXTS = ("messages", "keys")  # whose ids are not numbers
 
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
 UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 
 
 def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
-    """Rows deleted, by table. One worker at a time; the others find the lock taken and do nothing."""
+    """Rows deleted, by table. One worker at a time; others find the lock taken and do nothing."""
     values = {"message_days": settings.MESSAGE_RETENTION_DAYS, "job_days": settings.JOB_RETENTION_DAYS, "chunk": CHUNK}
     deleted = dict.fromkeys(OLD, 0)
     with engine.connect() as session:
@@ -93,7 +91,7 @@ def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
 
 
 def _clear(session: Connection, table: str, values: dict[str, int]) -> int:
-    """Rows deleted; a row that cannot be deleted is left, and holds up no others."""
+    """Rows deleted; a row that cannot be deleted is left and delays no others."""
     deleted, left, more = 0, list[str](), True
     while more:
         with session.begin():

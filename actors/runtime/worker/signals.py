@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP: heard at once, obeyed once."""
+"""SIGTERM and SIGHUP: noticed at once, obeyed once."""
 
 import inspect
 import signal
@@ -10,10 +10,10 @@ from typing import Any
 def install_stop_handler() -> Event:
     """Puts our handler of SIGTERM and SIGHUP before Dramatiq's; returns the event that it sets.
 
-    Jobs hear of it at once, not up to a second later. Repeats are ignored, also of one that came before us: the
-    platform signals every process and Dramatiq's parent forwards it, and Dramatiq would answer the second one by
-    exiting in mid-batch. A repeat may interrupt the handler itself at any line: an Event that is set within its own
-    set() waits for itself for ever, hence the lock in front, which is taken in one step and never given back.
+    Jobs notice it at once, not up to a second later. Repeats are ignored, even of a signal that came before this call:
+    the platform signals every process and Dramatiq's parent forwards it, and Dramatiq would exit mid-batch on the
+    second one. A repeat may interrupt the handler itself at any line: an Event that is set within its own set() would
+    deadlock, hence the lock in front, which is acquired in one step and never released.
     """
     stopping, first = Event(), Lock()
     dramatiq_handler: Any = signal.getsignal(signal.SIGTERM)

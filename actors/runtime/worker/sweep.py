@@ -1,4 +1,7 @@
-"""The sweep: what dead workers held goes back to the queue. Each worker runs it about every second."""
+"""The sweep: puts what dead workers held back into the queue. Each worker runs it about every second.
+
+Which workers are dead is decided in sql/functions/workers/live_workers.sql.
+"""
 
 from collections.abc import Iterable
 
@@ -22,7 +25,7 @@ RESEND_LOST = text("SELECT id FROM public.resend_lost_messages()")
 
 
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
-    """One short round; None when another worker is at it. Each step is a transaction of its own, and costs itself."""
+    """One short round; None if another worker is sweeping. Each step has its own transaction, and fails alone."""
     kinds = list(kinds)
     with connection.begin():
         if not connection.execute(TRY_LOCK, SWEEP).scalar():

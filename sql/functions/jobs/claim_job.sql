@@ -1,16 +1,22 @@
--- A worker takes a queued job: no row means that it is not queued (any more) or waits for its time, and the message has
--- no more to say.
--- The new `attempt` fences every later write of this claim. `batch_size` is noted for whoever looks into its end.
--- `types`: what the claimer works on; somebody's message that names another kind's job claims nothing.
--- The stale limits of its kind come with the claim, so that one rule does for all kinds.
+-- A worker claims a queued job. No row: the job is not queued (any more) or waits until a time, and there is nothing to
+-- do for the message.
+-- The new `attempt` fences every later write of this claim. `batch_size` is recorded for diagnosis if the claim is lost.
+-- `types`: what the worker performs; a message that names another kind's job claims nothing.
+-- The kind's stale limits are stored with the claim, so that one rule serves all kinds.
+-- `most`: how many jobs of its type its business may run at once. If there are as many, the job waits for 5 s.
 CREATE OR REPLACE FUNCTION public.claim_job(job_id bigint, worker integer, batch_size integer DEFAULT NULL,
     stale_after interval DEFAULT NULL, unchanged_after interval DEFAULT NULL,
-    types text[] DEFAULT NULL
+    types text[] DEFAULT NULL, most integer DEFAULT NULL
 ) RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job public.background_jobs;
 BEGIN
+    IF coalesce(most, 0) > 0 THEN
+        IF public.postpone_claim(job_id, most) THEN
+            RETURN;
+        END IF;
+    END IF;
     PERFORM set_config('longhaul.verb', 'claim_job', true);
     UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, resends = 0, resent_at = NULL,
@@ -27,4 +33,26 @@ BEGIN
                               jsonb_strip_nulls(jsonb_build_object('batch_size', batch_size, 'cursor', job.cursor)));
         RETURN NEXT job;
     END IF;
+END $$;
+
+-- Lets a queued job wait if so many of its type run for its business already; true if it did.
+CREATE OR REPLACE FUNCTION public.postpone_claim(job_id bigint, most integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    job public.background_jobs;
+BEGIN
+    SELECT * INTO job FROM public.background_jobs j
+    WHERE j.id = postpone_claim.job_id AND j.status = 'queued'
+      AND (j.wait_until IS NULL OR j.wait_until <= clock_timestamp()) FOR UPDATE;
+    IF NOT FOUND OR most > (
+        SELECT count(*) FROM public.background_jobs j
+        WHERE j.business_id = job.business_id AND j.job_type = job.job_type AND j.status = 'running') THEN
+        RETURN false;
+    END IF;
+    UPDATE public.background_jobs j
+    SET wait_until = clock_timestamp() + interval '5 s',
+        waiting_for = format('this business runs as many jobs of this kind as it may at once (%s)', most)
+    WHERE j.id = job.id;
+    PERFORM public.send_job_message(job.id);
+    RETURN true;
 END $$;

@@ -1,7 +1,7 @@
--- Keeps attachment_counts: how many attachments each job has asked to be purged, by what became of them, and the last error
--- while there are some left. So a look at a job costs the same, however many it has. Called by a trigger after each UPDATE
--- of attachments, whoever makes it. What changes nothing here (a lease) writes nothing.
--- In order of job id, so that two statements that meet several jobs do not wait for each other in a circle.
+-- Maintains attachment_counts: how many attachments each job has asked to purge, by result, and the last error while some
+-- are left. So reading a job costs the same, however many it has. A trigger calls it after each UPDATE of attachments. If
+-- the counts do not change (a lease), it writes nothing.
+-- In order of job id, so that two statements with several jobs do not deadlock.
 CREATE OR REPLACE FUNCTION public.count_attachments() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO public.attachment_counts AS c (job_id, deleted, kept, failed, pending, error)
@@ -11,7 +11,7 @@ BEGIN
                coalesce(sum(n) FILTER (WHERE purged AND purge_error IS NOT NULL), 0) AS kept,
                coalesce(sum(n) FILTER (WHERE NOT purged AND purge_error IS NOT NULL), 0) AS failed,
                coalesce(sum(n) FILTER (WHERE NOT purged AND purge_error IS NULL), 0) AS pending,
-               max(purge_error) FILTER (WHERE NOT purged AND n > 0) AS error  -- that more have now than before
+               max(purge_error) FILTER (WHERE NOT purged AND n > 0) AS error  -- that more have than before
         FROM (SELECT purge_job_id, purged_at IS NOT NULL AS purged, purge_error, sum(n) AS n
               FROM (SELECT purge_job_id, purged_at, purge_error, 1 AS n FROM new_rows
                     UNION ALL
@@ -28,7 +28,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The same for a row that comes or goes with a job's number on it, which none of our statements does.
+-- The same if a row with a job's number is inserted or deleted, which none of our statements does.
 CREATE OR REPLACE FUNCTION public.count_attachment() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     a public.attachments := CASE WHEN TG_OP = 'INSERT' THEN NEW ELSE OLD END;

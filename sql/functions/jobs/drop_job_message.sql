@@ -1,5 +1,5 @@
--- Takes back the message that waits to wake this job, if nobody has claimed it. A job that is paused or cancelled needs
--- none, and one that is resumed again and again leaves none behind.
+-- Removes this job's waiting message, if nobody has claimed it. So a paused or cancelled job has none, and resuming a job
+-- repeatedly leaves none behind.
 CREATE OR REPLACE FUNCTION public.drop_job_message(job public.background_jobs) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     DELETE FROM dramatiq.queue WHERE message_id = (

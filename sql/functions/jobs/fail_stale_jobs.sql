@@ -1,7 +1,7 @@
--- Running jobs (of one type, or all: null) without a heartbeat for too long, or unchanged for too long, fail, resumable.
--- Too long is what their kind said at the claim; where it said nothing, `heartbeat_seconds` and `update_seconds`.
--- One that cannot be moved is named in a warning, and holds up no others.
--- Call recover_jobs first: what it takes back is not stale, it only waits.
+-- Fails running jobs (of one type, or all: null) that have had no heartbeat, or no change, for too long; they can be resumed.
+-- The limits are those stored at the claim; if there are none, `heartbeat_seconds` and `update_seconds`.
+-- A job that cannot be moved is named in a warning and delays no other.
+-- Call recover_jobs first: the jobs that it puts back are not stale, they only wait.
 CREATE OR REPLACE FUNCTION public.fail_stale_jobs(
     type text, heartbeat_seconds integer, update_seconds integer, only_business bigint DEFAULT NULL,
     only_job bigint DEFAULT NULL

@@ -1,7 +1,7 @@
--- A job's status is changed, and a job is deleted, by our functions only: they set longhaul.verb around that statement. (Not
--- beside their search_path, which would be simpler: only a superuser could make such a function.)
--- A hand that edits the row leaves no event and no message, and a worker that does not know. So it is refused, with the
--- function to use instead.
+-- Only our functions may change a job's status or delete a job: they set longhaul.verb around that statement. (A SET clause
+-- like that of search_path would be simpler, but only a superuser could create such a function.)
+-- A manual edit would leave no event and no message, and its worker would not know. So it is refused, naming the function
+-- to use instead.
 CREATE OR REPLACE FUNCTION public.guard_job() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     by_hand boolean := coalesce(current_setting('longhaul.verb', true), '') = '';
@@ -21,7 +21,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- What does it properly, where anything does.
+-- The function to use instead, if there is one.
 CREATE OR REPLACE FUNCTION public.instead_of_a_hand(job_id bigint, old_status text, new_status text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
@@ -41,7 +41,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT 'SELECT ops.%s_job(' || job_id || ', ''your name'', ''why'')' AS verb) AS v
 $$;
 
--- What retention clears away: finished jobs, with their events. Returns the ids of those that are gone.
+-- For retention: deletes finished jobs, with their events. Returns the ids of those deleted.
 CREATE OR REPLACE FUNCTION public.clear_jobs(ids bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,17 +1,18 @@
--- The only way out of `running`: a worker that stops, the sweep, the stale rule and an operator's reset all pass here,
--- so that each of them honours what somebody asked for. Cancel beats everything; pause beats all but completion.
--- The event then names who asked, and why; an error that the worker came with is kept in its detail.
+-- The only way out of `running`: a stopping worker, the sweep, the stale rule and an operator's reset all use it, so that
+-- each obeys what was requested. Cancel beats everything; pause beats everything except completion.
+-- The event then names who asked, and why; the worker's own error is kept in its detail.
 --
--- What it waited for is over; `last_error` keeps what a row met, and on failure says why. (A worker of the release before
--- writes there what it waits for: with no row that failed, that goes too.)
+-- Clears what the job waited for; `last_error` keeps a row's error, or on failure says why. (A worker of the previous
+-- release writes there what it waits for: if no row failed, that is cleared too.)
 --
--- `wait`: it goes on after that time, and not before, unless somebody resumes it; `why` is what it waits for. After 24
--- hours of that without progress it fails. `code` says for programs why it failed.
+-- `wait`: the job continues after that time, or earlier if it is resumed; `why` is what it waits for. After 24 hours of
+-- waiting without progress it fails. `code` says why it failed, for programs. `failures` is the number of consecutive tries
+-- that another service has failed; the next claim starts from it.
 --
--- `claim`: the attempt that leaves, or null for whoever holds the job. No row: this claim does not hold it any more.
+-- `claim`: the attempt that leaves, or null for any. No row: this claim no longer holds the job.
 CREATE OR REPLACE FUNCTION public.leave_running(
     job_id bigint, claim integer, target text, event text, who text, why text DEFAULT NULL,
-    wait interval DEFAULT NULL, code text DEFAULT NULL
+    wait interval DEFAULT NULL, code text DEFAULT NULL, failures integer DEFAULT 0
 ) RETURNS SETOF public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old public.background_jobs;
@@ -43,6 +44,7 @@ BEGIN
     SET status = ends, requested = NULL, worker_id = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN ends IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END,
         wait_until = CASE WHEN ends = 'queued' THEN clock_timestamp() + wait END,
+        failures = CASE WHEN ends = 'queued' THEN leave_running.failures ELSE 0 END,
         waits_since = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN coalesce(waits_since, clock_timestamp())
                            WHEN ends = 'queued' THEN waits_since END,
         waiting_for = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN why END,

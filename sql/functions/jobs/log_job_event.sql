@@ -1,5 +1,5 @@
--- Writes what just happened to a job. `job` is the row as it is after the change. `longhaul.token` is the id of the API
--- token that asked for it; the web process sets it for its transaction. `detail` may name another: who asked earlier.
+-- Records what just happened to a job. `job` is the row after the change. `longhaul.token` is the id of the API token of the
+-- request; the web process sets it for its transaction. `detail` may name another token, of an earlier request.
 CREATE OR REPLACE FUNCTION public.log_job_event(
     job public.background_jobs, event text, from_status text, who text, why text,
     worker_id integer DEFAULT NULL, detail jsonb DEFAULT NULL

@@ -1,5 +1,5 @@
--- How many items a second a running job does, pauses between its batches counted: over the last half to whole minute, or
--- since its claim. Null while that is less than 10 s, and for jobs that do not run.
+-- A running job's items per second, pauses between batches included: over the last 30 to 60 s, or since its claim. Null
+-- for the first 10 s, and for jobs that are not running.
 CREATE OR REPLACE FUNCTION public.rate_of(job public.background_jobs) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN job.status = 'running' AND seconds >= 10
@@ -7,7 +7,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT extract(epoch FROM clock_timestamp() - job.rate_from_at)::double precision AS seconds) AS measured
 $$;
 
--- In how many seconds it will be done, at that rate; null until that means something.
+-- The seconds until it is done, at that rate; null until it can be estimated.
 CREATE OR REPLACE FUNCTION public.eta_of(job public.background_jobs) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN rate > 0 AND job.total >= job.processed THEN ceil((job.total - job.processed) / rate)::bigint END

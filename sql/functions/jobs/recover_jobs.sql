@@ -1,14 +1,14 @@
--- That the last claim of a job noted; for the sentence about a job that kills its workers.
+-- The batch size recorded by a job's last claim; for the sentence about a job that kills its workers.
 CREATE OR REPLACE FUNCTION public.last_batch_size(job_id bigint) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT e.detail ->> 'batch_size' FROM public.job_events e
     WHERE e.job_id = last_batch_size.job_id AND e.event = 'claimed' ORDER BY e.id DESC LIMIT 1
 $$;
 
--- Running jobs whose worker is dead go back to the queue, from their cursor; returns them as they are afterwards.
--- The dead are collected first and only their jobs are touched: a worker that boots meanwhile is not among them.
--- The third loss in a row without a checkpoint between fails the job: it seems to kill its workers. A loss that a
--- restart of Postgres caused does not count (that of a crash of one session under the same postmaster does).
--- One that cannot be moved is named in a warning, and holds up no others.
+-- Puts running jobs whose worker is dead back into the queue, from their cursor; returns them after the change.
+-- Dead workers are collected first and only their jobs are touched: a worker that is just booting is not among them.
+-- The third loss in a row without a checkpoint in between fails the job: it seems to kill its workers. A loss caused by a
+-- restart of Postgres does not count (one caused by a crash of one session under the same postmaster does).
+-- A job that cannot be moved is named in a warning and delays no other.
 CREATE OR REPLACE FUNCTION public.recover_jobs(only_business bigint DEFAULT NULL, only_job bigint DEFAULT NULL)
 RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

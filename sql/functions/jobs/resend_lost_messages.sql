@@ -1,5 +1,5 @@
--- Queued jobs that no message in the queue will wake get a new one; returns them. Where that does not help (the worker
--- that takes it rejects it, say, for it does not know this kind), the next one comes after 2, 4, 8 … s, 60 at most.
+-- Sends a new message for queued jobs that have none in the queue; returns them. If that does not help (e.g. the worker
+-- rejects it because it does not know this kind), the next one follows after 2, 4, 8 … s, at most 60.
 CREATE OR REPLACE FUNCTION public.resend_lost_messages() RETURNS SETOF public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

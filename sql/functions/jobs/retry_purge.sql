@@ -1,6 +1,5 @@
--- Makes everything that is still to be deleted from the bucket due at once, instead of up to an hour later: call it when what
--- kept us from it (keys, rights, the region) is fixed. Returns how many that were. What somebody marks at this moment is
--- left out, so this waits for nobody.
+-- Makes all objects that are still to be deleted from the bucket due at once, instead of up to an hour later: call it once the
+-- cause (keys, rights, the region) is fixed. Returns how many there were. Skips locked rows, so it never waits.
 CREATE OR REPLACE FUNCTION public.retry_purge() RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WITH waiting AS MATERIALIZED (
         SELECT a.id FROM public.attachments a

@@ -1,7 +1,7 @@
 -- Puts a new message for this job into the queue, in the caller's transaction, and wakes the workers at its commit.
--- The message is Dramatiq's own; it carries only the job's id, the row is the truth.
--- A job that waits for its time gets a delayed one, as Dramatiq delays.
--- A message sent before is taken back if it still waits. A worker that has it finds the job not queued, or claims it once.
+-- It is an ordinary Dramatiq message that carries only the job's id; the row is the truth.
+-- A snoozed job gets a delayed message, as in Dramatiq.
+-- An earlier message is removed if it still waits. If a worker has it, it finds the job not queued, or claims it once.
 CREATE OR REPLACE FUNCTION public.send_job_message(job_id bigint) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

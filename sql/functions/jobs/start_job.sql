@@ -1,5 +1,5 @@
--- Creates a job, its first event and its message in the caller's transaction: all of them commit, or none.
--- Raises unique_violation while another job of this business, type and key is active.
+-- Creates a job, its first event and its message in the caller's transaction: all commit, or none.
+-- Raises unique_violation if another job of this business, type and key is active.
 CREATE OR REPLACE FUNCTION public.start_job(
     business_id bigint, job_type text, queue text, params jsonb, total bigint, user_id bigint, who text,
     key text DEFAULT ''

@@ -1,8 +1,8 @@
--- Ends deliveries: each message gets its new state ('done', 'rejected', or 'queued' to give it back), if this worker
--- still holds this delivery of it; else somebody else has it by now, and nothing changes. A null message keeps what is
--- there. 'queued' with a message sends that one in its place (a retry). Returns the ids of those that somebody has locked, to be tried again: they hold up no others.
--- Rows are found by primary key first: the planner may not take the index on state for it, which gets slow while an
--- old snapshot is open.
+-- Acks deliveries: each message gets its new state ('done', 'rejected', or 'queued' to requeue it), if this worker still
+-- holds this delivery of it; if another worker has it, nothing changes. A null message keeps the stored one. 'queued' with a
+-- message sends that one instead (a retry). Returns the ids of locked rows, to be retried: they delay no others.
+-- Rows are found by primary key first, so that the planner does not use the index on state, which is slow under an old
+-- snapshot.
 CREATE OR REPLACE FUNCTION public.ack_messages(
     worker integer, ids uuid[], deliveries integer[], states text[], messages jsonb[], reasons text[]
 ) RETURNS SETOF uuid LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -10,7 +10,7 @@ DECLARE
     seen uuid[];
     number bigint;
 BEGIN
-    IF 'done' = ALL (states) THEN  -- by far the most: a plan that costs less
+    IF 'done' = ALL (states) THEN  -- by far the most common: a cheaper plan
         WITH held AS MATERIALIZED (
             SELECT q.message_id FROM dramatiq.queue q
             WHERE q.message_id = ANY (ids) AND q.state = 'consumed' AND q.worker_id = worker

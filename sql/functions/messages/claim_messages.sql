@@ -1,7 +1,7 @@
--- A worker takes up to `most` waiting messages from several queues, oldest first within each, turn by turn between
--- them: a busy queue does not starve the others. Of queue number i at most limits[i], with a seq above afters[i].
--- A message that was lost with a worker may be what killed it. Of these come at most `lost`, beside `most`: a worker
--- never has two of them, so none of them is lost a second time because of another. Null: they come like all others.
+-- A worker claims up to `most` waiting messages from several queues, oldest first within each, round robin between them:
+-- a busy queue does not starve the others. From queue number i at most limits[i], with a seq above afters[i].
+-- A message that was lost with a worker may have killed it. At most `lost` of these are claimed, in addition to `most`: a
+-- worker never has two of them, so none is lost a second time because of another. Null: they are claimed like all others.
 CREATE OR REPLACE FUNCTION public.claim_messages(
     worker integer, queues text[], limits integer[], afters bigint[], most integer, lost integer DEFAULT NULL
 ) RETURNS TABLE (message_id uuid, seq bigint, delivery integer, queue_name text, message text, losses integer)
@@ -11,7 +11,7 @@ DECLARE
     alone uuid[] := '{}';
 BEGIN
     IF claim_messages.lost > 0 THEN
-        -- Found by their own index alone: without statistics the planner would look through all that wait.
+        -- Found by their own index: without statistics, the planner would scan all waiting messages.
         alone := ARRAY(
             SELECT l.message_id
             FROM (SELECT f.message_id, f.queue_name, f.seq, f.eta FROM dramatiq.queue f

@@ -1,6 +1,6 @@
--- A message that can't start its job any more (the job has ended, is paused, or has been sent another one since) would
--- cost a thread a turn to find that out. Looks at up to `most` of the oldest waiting ones in the queues of jobs; returns
--- how many are gone. `actors` are the kinds of jobs, so that messages of other actors are left alone.
+-- Drops messages that can no longer start their job (it has ended, is paused, or has a newer message), which would waste a
+-- thread's time. Checks up to `most` of the oldest waiting ones in the queues of jobs; returns how many it dropped.
+-- `actors` are the kinds of jobs: messages of other actors are left alone.
 CREATE OR REPLACE FUNCTION public.drop_stale_messages(queues text[], actors text[], most integer) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WITH oldest AS MATERIALIZED (

@@ -1,4 +1,4 @@
--- Delayed messages join the end of their queue, under its own name; wakes its workers.
+-- Puts delayed messages at the end of their queue, under its own name; wakes its workers.
 CREATE OR REPLACE FUNCTION public.release_messages(ids uuid[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -20,9 +20,9 @@ BEGIN
     RETURN number;
 END $$;
 
--- Delayed messages whose time has come join their queue, at its end; returns how many. Dramatiq keeps them under the
--- queue's name and ".DQ", with the time in ms as the option `eta`. An eta that will never come (NaN, or far beyond
--- the year 9999) is rejected. One message that cannot be moved is named in a warning, and holds up no others.
+-- Puts due delayed messages at the end of their queue; returns how many. Dramatiq keeps them under the queue's name plus
+-- ".DQ", with the time in ms as the option `eta`. An eta that will never come (NaN, or far beyond the year 9999) is
+-- rejected. A message that cannot be moved is named in a warning and delays no other.
 CREATE OR REPLACE FUNCTION public.enqueue_due_messages() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

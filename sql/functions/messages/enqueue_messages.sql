@@ -1,7 +1,7 @@
 -- Puts messages into their queues and wakes the workers at the caller's commit.
--- One that is sent again under its own id (a retry) takes the place of the delivery that sends it, worker_id's, but not
--- of a later one: a worker that was declared dead must not take back what another works on.
--- Anybody else's copy of a message that is being processed is refused, and all that are sent with it: LH409.
+-- If a message is sent again under its own id (a retry), it replaces the delivery that sends it, worker_id's, but not a
+-- later one: a worker that was declared dead must not take back what another is processing.
+-- Any other copy of a message that is being processed is refused, with all that are sent with it: LH409.
 CREATE OR REPLACE FUNCTION public.enqueue_messages(
     message_ids uuid[], queue_names text[], messages jsonb[], worker_id integer DEFAULT NULL, delivery integer DEFAULT NULL
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

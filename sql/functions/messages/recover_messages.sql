@@ -1,7 +1,6 @@
--- Puts back what its worker has lost. The third loss in a row rejects a message: it seems to kill its workers. So that
--- this is no chance, the last try comes 30 s after the second loss, delayed as Dramatiq delays: where workers are killed
--- each second, a message that did nothing would sooner or later be in hand three times. A loss that a restart of
--- Postgres caused does not count.
+-- Puts back messages that a worker lost. The third loss in a row rejects a message: it seems to kill its workers. To rule
+-- out chance, the last try comes 30 s after the second loss, delayed as in Dramatiq: if workers are killed each second, a
+-- harmless message would sooner or later be in flight three times. A loss caused by a restart of Postgres does not count.
 CREATE OR REPLACE FUNCTION public.put_back_messages(ids uuid[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -32,9 +31,9 @@ BEGIN
     RETURN number;
 END $$;
 
--- Messages that dead workers hold go back to their queues; returns how many. As in recover_jobs(), the dead are
--- collected first and only what they hold is touched. What a stock consumer took has no worker_id and is left alone.
--- One message that cannot be moved is named in a warning, and holds up no others.
+-- Puts messages that dead workers hold back into their queues; returns how many. As in recover_jobs(), dead workers are
+-- collected first and only their messages are touched. Messages taken by a stock consumer have no worker_id and are left
+-- alone. A message that cannot be moved is named in a warning and delays no other.
 CREATE OR REPLACE FUNCTION public.recover_messages() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

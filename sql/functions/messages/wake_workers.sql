@@ -1,6 +1,6 @@
 -- Wakes the workers that listen to these queues, at the caller's commit. The payload is for dramatiq-pg's own
--- consumers, which cannot do without one; ours only wake. PL/pgSQL keeps the plan: half of the cost of LANGUAGE sql.
--- A queue whose name is too long for a channel has nobody who could be woken; who looks there finds its messages.
+-- consumers, which need one; ours only wake. PL/pgSQL keeps the plan: half the cost of LANGUAGE sql.
+-- If a queue's name is too long for a channel, nobody can be woken; polling still finds its messages.
 CREATE OR REPLACE FUNCTION public.wake_workers(queues text[], message_id uuid DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

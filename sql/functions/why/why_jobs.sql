@@ -6,7 +6,7 @@
 -- `for_operator` adds what may be another tenant's: hosts, and what a blocking session runs. `most_ahead` bounds the count
 -- of messages ahead; 0 leaves it out.
 -- The codes: no_worker, waiting_turn, snoozed, running, backing_off, blocked, silent_worker, not_moving, paused, stopping,
--- no_message, unknown_kind, bucket_refuses, read_only, needs_reconnect, failed, completed_with_failures, ended.
+-- no_message, unknown_kind, bucket_refuses, read_only, needs_reconnect, listing, failed, completed_with_failures, ended.
 
 -- What the workers look like from the outside: asked once for all jobs.
 CREATE OR REPLACE FUNCTION public.why_jobs(
@@ -14,10 +14,13 @@ CREATE OR REPLACE FUNCTION public.why_jobs(
 ) RETURNS TABLE (job_id bigint, reason text, since timestamptz, evidence jsonb, sentence text, remedy text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF ids = '{}' THEN
+        RETURN;  -- what follows looks at all sessions first
+    END IF;
     RETURN QUERY
     WITH sessions AS MATERIALIZED (
         SELECT s.*, w.hostname, w.pid, w.queues, w.kinds, coalesce(s.silent_for < '15 s', true) AS alive
-        FROM public.worker_sessions() s JOIN public.workers w ON w.id = s.worker_id
+        FROM public.worker_silences() s JOIN public.workers w ON w.id = s.worker_id
     ), site AS MATERIALIZED (
         SELECT jsonb_build_object(
             'alive', coalesce(jsonb_agg(worker_id) FILTER (WHERE alive), '[]'),
@@ -65,7 +68,7 @@ BEGIN
         ORDER BY e.id DESC LIMIT 1;
         reason := 'paused';
         since := coalesce(last.at, job.updated_at);
-        evidence := jsonb_build_object('paused_by', last.actor, 'why', last.reason);
+        evidence := jsonb_build_object('paused_by', last.actor, 'why', last.reason, 'token_id', last.detail -> 'token_id');
     ELSIF jsonb_typeof(seen -> 'writing') = 'object' THEN
         reason := 'read_only';
         since := job.updated_at;
@@ -75,7 +78,7 @@ BEGIN
     ELSE
         SELECT * INTO reason, since, evidence FROM public.why_running(job, seen, for_operator);
     END IF;
-    evidence := jsonb_strip_nulls(evidence);
+    evidence := jsonb_strip_nulls(evidence || public.connection_facts(job));
 END $$;
 
 -- A job that has ended: how, and whether its files went too.

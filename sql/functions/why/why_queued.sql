@@ -38,7 +38,10 @@ BEGIN
     WHERE q.message_id = job.message_id AND q.state IN ('queued', 'consumed');
     IF NOT FOUND THEN
         reason := 'no_message';
-        evidence := evidence || jsonb_build_object('resends', job.resends, 'resent_at', job.resent_at);
+        -- What we reject has a reason, and what we end has a worker.
+        evidence := evidence || jsonb_build_object('resends', job.resends, 'resent_at', job.resent_at,
+            'taken_by_a_stranger_at', (SELECT q.mtime FROM dramatiq.queue q WHERE q.message_id = job.message_id
+                                       AND (q.worker_id IS NULL OR q.state = 'rejected' AND q.reason IS NULL)));
     ELSIF message.state = 'consumed' AND message.worker_id IS NULL THEN
         reason := 'no_message';
         since := message.mtime;
@@ -53,9 +56,12 @@ BEGIN
         WHERE a.datname = current_database() AND a.wait_event_type = 'Lock' AND a.query LIKE '%public.claim_job(%'
         ORDER BY a.query_start LIMIT 1;
         blocker := CASE WHEN FOUND THEN public.blocker_of(claim.pid, for_operator) END;
-        reason := CASE WHEN blocker IS NULL THEN 'waiting_turn' ELSE 'blocked' END;
+        -- A message is claimed for a free thread only, so beginning takes no time.
+        reason := CASE WHEN blocker IS NOT NULL THEN 'blocked'
+                       WHEN public.silence(message.mtime) > '10 s' THEN 'not_moving' ELSE 'waiting_turn' END;
         since := coalesce(claim.query_start, message.mtime);
-        evidence := evidence || jsonb_build_object('worker', message.worker_id, 'ahead', 0, 'blocker', blocker);
+        evidence := evidence || jsonb_build_object('worker', message.worker_id, 'ahead', 0, 'blocker', blocker)
+            || public.place_of(message.worker_id, for_operator);
     ELSE
         reason := 'waiting_turn';
         evidence := evidence || public.ahead_in_queue(job.queue, message.seq, most_ahead);

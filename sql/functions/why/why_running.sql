@@ -22,7 +22,11 @@ BEGIN
 
     SELECT * INTO files FROM public.attachment_counts c WHERE c.job_id = job.id;
     since := coalesce(job.started_at, job.updated_at);
-    reason := CASE WHEN files.failed > 0 THEN 'bucket_refuses' ELSE 'running' END;
+    reason := CASE WHEN files.failed > 0 THEN 'bucket_refuses' WHEN job.cursor ->> 'phase' = 'list' THEN 'listing' ELSE 'running' END;
+    IF reason = 'listing' THEN
+        evidence := evidence || jsonb_build_object(
+            'pages_scanned', job.stats -> 'pages_scanned', 'messages_listed', job.stats -> 'messages_listed');
+    END IF;
     IF files.failed > 0 THEN
         evidence := evidence || jsonb_build_object('attachments_failed', files.failed, 'attachments_error', files.error);
     END IF;
@@ -59,10 +63,22 @@ BEGIN
         evidence := evidence || jsonb_build_object('waiting_for', job.waiting_for);
     ELSIF job.refusals >= 10 OR public.silence(job.updated_at) > '30 s' THEN
         reason := 'not_moving';
-        since := job.updated_at;
+        -- Of a row of refusals, since the first.
+        since := coalesce((
+            SELECT e.at FROM public.job_events e
+            WHERE e.job_id = job.id AND e.event = 'row_failed' AND job.refusals >= 10
+            ORDER BY e.id DESC OFFSET greatest(job.refusals - 1, 0) LIMIT 1), job.updated_at);
         evidence := evidence || jsonb_build_object('refusals', nullif(job.refusals, 0), 'last_error', job.last_error);
     END IF;
 END $$;
+
+-- Where a worker runs; `{}` for those who may not know.
+CREATE OR REPLACE FUNCTION public.place_of(worker integer, for_operator boolean) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN for_operator THEN coalesce((
+        SELECT jsonb_build_object('host', w.hostname, 'process', w.pid) FROM public.workers w WHERE w.id = worker), '{}')
+    ELSE '{}' END
+$$;
 
 -- What can be seen of the run itself; `backend_pid` is that of the session that has its transaction open.
 CREATE OR REPLACE FUNCTION public.facts_of_run(job public.background_jobs, for_operator boolean) RETURNS jsonb
@@ -72,13 +88,12 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
         || coalesce((
             SELECT jsonb_build_object('backend_pid', a.pid, 'backend_state', a.state, 'wait_event', a.wait_event,
                                       'query_start', a.query_start)
+                || CASE WHEN for_operator THEN jsonb_build_object('query', left(a.query, 200)) ELSE '{}' END
             FROM pg_stat_activity a
             WHERE a.datname = current_database() AND a.state <> 'idle'
               AND a.application_name = format('longhaul worker, job %s/%s', job.id, job.attempt)
             ORDER BY a.xact_start LIMIT 1), '{}')
-        || CASE WHEN for_operator THEN coalesce((
-            SELECT jsonb_build_object('host', w.hostname, 'process', w.pid) FROM public.workers w
-            WHERE w.id = job.worker_id), '{}') ELSE '{}' END
+        || public.place_of(job.worker_id, for_operator)
 $$;
 
 -- A session that has a transaction open; null where it has none. What it runs may be another tenant's.
@@ -100,15 +115,18 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- What keeps workers with these roles from writing, and what fixes it; null when nothing does. What a database or a role has
--- as its default is looked up, not this session's: a person who looks may be read-only by choice.
+-- as its default is looked up, not this session's: a person who looks may be read-only by choice. The session of whoever
+-- fixes a default begins with it, so the statement brings its own transaction.
 CREATE OR REPLACE FUNCTION public.what_keeps_from_writing(roles oid[]) RETURNS jsonb
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN pg_is_in_recovery() THEN
         jsonb_build_object('because', 'this server is a standby', 'fix', 'point DATABASE_URL at the primary')
     ELSE coalesce((
         SELECT jsonb_build_object('because', 'the database is read-only by default', 'fix', CASE
-            WHEN s.setrole = 0 THEN format('ALTER DATABASE %I RESET default_transaction_read_only', current_database())
-            ELSE format('ALTER ROLE %I%s RESET default_transaction_read_only', pg_get_userbyid(s.setrole),
+            WHEN s.setrole = 0 THEN
+                format('BEGIN READ WRITE; ALTER DATABASE %I RESET default_transaction_read_only; COMMIT', current_database())
+            ELSE format('BEGIN READ WRITE; ALTER ROLE %I%s RESET default_transaction_read_only; COMMIT',
+                        pg_get_userbyid(s.setrole),
                         CASE WHEN s.setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) ELSE '' END) END)
         FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS setting
         WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))

@@ -1,6 +1,6 @@
--- Ends the sessions by which these workers, which are dead to us, still hold their locks: a process that only stood
--- still learns so, when it wakes up, that it has lost its identity. A session that we may not end, for it belongs to
--- another role, is named and left alone: what its worker holds is fenced all the same.
+-- Ends the sessions with which these workers, which we consider dead, still hold their locks: so a process that was only
+-- suspended learns, when it resumes, that it has lost its identity. If we may not end a session, because it belongs to
+-- another role, it is named and left alone: what its worker holds is fenced anyway.
 CREATE OR REPLACE FUNCTION public.end_sessions(dead integer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

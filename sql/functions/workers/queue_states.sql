@@ -1,5 +1,5 @@
--- How is each queue? What waits and could start now, what is delayed, what workers have in hand, and who takes from it.
--- Costs a scan of the index of waiting messages; ended ones are not looked at.
+-- The state of each queue: what waits and could start now, what is delayed, what is being processed, and how many workers
+-- take from it. Costs a scan of the index of waiting messages; ended ones are not read.
 CREATE OR REPLACE FUNCTION public.queue_states() RETURNS TABLE (
     queue text, waiting bigint, delayed bigint, taken bigint, oldest_waiting interval, workers bigint,
     jobs_waiting bigint, jobs_snoozed bigint, jobs_running bigint
@@ -13,8 +13,9 @@ BEGIN
         SELECT q.queue_name AS name, count(*) AS n FROM dramatiq.queue q WHERE q.state = 'consumed' GROUP BY 1
     ), listening AS MATERIALIZED (
         SELECT l.name, count(*) AS n
-        FROM public.live_workers() AS live (id) JOIN public.workers w ON w.id = live.id
-        CROSS JOIN LATERAL unnest(w.queues) AS l (name) GROUP BY 1
+        FROM public.worker_silences() s JOIN public.workers w ON w.id = s.worker_id
+        CROSS JOIN LATERAL unnest(w.queues) AS l (name)
+        WHERE coalesce(s.silent_for < '15 s', true) GROUP BY 1
     ), jobs AS MATERIALIZED (
         SELECT j.queue AS name, count(*) FILTER (WHERE j.status = 'running') AS running,
                count(*) FILTER (WHERE j.status = 'queued' AND j.wait_until > clock_timestamp()) AS snoozed,

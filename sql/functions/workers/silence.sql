@@ -1,6 +1,6 @@
--- The server's clock may step, and then a healthy job looks silent for as long as the step. So every look at it (each
--- second by every worker, and at every status call) is noted in one row, and a gap of more than 10 s between two looks,
--- in either direction, is kept: nobody watched, so nobody can say how long it really was.
+-- If the server's clock steps, a healthy job looks silent for as long as the step. So every reading of the clock (each
+-- second by every worker, and at every status call) is recorded in one row, and a gap of more than 10 s between two
+-- readings, in either direction, is kept: nobody watched, so its real length is unknown.
 CREATE OR REPLACE FUNCTION public.watch_clock() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -18,10 +18,10 @@ BEGIN
         WHERE coalesce(at - seen_at NOT BETWEEN '0 s' AND '1 s', true) FOR UPDATE SKIP LOCKED);
 END $$;
 
--- For how long has nothing happened since this time? Counts only time in which somebody watched the clock: of the last
--- gap nothing, and nothing at all while the last look is more than 10 s away.
--- Who was heard up to 10 s after the gap's beginning may have been heard right before the step. After a step back, the
--- times of the gap come once more: who was heard then is taken to have been heard since.
+-- How long has nothing happened since this time? Counts only time in which somebody watched the clock: nothing of the last
+-- gap, and nothing at all if the last reading is more than 10 s away.
+-- A sign of life up to 10 s after the gap's start may date from right before the step. After a step back, the times of the
+-- gap repeat: a sign of life in them counts as later than the gap.
 CREATE OR REPLACE FUNCTION public.silence(since timestamptz) RETURNS interval
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE

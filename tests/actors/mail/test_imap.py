@@ -1,5 +1,6 @@
 """Reading a mailbox over IMAP: a real server, and one that refuses, throttles and breaks off."""
 
+import ssl
 from contextlib import closing
 from datetime import UTC, date, datetime
 
@@ -11,6 +12,7 @@ from actors.mail.errors import (
     ThrottledError,
     TooLargeError,
     UnreachableError,
+    of_certificate,
     quoted,
     wait_seconds,
 )
@@ -148,6 +150,15 @@ def test_private_hosts_other_ports_and_plain_text_are_refused() -> None:
 )
 def test_how_long_to_wait_is_what_the_server_says(said: str, seconds: float) -> None:
     assert wait_seconds(said) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(10, "has expired"), (62, "another name"), (18, "not signed"), (20, "not signed")]
+)
+def test_what_is_wrong_with_a_certificate_is_told_in_our_words(code: int, said: str) -> None:
+    error = ssl.SSLCertVerificationError("whatever it says")
+    error.verify_code = code
+    assert said in str(of_certificate(error))
 
 
 def test_words_of_a_server_are_one_short_line() -> None:

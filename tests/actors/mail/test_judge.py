@@ -28,6 +28,7 @@ def money(judged: Judged) -> str | None:
 @pytest.mark.parametrize(
     ("subject", "body", "expected"),
     [
+        ("Your invoice", "Your card will be charged on 1 May.\nTotal: $10.00", "10.00 USD"),
         ("Your receipt", "Subtotal: $10.00\nTax: $1.70\nTotal: $11.70", "11.70 USD"),
         ("Invoice 1001", "Total 90.00 EUR\nVAT 17.10 EUR\nTotal incl. VAT 107.10 EUR", "107.10 EUR"),
         ("Order confirmation", "<table><tr><td>Total<td>£1,234.50</table>", "1234.50 GBP"),
@@ -76,11 +77,23 @@ def test_the_amount_is_the_grand_total_and_negative_for_a_credit(subject, body, 
         ("Receipt of your password reset", "Total: $10.00", "account"),
         ("Your order has shipped", "Total: $10.00", "delivery"),
         ("Your upcoming invoice", "Total: $10.00", "upcoming"),
+        ("Your order", "Your card will be charged on 1 May.\nTotal: $10.00", "upcoming"),
     ],
 )  # fmt: skip
 def test_what_is_no_receipt_or_in_doubt_says_why(subject, body, reason) -> None:
     judged = read(subject, body)
     assert (judged.is_receipt, judged.reason) == (False, reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"), [("See the file.", "total_in_pdf"), ("Total: $1.00\nTotal: $2.00", "unclear_total")]
+)
+def test_a_total_that_stands_only_in_a_pdf_has_a_reason_of_its_own(body, reason) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Acme <hello@acme.example>", "Your invoice"
+    mail.set_content(body)
+    mail.add_attachment(b"%PDF-1.4 made up", maintype="application", subtype="pdf", filename="invoice.pdf")
+    assert judge(take_apart(mail.as_bytes()), Context(MOMENT)).reason == reason
 
 
 def test_the_senders_mailbox_is_evidence_too() -> None:

@@ -223,7 +223,7 @@ def test_a_sign_or_code_that_disagrees_with_the_currency_column_is_an_error(writ
 
 @pytest.mark.parametrize("written", ["¥5", "kr 5", "Rs.50", "5 元", "lei 5"])
 def test_a_sign_of_several_currencies_alone_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="expected a currency column that says which"):
+    with pytest.raises(ValueError, match="expected a currency column to say which"):
         read(written)
 
 

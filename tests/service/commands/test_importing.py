@@ -9,7 +9,7 @@ def test_import_loads_names_what_it_could_not_read_and_exits_with_1(command, mak
     done = command("import", file, "--business", make.business(), "--currency", "eur")
     assert done.returncode == 1
     assert f"{file}, line 2: amount or total is missing" in done.stderr
-    assert "1 receipts made, 0 were there already, 0 files uploaded, 1 lines could not be read" in done.stdout
+    assert "1 receipts created, 0 existed already, 0 files uploaded, 1 lines could not be read" in done.stdout
     assert sql("SELECT currency FROM receipts") == [{"currency": "EUR"}]
 
 

@@ -21,7 +21,7 @@ def test_a_job_is_started_and_its_id_printed(command, make, job_row, events) -> 
         (["delete_receipts", "--business", "{b}", "--confirm", "delete"], "found 'delete', expected 'DELETE'"),
         (["delete_receipts", "--business", "999", "--confirm", "DELETE"], "there is no business 999"),
         (["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", "[]"], "expected an object"),
-        (["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", "{{"], "found no JSON"),
+        (["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", "{{"], "found invalid JSON"),
         (
             ["delete_receipts", "--business", "{b}", "--confirm", "DELETE", "--params", '{{"a": 1}}'],
             "Unknown field 'a'",
@@ -42,4 +42,4 @@ def test_a_second_one_is_refused_as_over_http(command, make) -> None:
     job_id = make.job(business_id)
     done = command("start", "delete_receipts", "--business", business_id, "--confirm", "DELETE")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"Job {job_id} of the kind delete_receipts is active already; it is queued" in done.stderr
+    assert f"Job {job_id} of the kind delete_receipts is already active; it is queued" in done.stderr

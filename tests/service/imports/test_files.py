@@ -54,7 +54,7 @@ def test_what_is_no_readable_file_is_named(folder: Path) -> None:
     (folder / "empty.pdf").write_bytes(b"")
     os.mkfifo(folder / "pipe.pdf")
     for name, says in (
-        ("none.pdf", "is not there"),
+        ("none.pdf", "does not exist"),
         ("a.pdf/b.pdf", "Not a directory"),
         ("scans", "Is a directory"),
         (".", "Is a directory"),
@@ -63,7 +63,7 @@ def test_what_is_no_readable_file_is_named(folder: Path) -> None:
         ("empty.pdf", "expected an image or a PDF"),
         ("x" * 300, "too long"),
         ("nul\x00.pdf", "null"),
-        ("https://example.com/a.pdf", "is not there"),
+        ("https://example.com/a.pdf", "does not exist"),
     ):
         with pytest.raises(ValueError, match=f"file .*{says}"):
             find_file(folder, name)
@@ -116,7 +116,7 @@ def test_a_file_is_opened_again_only_as_it_was(folder: Path, tmp_path: Path) -> 
     with unchanged(file) as handle:
         assert handle.read() == PDF
     (folder / "a.pdf").write_bytes(JPEG)
-    with pytest.raises(ValueError, match="it has changed meanwhile"), unchanged(file):
+    with pytest.raises(ValueError, match="it has changed since"), unchanged(file):
         pass
     (folder / "a.pdf").unlink()
     (folder / "a.pdf").symlink_to(tmp_path / "outside.pdf")

@@ -55,7 +55,7 @@ def test_a_line_that_cannot_be_read_is_named_and_the_rest_goes_on(load, receipts
     assert [text.partition(":")[0] for text in outcome.unread] == [f"line {n}" for n in range(1, 8)]
     assert "amount or total is missing" in outcome.unread[0]
     assert "expected a JSON object" in outcome.unread[1]
-    assert "is not there" in outcome.unread[5]
+    assert "does not exist" in outcome.unread[5]
     assert "expected an image or a PDF" in outcome.unread[6]
 
 
@@ -90,8 +90,7 @@ def test_a_file_that_the_first_release_imported_is_not_imported_twice(name, load
         assert new == {}
         assert [text.partition(":")[0] for text in outcome.unread] == ["line 4", "line 5", "line 6"]
         assert (
-            "is there already as 'Short', 9.00 EUR, 2018-04-03; found 'Short', 9.00 EUR, 2018-03-04"
-            in outcome.unread[2]
+            "exists already as 'Short', 9.00 EUR, 2018-04-03; found 'Short', 9.00 EUR, 2018-03-04" in outcome.unread[2]
         )
 
 
@@ -122,12 +121,12 @@ def test_a_known_id_with_other_content_is_named_and_changes_nothing(other, toget
         outcome = load([second])
     assert receipts() == ["Cafe 5.00 USD 2018-03-04"]
     assert len(outcome.unread) == 1
-    assert "id 'a1' is there already as 'Cafe', 5.00 USD, 2018-03-04; found" in outcome.unread[0]
+    assert "id 'a1' exists already as 'Cafe', 5.00 USD, 2018-03-04; found" in outcome.unread[0]
 
 
 def test_the_same_line_read_in_another_currency_is_named(load, receipts) -> None:
     load([line()], currency="USD")
-    assert "is there already as" in load([line()], currency="EUR").unread[0]
+    assert "exists already as" in load([line()], currency="EUR").unread[0]
     assert len(receipts()) == 1
 
 
@@ -182,7 +181,7 @@ def test_two_imports_of_the_same_lines_at_once_make_each_receipt_once(
 def test_one_day_that_reads_month_first_decides_for_the_whole_file(load, receipts) -> None:
     outcome = load([line("A", date="12/01/2025"), line("B", date="12/31/2025")])
     assert receipts() == ["A 5.00 USD 2025-12-01", "B 5.00 USD 2025-12-31"]
-    assert outcome.notes == ["Days are read as others of this file prove: month-first (12/31/2025)."]
+    assert outcome.notes == ["Days are read as other days of this file prove: month-first (12/31/2025)."]
 
 
 def test_a_file_that_proves_both_orders_keeps_only_what_is_clear(load, receipts) -> None:
@@ -290,7 +289,7 @@ def test_numbers_of_json_are_evidence_too(load, receipts) -> None:
 def test_a_day_that_is_yet_to_come_is_a_mistake(load, receipts) -> None:
     outcome = load([line("A", date="12/05/67"), line("B", date="25/12/2099"), line("C", date="2018-05-12")])
     assert receipts() == ["C 5.00 USD 2018-05-12"]
-    assert "expected a day of the past" in outcome.unread[0]
+    assert "expected a day in the past" in outcome.unread[0]
 
 
 def test_one_odd_year_does_not_turn_the_others_round(load, receipts) -> None:
@@ -320,7 +319,7 @@ def test_a_file_in_an_old_encoding_is_said_once_and_nothing_of_it_is_imported(lo
 def test_one_line_that_is_not_utf_8_costs_itself(load, receipts) -> None:
     outcome = load("vendor,amount,date\nCafé,5,2018-01-02\n".encode() + b"Caf\xe9,5,2018-01-02\n", "r.csv")
     assert receipts() == ["Café 5.00 USD 2018-01-02"]
-    assert outcome.unread == ["line 3: 'Caf\\udce9': found bytes that are no text in UTF-8"]
+    assert outcome.unread == ["line 3: 'Caf\\udce9': found bytes that are not UTF-8 text"]
 
 
 @pytest.mark.parametrize("amount", ["12,34", "(12.34)"])
@@ -467,7 +466,7 @@ def test_a_file_belongs_to_the_line_that_made_the_receipt(
 def test_a_receipt_that_was_made_without_a_file_gets_none_later_and_that_is_said(load, sql, tmp_path) -> None:
     (tmp_path / "1.pdf").write_bytes(PDF)
     load([line(id="a")])
-    assert "stays so" in load([line(id="a", pdf="1.pdf")]).unread[0]
+    assert "stays without" in load([line(id="a", pdf="1.pdf")]).unread[0]
     assert sql("SELECT FROM attachments") == []
 
 
@@ -492,7 +491,7 @@ def test_a_file_that_changes_while_it_waits_is_not_uploaded_and_named(load, tmp_
     monkeypatch.setattr("service.imports.importer.store", store_and_change)
     outcome = load([line("A", pdf="1.pdf"), line("B", pdf="2.pdf")])
     assert outcome.uploaded == 1
-    assert outcome.unread == ["line 1: its receipt is made, but its file is not uploaded: it has changed meanwhile"]
+    assert outcome.unread == ["line 1: its receipt is created but its file not uploaded: it has changed since"]
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "pdf"])

@@ -49,7 +49,7 @@ def test_a_line_that_tells_the_delimiter_is_obeyed_and_an_amount_may_hold_a_comm
 def test_lines_before_the_header_are_passed_over_and_said() -> None:
     found = sheet("Account: 12345\n\nPeriod;2018\n\nVendor;Amount;Date\nBar;5;2018-01-02\n")
     assert [row.cells for row in found.rows()] == [["Bar", "5", "2018-01-02"]]
-    assert "4 lines before the header, which ends on line 5, were passed over." in found.notes
+    assert "4 lines before the header, which ends on line 5, were skipped." in found.notes
 
 
 def test_empty_rows_and_trailing_commas_are_no_errors() -> None:
@@ -107,7 +107,7 @@ def test_an_encoding_that_its_owner_names_is_used(encoding: str) -> None:
 
 
 def test_bytes_that_the_named_encoding_does_not_have_are_said_once() -> None:
-    with pytest.raises(UnreadableFileError, match="no text in windows-1252"):
+    with pytest.raises(UnreadableFileError, match="not windows-1252 text"):
         read(HEADER.encode() + b"1,\x81,5,2018-01-02,\n", encoding="windows-1252")
 
 
@@ -126,7 +126,7 @@ def test_the_kind_of_file_is_known_by_its_name_or_its_first_character() -> None:
         (
             '1,"Cafe,5.00,2018-01-01,\n2,"Bar",6,2018-01-01,\n3,Foo,7,2018-01-01,\n',
             [
-                "2-3: found text after a closing quote; a quote within a field is written twice",
+                "2-3: found text after a closing quote; a quote within a field must be doubled",
                 ["3", "Foo", "7", "2018-01-01", ""],
             ],
         ),
@@ -136,7 +136,7 @@ def test_the_kind_of_file_is_known_by_its_name_or_its_first_character() -> None:
         ),
         (
             '1,"Cafe" X,5,2018-01-01,\n',
-            ["2-2: found text after a closing quote; a quote within a field is written twice"],
+            ["2-2: found text after a closing quote; a quote within a field must be doubled"],
         ),
         ('1,Cafe "X",5,2018-01-01,\n', [["1", 'Cafe "X"', "5", "2018-01-01", ""]]),
         ('1,"Cafe ""X""",5,2018-01-01,\n', [["1", 'Cafe "X"', "5", "2018-01-01", ""]]),
@@ -207,7 +207,7 @@ def test_the_mark_of_an_encoding_beats_what_is_told_or_contradicts_it() -> None:
     text = "vendor,amount,date\nCafé,5,2018-01-02\n"
     for told in (None, "utf-16-le", "utf-8"):
         assert [row.names[0] for row in sheet(text.encode("utf-16"), encoding=told).rows()] == ["vendor"]
-    with pytest.raises(UnreadableFileError, match="found the mark of utf-8, but --encoding says cp1252"):
+    with pytest.raises(UnreadableFileError, match="found the byte order mark of utf-8, but --encoding cp1252"):
         sheet(text.encode("utf-8-sig"), encoding="cp1252")
 
 

@@ -216,7 +216,7 @@ def test_behind_a_proxy_that_pools_by_transaction_a_worker_refuses_to_start(size
     try:
         worker = start("worker", DATABASE_URL=f"postgresql://postgres@127.0.0.1:{pool.port}/{name}")
         assert worker.process.wait(30) == 1
-        assert "found a proxy that pools by transaction" in worker.log.read_text()
+        assert "found a transaction-pooling proxy" in worker.log.read_text()
     finally:
         pool.close()
 

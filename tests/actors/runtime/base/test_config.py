@@ -36,7 +36,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("MAX_RUNTIME_SECONDS", "-1", "MAX_RUNTIME_SECONDS: '-1'"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT: 'xml'"),
         ("WORKER_QUEUES", "maintenance,maintenence", "unknown queue 'maintenence'; the queues are high, default"),
-        ("CONNECTION_KEYS", "hunter4", "CONNECTION_KEYS: its value is not usable: expected keys of 32 bytes"),
+        ("CONNECTION_KEYS", "hunter4", "CONNECTION_KEYS: its value is not usable: expected 32-byte keys"),
         ("WORKER_QUEUES", " , ", "WORKER_QUEUES: ' , ' is not usable: no queue"),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_second_begin_is_an_error_of_the_kind_and_nothing_of_its_batch_is_kept
 
     job = run(begins_twice)
     assert (job["status"], done()) == ("failed", [])
-    assert "begin() was called while a transaction was open" in job["last_error"]
+    assert "begin() was called in an open transaction" in job["last_error"]
 
 
 @pytest.mark.parametrize("name", ["call", "wait"])
@@ -38,7 +38,7 @@ def test_the_world_is_not_called_with_a_transaction_open(name, run) -> None:
         run.call(lambda: None) if name == "call" else run.wait(1)
         yield run.take([1], {"at": 1})
 
-    assert f"{name}() was called while a transaction was open" in run(calls_inside)["last_error"]
+    assert f"{name}() was called in an open transaction" in run(calls_inside)["last_error"]
 
 
 def test_without_begin_there_is_no_connection_to_write_with(run) -> None:

@@ -115,7 +115,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"options": {"pipe_target": GOOD | {"options": {"pipe_target": 5}}}},
         "option pipe_target: found 5",
     ),
-    "a group's callbacks": ({"options": {"group_completion_uuid": "x"}}, "callbacks of groups need a store"),
+    "a group's callbacks": ({"options": {"group_completion_uuid": "x"}}, "group callbacks need a store"),
 }
 
 

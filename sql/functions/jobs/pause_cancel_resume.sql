@@ -1,12 +1,12 @@
--- What a person can ask of a job, from the API, the page and psql alike:
+-- The user verbs of a job, for the API, the page and psql alike:
 --
 --     SELECT * FROM pause_job(123, 'dana', 'month end');
 --
--- Each returns the job as it is afterwards. Asking again for what was already asked changes nothing.
+-- Each returns the job after the change. Repeating a request changes nothing.
 -- Errors: LH404 no such job; LH409 its status does not allow it (DETAIL: the status); LH423 another job of this
 -- business, type and key is active (DETAIL: its id).
 
--- The job, held until the end of the transaction. LH404 where there is none.
+-- The job, locked until the end of the transaction. LH404 if there is none.
 CREATE OR REPLACE FUNCTION public.lock_job(job_id bigint) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -28,7 +28,7 @@ BEGIN
         USING ERRCODE = 'LH409', DETAIL = job.status;
 END $$;
 
--- Changes status at once, for a job that nobody works on.
+-- Changes the status at once, for a job that no worker performs.
 CREATE OR REPLACE FUNCTION public.move_job(old public.background_jobs, new_status text, event text, who text, why text)
 RETURNS public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -47,7 +47,7 @@ BEGIN
     RETURN job;
 END $$;
 
--- Asks something of the worker that runs the job, or withdraws it (null).
+-- Sends a request to the worker that runs the job, or withdraws it (null).
 CREATE OR REPLACE FUNCTION public.ask_running(old public.background_jobs, request text, event text, who text, why text)
 RETURNS public.background_jobs LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -58,7 +58,7 @@ BEGIN
     RETURN job;
 END $$;
 
--- At once, or at the end of the batch in hand.
+-- Pauses a job: at once, or at the end of the current batch.
 CREATE OR REPLACE FUNCTION public.pause_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -76,7 +76,7 @@ BEGIN
     END CASE;
 END $$;
 
--- For good: at once, or at the end of the batch in hand.
+-- Cancels a job for good: at once, or at the end of the current batch.
 CREATE OR REPLACE FUNCTION public.cancel_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -94,14 +94,14 @@ BEGIN
     END CASE;
 END $$;
 
--- What the last row that failed met; null when none did. The error of an end that resume undoes had taken its place.
+-- The error of the last failed row, or null. Used by resume, because the error of the job's failure has replaced it.
 CREATE OR REPLACE FUNCTION public.last_refusal(job public.background_jobs) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT e.reason FROM public.job_events e
     WHERE e.job_id = job.id AND e.event = 'row_failed' AND job.failed_count > 0 ORDER BY e.id DESC LIMIT 1
 $$;
 
--- A paused or failed job goes on from its cursor; one that waits for its time, at once; a pause that is asked for is withdrawn.
+-- Resumes a job: a paused or failed one from its cursor, a snoozed one at once; withdraws a requested pause.
 CREATE OR REPLACE FUNCTION public.resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -130,7 +130,7 @@ BEGIN
             END;
             PERFORM public.log_job_event(job, 'resumed', was, who, why);
             RETURN public.send_job_message(job.id);
-        WHEN job.status = 'queued' AND job.wait_until IS NOT NULL THEN  -- it need not wait any longer
+        WHEN job.status = 'queued' AND job.wait_until IS NOT NULL THEN  -- it need not wait any more
             UPDATE public.background_jobs j
             SET wait_until = NULL, waits_since = NULL, waiting_for = NULL, updated_at = clock_timestamp()
             WHERE j.id = job.id
@@ -146,7 +146,7 @@ BEGIN
     END CASE;
 END $$;
 
--- For an operator: takes a running job away from its worker, whatever the worker does, and fails it, resumable.
+-- For an operator: takes a running job away from its worker, whatever the worker does, and fails it; it can be resumed.
 CREATE OR REPLACE FUNCTION public.reset_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,4 +1,4 @@
-"""The call that a page makes when it opens: is there a delete job, and how is it?"""
+"""The call that a page makes when it opens: is there a delete job, and what is its state?"""
 
 import falcon
 from sqlalchemy import text
@@ -10,7 +10,7 @@ from service.job_view import Jobs
 from service.jobs import reply
 from service.openapi import NoQuery, Success, responses, spec
 
-# The one that just turned out to be stale, else the active one.
+# The job that has just turned out to be stale, else the active one.
 SHOWN = text("""
     SELECT id FROM background_jobs
     WHERE business_id = :business_id AND job_type = :type

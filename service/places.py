@@ -1,0 +1,72 @@
+"""The web server's limit on connections: who is accepted, and whose connection is closed for that."""
+
+import resource
+import time
+from typing import Any
+
+from service import refusals
+from service.channel import Channel
+
+MAX_CONNECTIONS = 2000
+OTHER_FILES = 200  # open in a process; also connections beyond the limit, for a moment
+
+
+def connection_limit() -> int:
+    """As many as the process's file limit allows, less its other files; raises the soft limit first.
+
+    Two files each: a large response that is not read yet waits in one.
+    """
+    wanted = 2 * MAX_CONNECTIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(50, min(wanted, soft) - OTHER_FILES) // 2
+
+
+class Places:
+    """For a waitress server: at the limit, a new connection replaces the one whose client keeps us waiting longest."""
+
+    channel_class = Channel
+    active_channels: dict[int, Channel]
+    accepting: bool
+    adj: Any
+    _map: dict[int, Any]
+
+    def maintenance(self, _now: float) -> None:
+        """Once a second."""
+        now = time.monotonic()
+        channels = list(self.active_channels.values())
+        crowded = len(channels) > self.adj.connection_limit * 3 / 4
+        for channel in channels:
+            channel.check_deadline(now, crowded=crowded)
+        refusals.lines.begin_second()
+
+    def readable(self) -> bool:
+        """While there is a place for a new connection, or one can be made."""
+        has_one: bool = super().readable()  # type: ignore[misc]
+        return has_one or (self.accepting and bool(self._who_makes_place()))
+
+    def handle_accept(self) -> None:
+        """Accepts all that wait: waitress accepts one per turn of its loop, so in a flood new connections starve behind
+        the others' requests. At most a tenth of the limit, so that each has some turns before it can be replaced.
+        """
+        limit, makes_place = self.adj.connection_limit, self._who_makes_place()
+        for _ in range(min(self._at_once(), limit - len(self._map) + len(makes_place))):
+            before = len(self._map)
+            super().handle_accept()  # type: ignore[misc]
+            if len(self._map) == before:
+                break
+        # Only now: a file number freed earlier could go to a new connection, with the old one's events of this turn.
+        for channel in makes_place[: max(0, len(self._map) - limit)]:
+            channel.handle_close()
+
+    def _at_once(self) -> int:
+        return max(1, int(self.adj.connection_limit) // 10)
+
+    def _who_makes_place(self) -> list[Channel]:
+        """Whom to close, in this order; empty while there is a place for all that are accepted at once."""
+        if len(self._map) + self._at_once() <= self.adj.connection_limit:
+            return []
+        ranks = [(rank, channel) for channel in self.active_channels.values() if (rank := channel.rank()) is not None]
+        return [channel for _, channel in sorted(ranks, key=lambda ranked: ranked[0])]

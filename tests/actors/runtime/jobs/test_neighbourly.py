@@ -1,0 +1,132 @@
+"""A job that the world outside fails costs itself: its thread goes to those who wait, and one business gets a few."""
+
+import time
+from threading import Event, Thread
+
+import pytest
+
+from actors.runtime.jobs.perform import perform
+from actors.runtime.jobs.verdicts import Transient
+from service.local.processes import wait_until
+from tests.actors.runtime.tiny import kind
+
+
+@pytest.fixture
+def failing():
+    @kind
+    def failing(run):
+        raise Transient("the mail server is away")
+        yield
+
+    return failing
+
+
+def due(sql, job_id: int) -> None:
+    sql("UPDATE background_jobs SET wait_until = now() - interval '1 s' WHERE id = :id", id=job_id)
+
+
+def test_its_thread_goes_to_a_job_that_waits_and_it_comes_back_later(failing, run, make, events) -> None:
+    make.job()  # waits
+    began = time.monotonic()
+    job = run(failing)
+    assert time.monotonic() - began < 1.5  # not the 2 s of its backoff
+    assert (job["status"], job["waiting_for"], job["failures"]) == ("queued", "the mail server is away", 1)
+    assert job["wait_until"] is not None
+    assert events(job["id"])[-1]["event"] == "snoozed"
+
+
+def test_ten_failures_in_a_row_are_ten_however_often_it_gave_way(failing, run, make, sql) -> None:
+    make.job()
+    job = run(failing)
+    for number in range(2, 10):
+        due(sql, job["id"])
+        job = run(failing, job["id"])
+        assert (job["status"], job["failures"]) == ("queued", number)
+    due(sql, job["id"])
+    job = run(failing, job["id"])
+    assert (job["status"], job["failures"]) == ("failed", 0)
+    assert job["last_error"] == "10 failures in a row, the last: the mail server is away"
+
+
+def test_progress_forgets_its_failures(run, make, sql) -> None:
+    @kind
+    def works_once(run):
+        at = run.cursor.get("at", 0)
+        if at == 0 and not seen:
+            seen.append(1)
+            raise Transient("away")
+        yield run.take([at + 1], {"at": at + 1})
+        raise Transient("away again")
+
+    seen: list[int] = []
+    make.job()
+    job = run(works_once)
+    assert job["failures"] == 1
+    due(sql, job["id"])
+    assert run(works_once, job["id"])["failures"] == 1  # of the second kind, not two
+
+
+def test_a_request_meanwhile_is_obeyed(failing, run, make, sql) -> None:
+    make.job()
+    job_id = make.job()
+
+    @kind
+    def asked(run):
+        sql("SELECT pause_job(:id, 'dana')", id=job_id)
+        raise Transient("away")
+        yield
+
+    job = run(asked, job_id)
+    assert (job["status"], job["failures"], job["wait_until"]) == ("paused", 0, None)
+
+
+def test_with_nobody_waiting_it_keeps_its_thread(run, place) -> None:
+    @kind
+    def fails_once(run):
+        if not seen:
+            seen.append(1)
+            raise Transient("away")
+        return
+        yield
+
+    seen: list[int] = []
+    assert run(fails_once)["status"] == "completed"
+
+
+def test_one_job_too_many_of_a_business_waits_and_holds_nobody_up(run, make, place, sql, job_row) -> None:
+    release, inside = Event(), Event()
+
+    def holds(run):
+        inside.set()
+        release.wait(20)
+        return
+        yield
+
+    limited = kind(holds, running_per_business=1)
+    ours, theirs = make.business(), make.business()
+    first = Thread(target=perform, args=(make.job(ours), limited, place))
+    first.start()
+    assert inside.wait(10)
+    second = run(limited, make.job(ours, key="2"))
+    assert (second["status"], second["attempt"]) == ("queued", 0)
+    assert second["waiting_for"] == "this business runs as many jobs of this kind as it may at once (1)"
+    assert sql("SELECT queue_name FROM dramatiq.queue WHERE message_id = :m", m=second["message_id"]) == [
+        {"queue_name": "maintenance.DQ"}
+    ]
+    other = Thread(target=perform, args=(make.job(theirs), limited, place))
+    other.start()
+    wait_until(
+        lambda: sql("SELECT FROM background_jobs WHERE business_id = :b AND status = 'running'", b=theirs), 10, "it"
+    )
+    release.set()
+    first.join()
+    other.join()
+    due(sql, second["id"])
+    assert run(limited, second["id"])["status"] == "completed"
+
+
+def test_without_such_a_limit_a_business_may_run_any_number(make, run, place, sql) -> None:
+    business = make.business()
+    for number in range(5):
+        make.job(business, status="running", key=str(number), worker_id=place.worker_id())
+    assert run(kind(lambda run: iter(())), make.job(business, key="x"))["status"] == "completed"

@@ -1,0 +1,147 @@
+"""Who gets a connection of the web server, and who loses one, in a flood of them."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+
+from service.channel import Channel
+from service.local.processes import wait_until
+from service.server import server_on
+from service.turns import Turns
+
+LIMIT = 40
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+Connect = Callable[..., socket.socket]
+
+
+def answer(_environment: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+@pytest.fixture
+def sockets() -> dict[int, Any]:
+    """All that the loop looks after; two are the server itself."""
+    return {}
+
+
+@pytest.fixture
+def turn(sockets: dict[int, Any]) -> Iterator[Any]:
+    """turn(): a turn of the loop of a server with few places; turn.connect(bytes): a client."""
+    with ExitStack() as defer:
+        listening = defer.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
+        turns = Turns(2, most_in_flight=0, cookie="session")
+        defer.callback(turns.shutdown, timeout=2)
+        adjustments = Adjustments(connection_limit=LIMIT, asyncore_use_poll=True)
+        server_on(listening, answer, sockets, turns, adjustments)
+        defer.callback(wasyncore.close_all, sockets)
+
+        def connect(says: bytes = b"") -> socket.socket:
+            client = defer.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+            client.sendall(says)
+            return client
+
+        def turn() -> None:
+            wasyncore.loop(timeout=0.05, use_poll=True, map=sockets, count=1)
+
+        turn.connect = connect  # type: ignore[attr-defined]
+        yield turn
+
+
+@pytest.fixture
+def connect(turn: Any) -> Iterator[Connect]:
+    """connect(bytes): a client of that server, whose loop runs by itself."""
+    stop = Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            turn()
+
+    thread = Thread(target=run)
+    thread.start()
+    yield turn.connect
+    stop.set()
+    thread.join()
+
+
+def is_closed(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    finally:
+        client.settimeout(5)
+
+
+def test_a_turn_of_the_loop_accepts_more_than_one_connection(turn, sockets) -> None:
+    for _ in range(4):
+        turn.connect()
+    before = len(sockets)
+    turn()
+    assert len(sockets) == before + 4
+
+
+def test_a_turn_accepts_a_tenth_of_the_places_at_most(turn, sockets) -> None:
+    for _ in range(10):
+        turn.connect()
+    before = len(sockets)
+    turn()
+    assert len(sockets) == before + LIMIT // 10
+
+
+def test_when_all_places_are_taken_a_new_connection_takes_the_one_of_the_longest_silent(connect) -> None:
+    silent = [connect() for _ in range(2 * LIMIT)]
+    began = time.monotonic()
+    assert connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - began < 1
+    wait_until(lambda: sum(map(is_closed, silent)) >= LIMIT, 2, "the connections beyond the limit to be closed")
+    assert [is_closed(client) for client in silent] == sorted(map(is_closed, silent), reverse=True)
+
+
+def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> None:
+    stop = Event()
+
+    def come_again() -> None:
+        mine = [connect() for _ in range(LIMIT)]
+        while not stop.is_set():
+            mine = [connect() if is_closed(client) else client for client in mine]
+            time.sleep(0.01)
+
+    threads = [Thread(target=come_again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            began = time.monotonic()
+            assert connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")
+            assert time.monotonic() - began < 1
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def state(**found: Any) -> Channel:
+    channel = Channel.__new__(Channel)
+    vars(channel).update({"requests": [], "total_outbufs_len": 0, "request": None, "_since": 7.0, "last_activity": 9.0})
+    vars(channel).update(found)
+    return channel
+
+
+def test_who_waits_for_us_keeps_its_place_and_who_said_least_loses_it_first() -> None:
+    half, whole = SimpleNamespace(headers_finished=False), SimpleNamespace(headers_finished=True)
+    in_order = [{}, {"request": half, "_since": 8.0}, {"served": 1}, {"request": whole, "_since": 1.0}]
+    ranks = [state(**found).rank() for found in in_order]
+    assert None not in ranks
+    assert ranks == sorted(ranks, key=lambda rank: rank or (0, 0.0))
+    for kept in ({"requests": ["one"]}, {"total_outbufs_len": 1}, {"lingering": True}, {"close_when_flushed": True}):
+        assert state(**kept).rank() is None
