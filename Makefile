@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv with everything that demo, dev and the tests need
 
@@ -22,7 +22,14 @@ dev: $(READY) ## Start everything and keep it running, with an address and a tok
 	$(BIN)/python -m service dev
 
 test: $(READY) ## Run the tests (less than 5 minutes)
-	$(BIN)/python -m pytest -n 4 -m "not scale and not chaos"
+	$(BIN)/python -m pytest -n 4 -m "not scale and not chaos and not page"
+
+page: $(READY) ## Try the page in a real browser, which is Debian's chromium (less than 6 minutes)
+	$(BIN)/python -m pytest -n 2 -m page --timeout=300
+
+screenshots: $(READY) ## Make a picture of each view in each guise, in .local/screenshots
+	SCREENSHOTS=.local/screenshots $(BIN)/python -m pytest -n 2 -m page -k screenshots --timeout=300
+	@echo "They are in .local/screenshots"
 
 scale: $(READY) ## Run the long tests: kills, races, a million rows (less than 30 minutes)
 	$(BIN)/python -m pytest -m scale --timeout=900
@@ -55,4 +62,4 @@ lock: $(READY) ## Compile both requirements files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --group bench -c requirements-dev.txt -o bench/requirements.txt
 
-.PHONY: help setup demo dev test scale chaos lint bench psql schema lock
+.PHONY: help setup demo dev test page screenshots scale chaos lint bench psql schema lock

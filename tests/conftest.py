@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,12 @@ def servers() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     """What a process of the Procfile needs: its own database, as released, and its own bucket."""
+    with own_environment(servers) as environment:
+        yield environment
+
+
+@contextmanager
+def own_environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     template = database_name(servers["DATABASE_URL"])
     name = f"longhaul_test_{secrets.token_hex(4)}"
     runs.note("database", name)
@@ -113,7 +119,10 @@ BY_HAND = re.compile(r"UPDATE (public\.)?background_jobs\s+SET status|DELETE FRO
 @pytest.fixture
 def sql(engine: Engine) -> Callable[..., list[dict[str, Any]]]:
     """Runs a statement in its own transaction; returns its rows."""
+    return runner(engine)
 
+
+def runner(engine: Engine) -> Callable[..., list[dict[str, Any]]]:
     def run(statement: str, **values: Any) -> list[dict[str, Any]]:
         with engine.begin() as connection:
             if BY_HAND.search(statement):

@@ -28,7 +28,8 @@ def dev() -> int:
         url.write_text(environment["DATABASE_URL"])
         try:
             print(
-                f"\nThe API, described: {client.address}/api/docs\n\n"
+                f"\nThe page: {client.address}/ (sign in with the token below)\n"
+                f"The API, described: {client.address}/api/docs\n\n"
                 f"export LONGHAUL={client.address}\nexport TOKEN={token}\n"
                 f'curl --fail-with-body -sS -H "Authorization: Bearer $TOKEN" "$LONGHAUL/api/receipts?limit=3"\n\n'
                 "A mailbox is connected too; this reads it, and shows the progress:\n"

@@ -315,3 +315,37 @@ def test_the_timeline_tells_who_did_what_in_order_page_by_page(api, make) -> Non
     rest = caller.get(f"/api/jobs/{job_id}/events", query_string=f"after={first['next_after']}").json
     assert [(event["event"], event["actor"]) for event in rest["events"]] == [("cancelled", "user:7")]
     assert rest["next_after"] is None
+
+
+def test_jobs_are_listed_by_the_day_of_their_start(api, make) -> None:
+    business_id = make.business()
+    days = [make.job(business_id, "completed", created_at=f"2025-01-0{day}T12:00:00Z") for day in (1, 2, 3)]
+    caller = api(business_id, "member")
+
+    def listed(query: str) -> list[int]:
+        return [job["job_id"] for job in caller.get(f"/api/jobs?{query}").json["jobs"]]
+
+    assert listed("from_date=2025-01-02") == [days[2], days[1]]
+    assert listed("from_date=2025-01-02&to_date=2025-01-02") == [days[1]]
+    assert listed("to_date=2025-01-01&status=completed") == [days[0]]
+    assert caller.get("/api/jobs?from_date=2").status_code == 400
+
+
+def test_those_that_do_not_move_are_listed_alone(api, make) -> None:
+    stuck, other = make.job(), make.job(status="completed")
+    operator = api(None, "operator")
+    assert [job["job_id"] for job in operator.get("/api/jobs?stuck=true").json["jobs"]] == [stuck]
+    assert len(operator.get("/api/jobs").json["jobs"]) == 2
+    assert api(make.business()).get("/api/jobs?stuck=true").json["jobs"] == []
+    assert other
+
+
+def test_an_operator_takes_one_job_from_its_worker_and_nobody_else_may(api, make, job_row) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, "running")
+    operator, owner = api(None, "operator"), api(business_id)
+    assert operator.get(f"/api/jobs/{job_id}").json["links"]["reset"] == f"/api/jobs/{job_id}/reset"
+    assert "reset" not in owner.get(f"/api/jobs/{job_id}").json["links"]
+    assert owner.post(f"/api/jobs/{job_id}/reset").status_code == 403
+    assert operator.post(f"/api/jobs/{job_id}/reset").json["status"] == "failed"
+    assert operator.post(f"/api/jobs/{job_id}/reset").json["code"] == "wrong_status"

@@ -1,8 +1,10 @@
 """The list of receipts."""
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+from urllib.request import urlopen
 
 import pytest
+from sqlalchemy import text
 
 LIST = "/api/receipts"
 
@@ -102,3 +104,52 @@ def test_an_after_that_no_page_gave_is_a_400(api, make, dated) -> None:
     answer = api(make.business()).get(LIST, query_string="after=1")
     assert answer.status_code == 400
     assert "expected the next_after of a previous page" in answer.json["error"]
+
+
+def test_receipts_and_their_files_are_counted_within_the_days(api, dated, make, sql, tmp_path) -> None:
+    business_id = dated("2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z")
+    ids = [row["id"] for row in sql("SELECT id FROM receipts ORDER BY id")]
+    make.attachments(ids[:2], tmp_path)
+    make.receipts(make.business(), 5)
+    caller = api(business_id, "member")
+    counted = caller.get(f"{LIST}/count").json
+    assert (counted["receipts"], counted["attachments"]) == (3, 2)
+    counted = caller.get(f"{LIST}/count?from_date=2025-01-02&toDate=2025-01-03").json
+    assert (counted["receipts"], counted["attachments"]) == (2, 1)
+    sql("UPDATE receipts SET is_deleted = true, deleted_at = now() WHERE id = :id", id=ids[0])
+    assert caller.get(f"{LIST}/count").json["attachments"] == 1
+    assert caller.get(f"{LIST}/count?from_date=01.02.2025").status_code == 400
+
+
+def test_a_count_that_takes_too_long_is_not_known(api, make, engine) -> None:
+    caller = api(make.business())
+    with engine.connect() as other:
+        other.execute(text("LOCK TABLE attachments IN ACCESS EXCLUSIVE MODE"))
+        answer = caller.get(f"{LIST}/count")
+        other.rollback()
+    assert (answer.status_code, answer.json["receipts"], answer.json["attachments"]) == (200, None, None)
+
+
+def test_a_receipts_file_is_read_by_a_link_and_only_its_own_business_gets_one(api, make, sql, tmp_path) -> None:
+    business_id = make.business()
+    with_file, without = make.receipts(business_id, 2)
+    make.attachments([with_file], tmp_path)
+    caller = api(business_id, "member")
+    assert [row["has_file"] for row in caller.get(LIST).json["receipts"]] == [False, True]
+    answer = caller.get(f"{LIST}/{with_file}/file")
+    assert (answer.status_code, answer.json["content_type"], answer.json["expires_in"]) == (200, "application/pdf", 300)
+    with urlopen(answer.json["url"]) as file:  # noqa: S310 - of the test's own store
+        assert file.read() == b"%PDF-1.1"
+    assert caller.get(f"{LIST}/{without}/file").json["code"] == "no_file"
+    for stranger, receipt in ((api(make.business()), with_file), (caller, 999_999)):
+        assert (stranger.get(f"{LIST}/{receipt}/file").json["code"]) == "not_found"
+    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now()")
+    assert caller.get(f"{LIST}/{with_file}/file").json["code"] == "no_file"
+
+
+def test_a_file_that_a_browser_might_run_is_saved_and_not_shown(api, make, sql, tmp_path) -> None:
+    business_id = make.business()
+    (receipt,) = make.receipts(business_id, 1)
+    make.attachments([receipt], tmp_path)
+    sql("UPDATE attachments SET content_type = 'message/rfc822'")
+    assert "attachment" in unquote(api(business_id).get(f"{LIST}/{receipt}/file").json["url"])

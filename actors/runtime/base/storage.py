@@ -58,6 +58,7 @@ class Bucket:
                     connect_timeout=3,
                     read_timeout=read_timeout,
                     retries={"mode": "standard", "total_max_attempts": attempts},
+                    signature_version="s3v4",  # of links too, for which boto3's own choice is refused by most stores
                     max_pool_connections=max(settings.WORKER_THREADS, 8),
                     request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
                     response_checksum_validation="when_required",

@@ -1,0 +1,88 @@
+// One job: how far it is, why it is where it is, and its way until now.
+import { h, said, setChildren } from "./dom.js";
+import { address, get } from "./api.js";
+import { t } from "./language.js";
+import { moment } from "./format.js";
+import { isActive, isStuck, kindLabel, kindName, remedyWords, whyWords } from "./job_words.js";
+import { icon } from "./icons.js";
+import { JobPanel } from "./job_panel.js";
+import { failed } from "./messages.js";
+import { timeline } from "./timeline.js";
+
+const LOOK_AGAIN = 10_000; // at what stands beside the progress
+
+class JobView {
+  #asked = "";
+  #askedAt = 0;
+
+  constructor({ path, kinds, lastList }) {
+    this.path = `/api/jobs/${Number(path[1]) || 0}`;
+    this.heading = h("h1", { tabindex: "-1" }, t("job.title", { id: path[1] }));
+    this.why = h("section.why", { "aria-label": t("why.title"), hidden: true });
+    this.way = h("section.way", { "aria-labelledby": "way-title", hidden: true });
+    this.facts = h("dl.facts", {});
+    this.panel = new JobPanel(Number(path[1]) || 0, { kinds, link: false, shown: (job) => this.#show(job) });
+    this.element = h("div", {}, h("p.crumb", {}, h("a", { href: lastList }, t("job.back"))),
+      h("header.view-head", {}, this.heading), this.panel.element, this.why, this.way, this.facts);
+    this.panel.start();
+  }
+
+  stop() {
+    this.stopped = true;
+    this.panel.stop();
+  }
+
+  #show(job) {
+    const asked = [job.status, job.requested, job.attempt, job.why.reason, job.failed_count].join();
+    if (asked === this.#asked && !(isActive(job) && Date.now() - this.#askedAt > LOOK_AGAIN)) return;
+    if (!this.#asked) {
+      setChildren(this.heading, kindLabel(job.job_type), " ", h("span.number", {}, t("job.number", { id: String(job.job_id) })));
+      document.title = t("title", { view: `${kindName(job.job_type)} ${job.job_id}` });
+    }
+    this.#asked = asked;
+    this.#askedAt = Date.now();
+    this.#explain(job);
+    this.#tell(job);
+    this.#list(job);
+  }
+
+  async #explain(job) {
+    const facts = await get(`${this.path}/why`).catch(() => job.why);
+    if (this.stopped) return;
+    const quiet = ["running", "ended"].includes(facts.reason);
+    const remedy = remedyWords(facts.reason);
+    this.why.hidden = facts.reason === "ended";
+    this.why.classList.toggle("is-stuck", isStuck({ ...job, why: facts }));
+    setChildren(this.why, h("h2", {}, t("why.title")),
+      h("p.why-words", {}, icon(isStuck({ ...job, why: facts }) ? "stuck" : job.status), h("span.clamp", {}, whyWords(job, facts))),
+      remedy && !quiet ? h("p", {}, h("strong", {}, t("why.remedy")), " ", remedy) : null,
+      quiet || !facts.remedy ? null : h("details", {}, h("summary", {}, t("why.operators")), h("p", {}, said(facts.sentence)), h("p", {}, said(facts.remedy))));
+  }
+
+  async #tell(job) {
+    try {
+      const events = [];
+      for (let after = null, rounds = 0; rounds < 4; rounds += 1) {
+        const page = await get(address(`${this.path}/events`, { limit: 500, after }));
+        events.push(...page.events);
+        after = page.next_after;
+        if (!after) break;
+      }
+      if (this.stopped) return;
+      this.way.hidden = false;
+      const open = this.way.querySelector("details")?.open ?? false;
+      setChildren(this.way, h("h2", { id: "way-title" }, t("way.title")), timeline(events, job, open));
+    } catch (error) {
+      if (!this.stopped) setChildren(this.way, failed(error));
+    }
+  }
+
+  #list(job) {
+    const facts = [["created", moment(job.created_at)], ["started", moment(job.started_at)], ["finished", moment(job.finished_at)],
+      ["by", job.requested_by_user_id === null ? "" : t("job.user", { id: String(job.requested_by_user_id) })], ["business", String(job.business_id)]];
+    setChildren(this.facts, facts.filter(([, value]) => value).map(([name, value]) =>
+      h("div.fact", {}, h("dt", {}, t(`job.${name}`)), h("dd", {}, value))));
+  }
+}
+
+export const job = (context) => ({ title: t("job.title", { id: context.path[1] }), view: new JobView(context) });

@@ -1,0 +1,114 @@
+// All jobs: filters that stay in the address, progress in the list, and for an operator first those that stand still.
+import { code, field, h, select, setChildren, setText } from "./dom.js";
+import { address, get } from "./api.js";
+import { t, word } from "./language.js";
+import { ago, moment, number, percent } from "./format.js";
+import { isActive, isStuck, kindLabel, kindName, statusChip, whyWords } from "./job_words.js";
+import { empty, failed, loading } from "./messages.js";
+import { filterForm, heading, pages, row, table, tableBody } from "./parts.js";
+import { Poller } from "./poll.js";
+import { filter } from "./router.js";
+
+const STATUSES = ["queued", "running", "paused", "completed", "cancelled", "failed"];
+
+// One row, which is changed in its place: whoever stands on its link stays there.
+class Row {
+  constructor(columns, job, forOperator) {
+    this.chip = h("span", {});
+    this.bar = h("progress", { max: "100", "aria-label": t("progress.of", { kind: `${kindName(job.job_type)} ${job.job_id}` }) });
+    this.done = h("span.numbers", {});
+    this.why = h("span.clamp", {});
+    this.when = h("time", { datetime: job.created_at, title: moment(job.created_at) });
+    const name = h("a.job-link", { href: `#/jobs/${job.job_id}` }, kindLabel(job.job_type), " ",
+      h("span.number", {}, t("job.number", { id: String(job.job_id) })));
+    this.element = row(columns, [name, ...(forOperator ? [code(job.business_id)] : []), this.chip,
+      h("div.small-bar", {}, this.bar, this.done), this.why, this.when]);
+    this.show(job);
+  }
+
+  show(job) {
+    setText(this.when, ago(job.created_at));
+    const told = JSON.stringify([job.status, job.requested, job.processed, job.total, job.why, job.is_stale, job.wait_until]);
+    if (told === this.told) return;
+    this.told = told;
+    setChildren(this.chip, statusChip(job));
+    if (job.total === null && isActive(job)) this.bar.removeAttribute("value");
+    else this.bar.value = job.percent;
+    setText(this.done, job.total === null ? number(job.processed)
+      : `${percent(job.percent)} · ${t("figure.of", { done: job.processed, total: job.total })}`);
+    setChildren(this.why, job.why.reason === "ended" || job.why.reason === "running" ? [] : whyWords(job));
+    this.element.classList.toggle("is-stuck", isStuck(job));
+  }
+}
+
+class JobList {
+  #rows = new Map();
+
+  constructor({ query, kinds, session }) {
+    Object.assign(this, { query, kinds, forOperator: session.role === "operator" });
+    this.columns = [[t("jobs.job"), "main"], ...(this.forOperator ? [[t("jobs.business"), "source"]] : []), [t("jobs.status"), "state"],
+      [t("jobs.progress"), "bar"], [t("jobs.why"), "why"], [t("jobs.begun"), "date"]];
+    this.stuck = h("section.stuck-jobs", { hidden: true, "aria-label": t("jobs.stuck") });
+    this.list = h("div.list", {}, loading());
+    const startable = [...kinds.values()].some((kind) => kind.may_start);
+    this.element = h("div", {}, heading(t("jobs.title"), startable ? h("a.button.primary", { href: "#/start" }, t("jobs.start")) : null),
+      this.#filter(), this.stuck, this.list, h("p.quiet.foot", {}, t("progress.refreshes")));
+    const { status, kind, day, business, after } = query;
+    const path = address("/api/jobs", { status, job_type: kind, from_date: day, to_date: day, business_id: business, after, limit: 50 });
+    this.poller = new Poller(path, (found) => this.#show(found), { quick: 3_000, refused: (error) => setChildren(this.list, failed(error)) }).start();
+  }
+
+  stop() {
+    this.stopped = true;
+    this.poller.stop();
+  }
+
+  #filter() {
+    const { status, kind, day, business } = this.query;
+    const kinds = [...this.kinds.keys()].map((name) => [name, kindName(name)]);
+    return filterForm(t("jobs.filter"), [
+      field(t("jobs.status"), select("status", [["", t("filter.all")], ...STATUSES.map((name) => [name, word("status", name)])], status)),
+      field(t("jobs.kind"), select("kind", [["", t("filter.all")], ...kinds], kind)),
+      field(t("jobs.day"), h("input", { type: "date", name: "day", value: day ?? "" })),
+      this.forOperator ? field(t("jobs.business"), h("input", { type: "number", name: "business", min: "1", value: business ?? "", dir: "ltr" })) : null,
+    ], (given) => filter(given));
+  }
+
+  #show({ jobs, next_after }) {
+    if (this.forOperator) this.#findStuck();
+    if (!jobs.length) {
+      this.#rows.clear();
+      const narrowed = Object.entries(this.query).some(([name, value]) => value && name !== "after");
+      setChildren(this.list, empty("jobs", t(narrowed ? "jobs.none_so" : "jobs.none")));
+      return;
+    }
+    const rows = jobs.map((job) => this.#row(job));
+    if (!this.body?.isConnected) {
+      this.body = tableBody();
+      setChildren(this.list, table(t("jobs.title"), this.columns, this.body), pages(next_after));
+    }
+    if (rows.some((one, index) => this.body.children[index] !== one) || this.body.children.length !== rows.length) {
+      setChildren(this.body, rows);
+    }
+  }
+
+  #row(job) {
+    const known = this.#rows.get(job.job_id);
+    if (known) known.show(job);
+    else this.#rows.set(job.job_id, new Row(this.columns, job, this.forOperator));
+    return this.#rows.get(job.job_id).element;
+  }
+
+  async #findStuck() {
+    const found = await get(address("/api/jobs", { stuck: "true", business_id: this.query.business, limit: 50 })).catch(() => null);
+    if (!found || this.stopped) return;
+    this.stuck.hidden = !found.jobs.length;
+    const ids = found.jobs.map((job) => `${job.job_id} ${job.why.reason}`).join();
+    if (ids === this.stuckIds) return;
+    this.stuckIds = ids;
+    setChildren(this.stuck, h("h2", {}, t("jobs.stuck")), table(t("jobs.stuck"), this.columns,
+      tableBody(found.jobs.map((job) => new Row(this.columns, job, true).element))));
+  }
+}
+
+export const jobs = (context) => ({ title: t("jobs.title"), view: new JobList(context) });

@@ -1,0 +1,89 @@
+// Looks at the server again and again: quickly while something moves and somebody watches, rarely otherwise.
+import { Refused, call } from "./api.js";
+import { reached, unreached } from "./reach.js";
+
+const QUICK = 1_500;
+const HIDDEN = 15_000;
+
+// Milliseconds until the next look. `still`: how many looks in a row have brought nothing new.
+export function delay({ failures, still, hidden, retryAfter = null, quick = QUICK }) {
+  if (failures) return Math.max((retryAfter ?? 0) * 1000, Math.min(QUICK * 2 ** failures, 30_000));
+  const wait = still < 20 ? quick : still < 60 ? quick * 3 : quick * 10;
+  return hidden ? Math.max(wait, HIDDEN) : wait;
+}
+
+export class Poller {
+  #timer = null;
+  #stop = new AbortController();
+  #etag = null;
+  #last = null;
+  #state = { failures: 0, still: 0 };
+  #busy = false;
+
+  // `show(body)` gets what is new and returns false when that was the last; `refused(error)` what will not change.
+  constructor(path, show, { refused = () => {}, quick = QUICK } = {}) {
+    Object.assign(this, { path, show, refused, quick });
+    document.addEventListener("visibilitychange", this.#seen, { signal: this.#stop.signal });
+    addEventListener("online", this.#seen, { signal: this.#stop.signal });
+  }
+
+  start() {
+    this.look();
+    return this;
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#stop.abort();
+  }
+
+  // Something was done: look at once, and closely for a while.
+  look = async () => {
+    this.#state.still = 0;
+    await this.#round();
+  };
+
+  #seen = () => {
+    if (!document.hidden) this.look();
+  };
+
+  async #round() {
+    if (this.#busy) return;
+    this.#busy = true;
+    clearTimeout(this.#timer);
+    const goesOn = await this.#ask();
+    this.#busy = false;
+    if (goesOn && !this.#stop.signal.aborted) {
+      this.#timer = setTimeout(() => this.#round(), delay({ ...this.#state, hidden: document.hidden, quick: this.quick }));
+    }
+  }
+
+  async #ask() {
+    const { signal } = this.#stop;
+    try {
+      const { body, etag } = await call("GET", this.path, { etag: this.#etag, signal });
+      if (signal.aborted) return false;
+      reached();
+      this.#etag = etag;
+      // A 304 says that nothing has changed but the time; what is shown of that moves on all the same.
+      const told = body ?? this.#last;
+      this.#state = { failures: 0, still: body === null ? this.#state.still + 1 : 0 };
+      this.#last = told;
+      return this.show(told, body !== null) !== false;
+    } catch (error) {
+      if (signal.aborted) return false;
+      return this.#failed(error);
+    }
+  }
+
+  #failed(error) {
+    if (error instanceof Refused && error.status < 500 && error.status !== 429) {
+      this.refused(error);
+      return false;
+    }
+    if (!(error instanceof Refused) && error.constructor.name !== "Unreachable") throw error;
+    this.#state = { ...this.#state, failures: Math.min(this.#state.failures + 1, 5), retryAfter: error.retryAfter };
+    if (!(error instanceof Refused) || error.status >= 502) unreached();
+    return true;
+  }
+}

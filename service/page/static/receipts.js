@@ -1,0 +1,123 @@
+// The receipts: the list by pages, what happens to all of them, and the job that does it.
+import { bdi, button, code, field, h, setChildren } from "./dom.js";
+import { address, get } from "./api.js";
+import { t } from "./language.js";
+import { day, money, number } from "./format.js";
+import { deleteAll } from "./delete_all.js";
+import { exportDialog } from "./export.js";
+import { isActive, isStale } from "./job_words.js";
+import { JobPanel } from "./job_panel.js";
+import { Messages, empty, failed, loading, trying } from "./messages.js";
+import { filterForm, heading, openLink, pages, row, table, tableBody } from "./parts.js";
+import { filter } from "./router.js";
+
+const LIMIT = 25;
+
+class Receipts {
+  constructor({ query, kinds }) {
+    Object.assign(this, { query, kinds });
+    this.messages = new Messages();
+    this.count = h("p.count", {}, " ");
+    this.job = h("div", {});
+    this.list = h("div.list", {}, loading());
+    this.may = (kind) => kinds.get(kind)?.may_start;
+    this.element = h("div", {}, heading(t("receipts.title"), this.#actions()), this.count, this.messages.element, this.job,
+      this.#filter(), this.list);
+    this.#load();
+    this.#findJob();
+  }
+
+  stop() {
+    this.stopped = true;
+    this.panel?.stop();
+  }
+
+  #actions() {
+    return [
+      this.may("export_receipts") ? button(t("receipts.export"), () => exportDialog(this.query)) : null,
+      this.may("delete_receipts") ? button(t("receipts.delete_all"), () => this.#delete(), { kind: "quiet-danger" }) : null,
+    ];
+  }
+
+  #filter() {
+    const dated = (name) => h("input", { type: "date", name, value: this.query[name] ?? "" });
+    const clear = this.query.from || this.query.to
+      ? button(t("filter.clear"), () => filter({ from: "", to: "" }), { kind: "link" }) : null;
+    return filterForm(t("receipts.filter"), [field(t("filter.from"), dated("from")), field(t("filter.to"), dated("to"))],
+      ({ from, to }) => filter({ from, to }), clear);
+  }
+
+  #load = async () => {
+    const days = { from_date: this.query.from, to_date: this.query.to };
+    try {
+      const [found, counts] = await Promise.all([
+        get(address("/api/receipts", { ...days, limit: LIMIT, after: this.query.after })),
+        get(address("/api/receipts/count", days)),
+      ]);
+      if (this.stopped) return;
+      this.count.textContent = counts.receipts === null ? t("receipts.many") : t("receipts.count", { n: counts.receipts });
+      setChildren(this.list, found.receipts.length ? [this.#table(found.receipts), pages(found.next_after)] : this.#empty());
+    } catch (error) {
+      if (!this.stopped) setChildren(this.list, failed(error, this.#load));
+    }
+  };
+
+  #empty() {
+    if (this.query.from || this.query.to) return empty("receipt", t("receipts.none_then"));
+    return empty("receipt", t("receipts.none"), h("p", {}, t("receipts.none_more")),
+      h("p", {}, h("a.button.plain", { href: "#/mailbox" }, t("receipts.to_mailbox"))));
+  }
+
+  #table(receipts) {
+    const columns = [[t("receipt.date"), "date"], [t("receipt.vendor"), "main"], [t("receipt.amount"), "amount"],
+      [t("receipt.source"), "source"], [t("receipt.file"), "file"]];
+    const rows = receipts.map((receipt) => row(columns, [
+      h("time", { datetime: receipt.received_at }, day(receipt.received_at)),
+      h("span.clamp", {}, bdi(receipt.vendor)),
+      h("bdi.money", {}, money(receipt.amount, receipt.currency)),
+      h("span.clamp", {}, code(receipt.source)),
+      receipt.has_file ? this.#file(receipt) : h("span.quiet", {}, t("receipt.no_file")),
+    ]));
+    return table(t("receipts.title"), columns, tableBody(rows), "table.compact");
+  }
+
+  #file(receipt) {
+    const open = trying(this.messages, () => openLink(() => get(`/api/receipts/${receipt.id}/file`)));
+    const name = t("receipt.open_of", { vendor: receipt.vendor.slice(0, 80) });
+    return button(t("receipt.open"), open, { kind: "link", "aria-label": name });
+  }
+
+  #delete() {
+    deleteAll((job) => this.#follow(job));
+  }
+
+  // The server knows what is going on; the browser remembers nothing of it.
+  async #findJob() {
+    const { job } = await get("/api/receipts/delete-job/status").catch(() => ({ job: null }));
+    const last = job ?? (await get("/api/jobs?job_type=delete_receipts&limit=1").catch(() => ({ jobs: [] }))).jobs[0];
+    if (last && !this.stopped && (isActive(last) || isStale(last))) this.#follow(last);
+  }
+
+  #follow(job) {
+    this.panel?.stop();
+    let status = job.status;
+    const shown = (now) => {
+      if (now.status === "paused" && status !== "paused") this.#load(); // as far as it has come
+      ({ status } = now);
+    };
+    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, shown, ended: (ended) => this.#ended(ended), anew: () => this.#delete() });
+    setChildren(this.job, this.panel.element);
+    this.panel.show(job);
+    this.panel.start();
+  }
+
+  #ended(job) {
+    const told = { n: job.succeeded };
+    if (job.status === "completed" && !job.failed_count) this.messages.good(t("receipts.deleted", told));
+    else if (job.status === "completed") this.messages.bad(t("receipts.deleted_but", { ...told, failed: number(job.failed_count) }));
+    else if (job.status === "cancelled") this.messages.good(t("receipts.delete_cancelled", told));
+    this.#load();
+  }
+}
+
+export const receipts = (context) => ({ title: t("receipts.title"), view: new Receipts(context) });

@@ -1,0 +1,65 @@
+"""A mailbox from the page: connected, read, and each mail's verdict in words."""
+
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.system.test_mail import mail
+
+pytestmark = pytest.mark.page
+
+MOMENT = datetime(2025, 6, 15, 12, tzinfo=UTC)
+
+
+def test_a_mailbox_is_connected_read_and_explained(site, person, mails) -> None:
+    mails.fill([(mail(1), MOMENT), (mail(2), MOMENT), (mail(90), MOMENT)])
+    business_id, token = site.business()
+    dana = person(site.address, token)
+    dana.go("mailbox", "Mailbox")
+    dana.button("Connect a mailbox").click()
+    dialog = dana.page.get_by_role("dialog")
+    dialog.get_by_label("IMAP server").fill("127.0.0.1")
+    dialog.get_by_label("Encryption").select_option("none")
+    dialog.get_by_label("Port").fill(str(mails.port))
+    dialog.get_by_label("User name").fill(mails.user)
+    dialog.get_by_label("Password").fill(mails.password)
+    dialog.get_by_role("button", name="Connect").click()
+    expect(dana.page.get_by_text("The mailbox is connected.").first).to_be_visible()
+
+    form = dana.page.get_by_role("form", name=f"Read {mails.user}")
+    form.get_by_label("Which mails").select_option("range")
+    form.get_by_label("From").fill("2025-06-01")
+    form.get_by_role("button", name="Start").click()
+    expect(dana.page.get_by_text("2 new receipts were found").first).to_be_visible()
+    table = dana.page.get_by_role("region", name="What became of each mail").get_by_role("table")
+    expect(table.get_by_role("row")).to_have_count(4)
+    expect(table.get_by_text("Nothing says that it is a receipt")).to_be_visible()
+
+    dana.page.get_by_label("Taken for").select_option("not_receipt")
+    expect(table.get_by_role("row")).to_have_count(2)
+    dana.page.reload()
+    expect(table.get_by_role("row")).to_have_count(2)
+
+    dana.go("receipts", "Receipts")
+    assert site.left(business_id) == 2
+    with dana.page.expect_popup() as opened:
+        dana.button("Open file of Night Owl Taxi").first.click()
+    assert opened.value is not None
+    dana.strangers.clear()  # the store, which the reader went to
+
+
+def test_a_password_that_is_refused_is_said_in_the_dialog(site, person, mails) -> None:
+    _, token = site.business()
+    dana = person(site.address, token)
+    dana.may_say = "status of 4|status of 502"
+    dana.go("mailbox", "Mailbox")
+    dana.button("Connect a mailbox").click()
+    dialog = dana.page.get_by_role("dialog")
+    dialog.get_by_label("IMAP server").fill("127.0.0.1")
+    dialog.get_by_label("Encryption").select_option("none")
+    dialog.get_by_label("Port").fill(str(mails.port))
+    dialog.get_by_label("User name").fill(mails.user)
+    dialog.get_by_label("Password").fill("wrong")
+    dialog.get_by_role("button", name="Connect").click()
+    expect(dialog.get_by_text("The mail server refuses this user name or password.")).to_be_visible()

@@ -1,0 +1,151 @@
+"""All views: for everybody, in both languages, whatever stands in them, on a phone, and from right to left."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.page.walk import LANGUAGES, Walk, full
+
+pytestmark = pytest.mark.page
+
+AXE = Axe()
+
+HOSTILE = {
+    "markup": "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script> {n} &amp; %s",
+    "10 000 characters": "W" * 10_000,
+    "right-to-left marks": "\u202eRTL\u2067 \u200fקבלה 12 (1).pdf\u2066 \u202c!",
+}
+
+
+def violations(page: Page) -> list[str]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.axe_script)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(found => found.violations)")
+    return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_on_any_view(language, scheme, site, person) -> None:
+    walk = Walk(site, person, language, full(site), color_scheme=scheme, reduced_motion="reduce")
+    found = {name: wrong for name, one in walk if (wrong := violations(one.page))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_comes_from_outside_is_text_and_breaks_nothing(what, site, person) -> None:
+    text = HOSTILE[what]
+    shown = set()
+    for name, one in Walk(site, person, "en", full(site, text)):
+        assert "hacked" not in one.page.title()
+        assert one.page.locator("img, iframe, script:not([type])").count() == 0
+        assert overflow(one.page) <= 0, name
+        if text[:100] in one.page.locator("body").inner_text():
+            shown.add(name)
+    assert shown >= {"receipts", "mailbox", "jobs", "job_failed"}, shown
+
+
+# What a Hebrew page may hold in Latin letters: names, and what is typed as it is.
+ITS_OWN_WORDS = """
+    [...document.querySelectorAll("body *")].filter(element => element.checkVisibility()
+        && !element.closest("[lang=en], bdi, code, time, input, select[name=timezone], option[value='']"))
+        .flatMap(element => [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE))
+        .map(node => node.textContent.trim()).filter(text => /[A-Za-z]{2}/.test(text))
+"""
+NAMES = """
+    [...document.querySelectorAll("[aria-label], [placeholder], [title]")].filter(element => element.checkVisibility())
+        .flatMap(element => ["aria-label", "title"].map(name => element.getAttribute(name) ?? ""))
+        .filter(text => /[A-Za-z]{2}/.test(text))
+"""
+
+
+def test_in_hebrew_no_string_is_left_in_english(site, person) -> None:
+    walk = Walk(site, person, "he", full(site, "קפה הפינה"))
+    left: dict[str, list[str]] = {}
+    for name, one in walk:
+        known = set(re.findall(r"[A-Za-z]{2,}", str(list(walk.sentences.values()))))
+        texts = one.page.evaluate(ITS_OWN_WORDS) + one.page.evaluate(NAMES)
+        own = [text for text in texts if set(re.findall(r"[A-Za-z]{2,}", text)) - known - {"Longhaul", "DELETE"}]
+        if own:
+            left[name] = sorted(set(own))
+        assert one.page.evaluate("[document.documentElement.lang, document.documentElement.dir]") == ["he", "rtl"]
+        assert re.search(r"[א-ת]", one.page.title()), name
+    assert left == {}
+
+
+# Where the blocks of a view begin and end; those that are as wide as they are long texts differ by language.
+EDGES = """
+    () => Object.fromEntries(["header .brand", "h1", "main", ".card", "table th:first-child", "dialog h2", "label"]
+        .map(which => [which, document.querySelector(which)]).filter(([, element]) => element?.checkVisibility())
+        .map(([which, element]) => {
+            const { left, right } = element.getBoundingClientRect();
+            return [which, { left, right: document.documentElement.clientWidth - right }];
+        }))
+"""
+
+
+def test_each_view_in_hebrew_is_the_mirror_of_the_one_in_english(site, person) -> None:
+    things = full(site)
+    edges: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for language in LANGUAGES:
+        walk = Walk(site, person, language, things)
+        edges[language] = {name: one.page.evaluate(EDGES) for name, one in walk}
+    for name, english in edges["en"].items():
+        hebrew = edges["he"][name]
+        assert english.keys() & hebrew.keys() >= {"header .brand", "main"}
+        for block in english.keys() & hebrew.keys():
+            assert abs(english[block]["left"] - hebrew[block]["right"]) <= 2, (name, block)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_at_320_pixels_nothing_is_cut_off_and_what_is_pressed_is_large_enough(language, site, person) -> None:
+    walk = Walk(site, person, language, full(site), viewport={"width": 320, "height": 640})
+    for name, one in walk:
+        assert overflow(one.page) <= 0, name
+        small = one.page.evaluate(
+            """[...document.querySelectorAll("button, a.button, input, select, summary")]
+                .filter(element => element.checkVisibility()).map(element => element.getBoundingClientRect())
+                .filter(({ width, height }) => width < 24 || height < 24).length"""
+        )
+        assert small == 0, name
+
+
+def test_the_first_view_is_small_and_asks_nobody_else(site, person) -> None:
+    dana = person(site.address)
+    sizes: list[int] = []
+    session = dana.page.context.new_cdp_session(dana.page)
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    dana.page.goto("/")
+    expect(dana.page.get_by_label("Access token")).to_be_visible()
+    dana.page.wait_for_load_state("networkidle")
+    assert 0 < sum(sizes) <= 60 * 1024, f"{sum(sizes)} bytes in {len(sizes)} answers"
+
+
+SHOTS: dict[str, dict[str, Any]] = {
+    "en": {"language": "en"},
+    "he": {"language": "he"},
+    "en-dark": {"language": "en", "color_scheme": "dark"},
+    "he-phone": {"language": "he", "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
+    "en-phone-dark": {"language": "en", "viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
+}
+
+
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="make screenshots makes them")
+@pytest.mark.parametrize("shot", SHOTS)
+def test_screenshots_of_every_view(shot, site, person) -> None:
+    folder = Path(os.environ["SCREENSHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    options = dict(SHOTS[shot])
+    for name, one in Walk(site, person, options.pop("language"), full(site), **options):
+        one.page.screenshot(path=folder / f"{name}-{shot}.png", full_page="dialog" not in name)
