@@ -3,21 +3,24 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import falcon
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection, text
 
 from actors.mail.connection import EVENT, MailConnection, MailSettings, note_refused, open_mailbox
 from actors.mail.errors import LoginRefusedError
+from actors.mail.imap import ImapMailbox
+from actors.mail.line import Line
 from actors.outside.vault import NotConfiguredError, SealedError, Vault
 from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError, not_found
 from service.job_view import Jobs
 from service.jobs import reply
 from service.log_ins import LogIns
-from service.openapi import Input, NoQuery, Success, parse_id, responses, spec
+from service.new_connection import NewConnection
+from service.openapi import NoQuery, Success, parse_id, responses, spec
 from service.rate_limits import spend_change
 
 MAX_CONNECTIONS = 50  # of a business
@@ -47,19 +50,6 @@ CANCEL = text("""
     WHERE business_id = :business_id AND job_type = 'sync_receipts' AND key = :key
       AND status IN ('queued', 'running', 'paused')
 """)
-
-
-def _hidden(value: Any) -> Any:
-    """What is wrong with a password is told without repeating it."""
-    if not isinstance(value, str) or not 0 < len(value) <= 1000 or "\0" in value:
-        raise ValueError("Found a password that is no text of 1 to 1000 characters")
-    return value
-
-
-class NewConnection(MailSettings, Input):
-    provider: Literal["imap"]
-    user: str = Field(min_length=1, max_length=320)
-    password: Annotated[SecretStr, BeforeValidator(_hidden)]
 
 
 class ConnectionView(BaseModel):
@@ -134,7 +124,11 @@ class Connections(_Resource):
         caller = _writer(request)
         vault = self._vault()
         business_id, password = caller.own_business(), given.password.get_secret_value()
-        said = self._log_ins.try_one(business_id, lambda: open_mailbox(given, given.user, password, self._settings))
+
+        def log_in(line: Line) -> ImapMailbox:
+            return open_mailbox(given, given.user, password, self._settings, line)
+
+        said = self._log_ins.try_one(business_id, log_in)
         where = MailSettings(**given.model_dump(include=set(MailSettings.model_fields)))
         values = {
             "business_id": business_id,
@@ -184,7 +178,7 @@ class ConnectionTest(_Resource):
         if found is None:
             raise not_found(f"Connection {wanted}")
         try:
-            said = self._log_ins.try_one(business_id, lambda: found.open(self._settings))
+            said = self._log_ins.try_one(business_id, lambda line: found.open(self._settings, line))
         except SealedError as error:
             raise ApiError(503, "not_configured", str(error)) from None
         except ApiError as error:

@@ -28,7 +28,7 @@ from service.why import JobWhy
 
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
-    jobs, log_ins = Jobs(engine, settings), LogIns()
+    jobs, log_ins = Jobs(engine, settings), LogIns(engine)
 
     app.add_route("/", Page())
     app.add_route("/assets/{name}", Asset())

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import Connection, text
 
 from actors.mail.imap import ImapMailbox
+from actors.mail.line import Line
 from actors.mail.wire import Server
 from actors.outside.vault import Vault
 from actors.receipts.currencies import MINOR_UNITS
@@ -85,15 +86,15 @@ class MailConnection:
         values = {name: row[name] for name in cls.__dataclass_fields__}
         return cls(**{**values, "settings": MailSettings(**row["settings"]), "secret": bytes(row["secret"])})
 
-    def open(self, settings: Settings) -> ImapMailbox:
-        """Logs in; call it outside of a transaction. MailError, SealedError, NotConfiguredError."""
+    def open(self, settings: Settings, line: Line) -> ImapMailbox:
+        """Logs in over `line`; call it outside of a transaction. MailError, SealedError, NotConfiguredError."""
         password = Vault(settings).open(self.business_id, self.secret)["password"]
-        return open_mailbox(self.settings, self.account, password, settings)
+        return open_mailbox(self.settings, self.account, password, settings, line)
 
 
-def open_mailbox(where: MailSettings, user: str, password: str, settings: Settings) -> ImapMailbox:
+def open_mailbox(where: MailSettings, user: str, password: str, settings: Settings, line: Line) -> ImapMailbox:
     server = Server(where.host, where.port, where.tls, private_allowed=settings.ALLOW_PRIVATE_HOSTS)
-    return ImapMailbox(server, user, password, where.folder)
+    return ImapMailbox(server, user, password, where.folder, line)
 
 
 def note_refused(connection: Connection, business_id: int, connection_id: int, *, who: str, why: str) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import ssl
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from actors.runtime.base.errors import LonghaulError
@@ -21,6 +20,26 @@ _AFTER = re.compile(
 )
 _UNTIL = re.compile(r"(?i)retry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 10, 62, 64  # OpenSSL's X509_V_ERR_…
+_CODE = re.compile(r"\[([A-Za-z]{1,40})[\] ]")
+_WANTS_APP_PASSWORD = re.compile(r"(?i)app(lication)?[- ]?(specific)?[- ]password")
+_APP_PASSWORD = "it wants a password that is made for one application, see its help on app passwords"  # noqa: S105
+_NO_REASON = "it gives no reason that is known here; check the user and the password, perhaps it wants an app password"
+# RFC 5530, and two of Gmail's.
+CODES = {
+    "AUTHENTICATIONFAILED": "check the user and the password; perhaps it wants an app password",
+    "AUTHORIZATIONFAILED": "this user may not open this mailbox",
+    "EXPIRED": "the password has expired",
+    "PRIVACYREQUIRED": "it wants an encrypted connection",
+    "CONTACTADMIN": "its administrator has to be asked",
+    "NOPERM": "this user may not read mail over IMAP",
+    "UNAVAILABLE": "it cannot check passwords at the moment",
+    "INUSE": "the mailbox is in use",
+    "LIMIT": "there are too many connections or log-ins",
+    "OVERQUOTA": "the account has used up what it may",
+    "SERVERBUG": "it has an error of its own",
+    "ALERT": "sign in to the mailbox on the web, and read what the provider says there",
+    "WEBALERT": "sign in to the mailbox on the web, and read what the provider says there",
+}
 _UNITS = {"ms": 0.001, "milli": 0.001, "s": 1, "sec": 1, "m": 60, "h": 3600, "": 1}
 
 
@@ -67,18 +86,24 @@ def quoted(words: object) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_QUOTED].strip()
 
 
-def of_answer(words: object, *, at_login: bool = False, hidden: Sequence[str] = ()) -> MailError:
-    """What a NO or a BAD of the server means. `hidden` is not repeated, though the server may."""
+def of_answer(words: object, *, at_login: bool = False) -> MailError:
+    """What a NO or a BAD of the server means. At a log-in none of its words is repeated but the names of known codes:
+    it may say the password, in whatever form, and what we say is stored and logged.
+    """
     said = str(words)
-    for secret in hidden:
-        said = said.replace(secret, "…")
-    said = quoted(said)
+    found = _at_login(said) if at_login else repr(quoted(said))
     is_bug = "[serverbug]" in said.casefold() and not at_login  # of one mail, perhaps: it does not pass by waiting
     if not is_bug and (_NOT_NOW.search(said) or _THROTTLED.search(said)):
-        return ThrottledError(f"The mail server asks us to wait: {said!r}", wait_seconds(said))
+        return ThrottledError(f"The mail server asks us to wait: {found}", wait_seconds(said))
     if at_login:
-        return LoginRefusedError(f"The mail server refuses the log-in: {said!r}")
-    return RefusedError(f"The mail server refuses a command: {said!r}")
+        return LoginRefusedError(f"The mail server refuses the log-in: {found}")
+    return RefusedError(f"The mail server refuses a command: {found}")
+
+
+def _at_login(said: str) -> str:
+    codes = sorted({code.upper() for code in _CODE.findall(said)} & CODES.keys())
+    advice = [_APP_PASSWORD] if _WANTS_APP_PASSWORD.search(said) else [CODES[code] for code in codes]
+    return "; ".join([f"[{code}]" for code in codes] + (advice or [_NO_REASON]))
 
 
 def of_certificate(error: ssl.SSLCertVerificationError) -> CertificateError:

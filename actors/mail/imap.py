@@ -1,6 +1,5 @@
 """A mailbox that is read over IMAP. Only EXAMINE, SEARCH and BODY.PEEK: nothing is marked as read."""
 
-import base64
 import contextlib
 import email.policy
 import imaplib
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from email.parser import BytesHeaderParser
+from threading import Lock
 from typing import Any
 
 from imapclient.exceptions import LoginError
@@ -23,38 +23,46 @@ from actors.mail.errors import (
     of_certificate,
     quoted,
 )
-from actors.mail.mailbox import Listed, Position, Window, message_hash
+from actors.mail.line import Line
+from actors.mail.mailbox import MAX_MAIL_BYTES, Listed, Position, Window, message_hash
 from actors.mail.wire import Client, Server
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 
+LIST_SECONDS, FETCH_SECONDS = 15, 120
+ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
 SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
 ASKED = ["INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"]
+# Of the client, over an answer that is none.
+NO_IMAP = (ValueError, LookupError, TypeError, AssertionError, RecursionError)
 
 logging.getLogger("imapclient").setLevel(logging.WARNING)  # below that it tells what is sent
 
 
 class ImapMailbox:
-    """One folder, from the log-in to close(). One call at a time."""
+    """One folder, from the log-in to close(). One call at a time. Who cuts `line` ends the one that is in hand."""
 
-    def __init__(self, server: Server, user: str, password: str, folder: str = "INBOX") -> None:
+    def __init__(
+        self, server: Server, user: str, password: str, folder: str = "INBOX", line: Line | None = None
+    ) -> None:
         self._folder = folder
         self._client: Client | None = None
+        self._line = line or Line()
+        self._in_hand = Lock()
         try:
-            self._log_in(server, user, password)
-            self._position = self._examine()
+            with _told():
+                self._log_in(server, user, password)
+                self._position = self._examine()
         except BaseException:
             self.close()
             raise
 
     def _log_in(self, server: Server, user: str, password: str) -> None:
-        with _told():
-            self._client = Client(server)
-            self.greeting = quoted(self._client.welcome)
-            if server.tls == "starttls":
-                self._client.starttls(server.ssl_context)
-        as_sent = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
-        with _told(at_login=True, hidden=(password, as_sent)):
+        self._client = Client(server, self._line)
+        self.greeting = quoted(self._client.welcome)
+        if server.tls == "starttls":
+            self._client.starttls(server.ssl_context)
+        with _told(at_login=True):
             # By SASL where the server can: LOGIN has no way to send what is not ASCII.
             if self._client.has_capability("AUTH=PLAIN"):
                 self._client.plain_login(user, password)
@@ -64,19 +72,15 @@ class ImapMailbox:
     def _examine(self) -> Position:
         try:
             answer: dict[bytes, Any] = self._imap.select_folder(self._folder, readonly=True)
-        except imaplib.IMAP4.abort as error:
-            raise UnreachableError(_broken(error)) from None
+        except imaplib.IMAP4.abort:
+            raise
         except imaplib.IMAP4.error as error:
-            told = of_answer(error)
-            if isinstance(told, RefusedError):
+            if isinstance(of_answer(error), RefusedError):
                 raise FolderMissingError(f"The mail server does not open the folder {self._folder[:100]!r}") from None
-            raise told from None
-        except OSError as error:
-            raise UnreachableError(_broken(error)) from None
+            raise
         uid_next = answer.get(b"UIDNEXT")
         if uid_next is None:  # it need not say
-            with _told():
-                uid_next = max(self._imap.search(["UID", "1:*"]), default=0) + 1
+            uid_next = max(self._imap.search(["UID", "1:*"]), default=0) + 1
         return Position(int(answer[b"UIDVALIDITY"]), int(uid_next) - 1)
 
     @property
@@ -97,7 +101,8 @@ class ImapMailbox:
             criteria += ["SINCE", window.from_date]
         if window.to_date is not None:
             criteria += ["BEFORE", window.to_date + timedelta(days=1)]
-        with _told():
+        with self._in_hand, _told():
+            self._imap.allow(LIST_SECONDS, ANSWER_COSTS)
             found = sorted(uid for uid in self._imap.search(criteria) if first <= uid <= last)  # N:* may answer below N
             uids = found[:most]
             answers = self._imap.fetch(uids, ASKED) if uids else {}
@@ -106,7 +111,8 @@ class ImapMailbox:
 
     def fetch(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         try:
-            with _told():
+            with self._in_hand, _told():
+                self._imap.allow(FETCH_SECONDS, ANSWER_COSTS)
                 answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
         except RefusedError:
             # Some servers refuse all for one that is gone.
@@ -119,14 +125,19 @@ class ImapMailbox:
         return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
 
     def _is_there(self, uid: int) -> bool:
-        with _told():
+        with self._in_hand, _told():
+            self._imap.allow(LIST_SECONDS, ANSWER_COSTS)
             return uid in self._imap.search(["UID", str(uid)])
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
+        """From any thread: a call that is in hand ends at once. Its socket is closed behind it, or its number would be
+        another's while it is still read.
+        """
+        self._line.cut()
+        if self._client is not None and self._in_hand.acquire(timeout=1):
             with contextlib.suppress(Exception):
-                client.shutdown()
+                self._client.shutdown()
+            self._in_hand.release()
 
 
 def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
@@ -140,7 +151,7 @@ def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
 
 
 @contextmanager
-def _told(*, at_login: bool = False, hidden: Sequence[str] = ()) -> Iterator[None]:
+def _told(*, at_login: bool = False) -> Iterator[None]:
     """What goes wrong becomes one of our errors. None repeats what we sent."""
     try:
         yield
@@ -149,14 +160,14 @@ def _told(*, at_login: bool = False, hidden: Sequence[str] = ()) -> Iterator[Non
     except LoginError as error:
         if isinstance(error.__context__, imaplib.IMAP4.abort):  # the password was not refused: the connection broke
             raise UnreachableError(_broken(error)) from None
-        raise of_answer(error, at_login=True, hidden=hidden) from None
+        raise of_answer(error, at_login=True) from None
     except ssl.SSLCertVerificationError as error:
         raise of_certificate(error) from None
     except (imaplib.IMAP4.abort, OSError, EOFError) as error:
         raise UnreachableError(_broken(error)) from None
     except imaplib.IMAP4.error as error:
         raise of_answer(error, at_login=at_login) from None
-    except (ValueError, KeyError, TypeError, AssertionError) as error:  # of the client, over an answer that is none
+    except NO_IMAP as error:
         raise UnreachableError(f"The mail server answers what is no IMAP ({type(error).__name__})") from None
 
 

@@ -9,6 +9,7 @@ import structlog
 from actors.mail.connection import MailConnection, note_refused
 from actors.mail.errors import CertificateError, FolderMissingError, LoginRefusedError, MailError, ThrottledError
 from actors.mail.imap import ImapMailbox
+from actors.mail.line import Line
 from actors.mail.parser import Parser
 from actors.mail.verdict import Context
 from actors.mail.wire import BadServerError
@@ -51,6 +52,7 @@ class Sync:
 
     def __init__(self, run: Run[Any]) -> None:
         self._run = run
+        self._line: Line | None = None
         self._mailbox: ImapMailbox | None = None
         self.parser = Parser()
         self.connection = self._find()
@@ -73,8 +75,9 @@ class Sync:
     def mailbox(self) -> ImapMailbox:
         """Open; logs in at the first time."""
         if self._mailbox is None:
+            line = self._line = Line(LOG_IN_SECONDS)
             try:
-                self._mailbox = self._run.call(self.connection.open, self._run.settings, seconds=LOG_IN_SECONDS)
+                self._mailbox = self._run.call(self.connection.open, self._run.settings, line, seconds=LOG_IN_SECONDS)
             except LoginRefusedError as error:
                 scope = (self._run.begin(), self._run.business_id, self.connection.id)
                 note_refused(*scope, who=f"job:{self._run.job_id}", why=str(error))
@@ -93,5 +96,7 @@ class Sync:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.parser.end()
+        if self._line is not None:
+            self._line.cut()  # a call that nobody waits for any more ends too, be it the log-in
         if self._mailbox is not None:
             self._mailbox.close()

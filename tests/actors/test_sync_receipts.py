@@ -13,6 +13,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -22,11 +23,15 @@ from actors.mail.errors import ThrottledError, UnreachableError
 from actors.mail.imap import ImapMailbox
 from actors.outside.vault import Vault
 from actors.runtime.base.storage import Bucket
+from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import MissingError, RefusedError
-from actors.runtime.jobs.start import JobActiveError
+from actors.runtime.jobs.perform import perform
+from actors.runtime.jobs.start import JobActiveError, read_params, start
 from actors.runtime.jobs.testing import go_on, run_kind
 from actors.sync_receipts import sync_receipts
+from service.local.processes import wait_until
 from service.local.seed import PDF
+from tests.actors.mail.hostile import dripping, endless, hostile, silent, until_uid
 from tests.actors.mail.impaired import DROP, Impaired
 from tests.service.conftest import changed
 
@@ -415,6 +420,57 @@ def test_another_businesss_mailbox_is_not_found(connect, sync, make) -> None:
     _, connection_id = connect()
     with pytest.raises(MissingError, match=f"Connection {connection_id} was not found"):
         sync(make.business(), connection_id=connection_id)
+
+
+@pytest.mark.parametrize("behave", [silent, dripping, endless(b"* X " + b"a" * 900_000 + b"\r\n")])
+def test_a_log_in_that_is_given_up_leaves_no_connection_behind(connect, sync, monkeypatch, behave) -> None:
+    monkeypatch.setattr("actors.mail.sync.LOG_IN_SECONDS", 4)  # enough to connect on a busy machine
+    with hostile(behave) as server:
+        business_id, _ = connect(port=server.port)
+        assert sync(business_id)["status"] == "failed"
+        assert server.hung_up.wait(5)
+        assert server.sent < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("behave", [silent, until_uid(silent), until_uid(dripping)])
+def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(connect, engine, here, sql, behave) -> None:
+    with hostile(behave) as server:
+        business_id, _ = connect(port=server.port)
+        stopping = Event()
+        place = JobContext(engine, here, lambda: 0, stopping, lambda: None)
+        with engine.begin() as connection:
+            params = read_params(sync_receipts, {})
+            started = start(connection, sync_receipts, here, business_id, params, who="test")
+        thread = Thread(target=perform, args=(started.job_id, sync_receipts, place))
+        thread.start()
+        assert server.accepted.wait(20)
+        wait_until(lambda: behave is silent or b"UID" in server.heard, 20, "the first search")
+        stopping.set()
+        assert server.hung_up.wait(5)
+        thread.join()
+    assert sql("SELECT status FROM background_jobs") == [{"status": "queued"}]
+
+
+def test_a_password_that_the_server_repeats_is_in_no_row_and_no_line(connect, sync, sql, caplog, capsys, here) -> None:
+    planted = 'pass "planted" word\\'
+
+    def refuse(server, connection) -> None:
+        server.say(connection, b"* OK ready\r\n")
+        for line in connection.makefile("rb"):
+            tag, command = line.split()[:2]
+            said = b"* CAPABILITY IMAP4rev1\r\n" + tag + b" OK done\r\n"
+            server.say(connection, tag + b" NO bad: " + line if command == b"LOGIN" else said)
+
+    with hostile(refuse) as server:
+        business_id, _ = connect(port=server.port)
+        secret = Vault(here).seal(business_id, {"password": planted})
+        sql("UPDATE connections SET secret = :secret", secret=secret)
+        job = sync(business_id)
+    assert (job["status"], job["error_code"]) == ("failed", "needs_reconnect")
+    tables = sql("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
+    dump = str([sql(f"SELECT t::text AS row FROM {table['name']} t") for table in tables])
+    assert "refuses the log-in" in dump
+    assert "planted" not in dump + caplog.text + str(capsys.readouterr())
 
 
 def test_a_mail_that_is_too_large_is_not_fetched(mails, connect, sync, states, monkeypatch) -> None:

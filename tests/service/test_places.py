@@ -98,7 +98,7 @@ def test_a_turn_accepts_a_tenth_of_the_places_at_most(turn, sockets) -> None:
     assert len(sockets) == before + LIMIT // 10
 
 
-def test_when_all_places_are_taken_a_new_connection_takes_the_one_of_the_longest_silent(connect) -> None:
+def test_with_all_places_taken_a_new_connection_takes_that_of_the_longest_silent(connect) -> None:
     silent = [connect() for _ in range(2 * LIMIT)]
     began = time.monotonic()
     assert connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")

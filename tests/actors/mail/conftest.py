@@ -18,7 +18,7 @@ def scripted() -> Iterator[Callable[..., Server]]:
         listening = socket.create_server(("127.0.0.1", 0))
         sockets.append(listening)
         Thread(target=serve, args=(listening, answers, greeting), daemon=True).start()
-        return Server("127.0.0.1", listening.getsockname()[1], "none", private_allowed=True, timeout=2)
+        return Server("127.0.0.1", listening.getsockname()[1], "none", private_allowed=True)
 
     yield start
     for one in sockets:

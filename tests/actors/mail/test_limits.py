@@ -1,0 +1,147 @@
+"""What a mail server may take of us: bytes, memory and time, in every phase."""
+
+import base64
+import time
+from contextlib import closing
+from threading import Thread
+
+import pytest
+
+from actors.mail.errors import LoginRefusedError, ThrottledError, TooLargeError, UnreachableError
+from actors.mail.imap import ImapMailbox
+from actors.mail.line import Line
+from actors.mail.mailbox import Window
+from actors.mail.wire import Server
+from tests.actors.mail.hostile import Hostile, dripping, endless, hostile, literals, silent, until_uid
+
+MB = 1024 * 1024
+
+
+def at(server: Hostile) -> Server:
+    return Server("127.0.0.1", server.port, "none", private_allowed=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        (b"* X " + b"a" * 900_000 + b"\r\n", 8 * MB),
+        (b"a" * MB, 8 * MB),
+        (b"* X {900000}\r\n" + b"a" * 900_000 + b"\r\n", 30 * MB),
+        (b"".join(b"* X%d Y\r\n" % n for n in range(1000)), 8 * MB),  # what is kept of them is many times as much
+    ],
+)
+def test_a_server_that_never_stops_at_the_log_in_is_cut_off(said: bytes, most: int) -> None:
+    with hostile(endless(said)) as server:
+        with pytest.raises(TooLargeError):
+            ImapMailbox(at(server), "dana", "hunter2")
+        assert server.hung_up.wait(10)
+        assert server.sent < most  # with what waits in the buffers of the sockets
+
+
+def test_a_server_that_drips_is_ended_by_the_deadline_of_the_log_in() -> None:
+    with hostile(dripping) as server:
+        began = time.monotonic()
+        with pytest.raises(UnreachableError, match="in time"):
+            ImapMailbox(at(server), "dana", "hunter2", line=Line(1))
+        assert time.monotonic() - began < 8
+        assert server.hung_up.wait(10)
+
+
+def test_a_server_that_drips_is_ended_by_the_deadline_of_each_command(monkeypatch) -> None:
+    monkeypatch.setattr("actors.mail.imap.LIST_SECONDS", 1)
+    monkeypatch.setattr("actors.mail.imap.FETCH_SECONDS", 1)
+    with hostile(until_uid(dripping)) as server:
+        with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(UnreachableError):
+            mailbox.page(Window(0, 1), 5)
+        with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(UnreachableError):
+            mailbox.fetch([1])
+
+
+@pytest.mark.parametrize("number", [5 * MB, 10])
+def test_any_number_of_mails_in_one_answer_is_too_many(number: int) -> None:
+    with hostile(until_uid(literals(number))) as server:
+        with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(TooLargeError):
+            mailbox.fetch([1])
+        assert server.hung_up.wait(10)
+        assert server.sent < 80 * MB
+
+
+def test_what_nobody_asked_for_is_not_kept_from_command_to_command(scripted) -> None:
+    select = "* 1 EXISTS\n* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 2] ok\nOK done"
+    server = scripted({"EXAMINE": select, "UID": "* X unasked\n* SEARCH\nOK done"})
+    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox:
+        for _ in range(3):
+            mailbox.page(Window(0, 1), 5)
+        assert len(mailbox._imap._imap.untagged_responses["X"]) == 1
+
+
+@pytest.mark.parametrize("behave", [silent, dripping])
+def test_whoever_cuts_the_line_ends_a_log_in_at_once(behave) -> None:
+    with hostile(behave) as server:
+        line, outcome = Line(60), []
+
+        def log_in() -> None:
+            try:
+                ImapMailbox(at(server), "dana", "hunter2", line=line)
+            except UnreachableError as error:
+                outcome.append(error)
+
+        thread = Thread(target=log_in)
+        thread.start()
+        assert server.accepted.wait(10)
+        line.cut()
+        thread.join(8)
+        assert outcome
+        assert server.hung_up.wait(10)
+
+
+def test_a_line_that_was_cut_before_it_was_connected_is_not_connected() -> None:
+    with hostile(silent) as server:
+        line = Line(60)
+        line.cut()
+        with pytest.raises(UnreachableError, match="given up"):
+            ImapMailbox(at(server), "dana", "hunter2", line=line)
+        assert not server.accepted.is_set()
+
+
+PASSWORD = 'hun"ter\\2שלום'
+FORMS = [
+    PASSWORD,
+    PASSWORD.replace("\\", "\\\\").replace('"', '\\"'),
+    repr(PASSWORD),
+    repr(PASSWORD.encode()),
+    base64.b64encode(PASSWORD.encode()).decode(),
+    PASSWORD[::-1],
+    PASSWORD[:-2],
+    PASSWORD.encode().hex(),
+]
+
+
+@pytest.mark.parametrize("status", ["NO", "BAD", "NO [LIMIT]", "NO [AUTHENTICATIONFAILED]", "NO [hunter"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_password_is_repeated_in_no_form_that_a_server_gives_it(scripted, form: str, status: str) -> None:
+    answers = {"AUTHENTICATE": f"{status} {form}", "CAPABILITY": "* CAPABILITY IMAP4rev1 AUTH=PLAIN\nOK done"}
+    with pytest.raises((LoginRefusedError, ThrottledError)) as refusal:
+        ImapMailbox(scripted(answers), "dana", PASSWORD)
+    assert "hun" not in str(refusal.value)
+    assert form not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("NO [AUTHENTICATIONFAILED] Invalid credentials", "[AUTHENTICATIONFAILED]; check the user and the password"),
+        ("NO [ALERT] Application-specific password required: https://mail.example", "app passwords"),
+        ("NO LOGIN failed.", "no reason that is known here"),
+    ],
+)
+def test_a_refused_log_in_says_what_to_do(scripted, said: str, told: str) -> None:
+    with pytest.raises(LoginRefusedError) as refusal:
+        ImapMailbox(scripted({"LOGIN": said}), "dana", "hunter2")
+    assert told in str(refusal.value)
+
+
+def test_a_user_is_sent_as_one_word_whatever_is_in_it() -> None:
+    with hostile(until_uid(silent)) as server:
+        ImapMailbox(at(server), 'dana "the boss" \\o/', "hunter2").close()
+        assert b' LOGIN "dana \\"the boss\\" \\\\o/" "hunter2"\r\n' in server.heard
