@@ -62,7 +62,7 @@ class Backoff:
         """Leaves as failed, once that can be written: until then the job is running, and nobody else looks after it."""
         why, tries = told(error), 0
         code = error.code if isinstance(error, Permanent) else None
-        if self.failures:  # the error arose after earlier retries
+        if self._said:  # the error arose after earlier retries
             why += f", after {self.failures} failures in a row, the last: {self._said}"
         while cannot := self._cannot_fail(why, code):
             if self._loop.place.stopping.is_set():

@@ -114,7 +114,7 @@ BEGIN
             BEGIN
                 PERFORM set_config('longhaul.verb', 'resume_job', true);
                 UPDATE public.background_jobs j
-                SET status = 'queued', finished_at = NULL, recoveries = 0, refusals = 0, waiting_for = NULL,
+                SET status = 'queued', finished_at = NULL, recoveries = 0, refusals = 0, failures = 0, waiting_for = NULL,
                     waits_since = NULL, error_code = NULL,
                     last_error = CASE WHEN was = 'paused' THEN last_error ELSE public.last_refusal(job) END,
                     updated_at = clock_timestamp()

@@ -6,7 +6,7 @@ from threading import Event, Thread
 import pytest
 
 from actors.runtime.jobs.perform import perform
-from actors.runtime.jobs.verdicts import Transient
+from actors.runtime.jobs.verdicts import Permanent, Transient
 from service.local.processes import wait_until
 from tests.actors.runtime.tiny import kind
 
@@ -78,6 +78,31 @@ def test_a_request_meanwhile_is_obeyed(failing, run, make, sql) -> None:
 
     job = run(asked, job_id)
     assert (job["status"], job["failures"], job["wait_until"]) == ("paused", 0, None)
+
+
+def test_a_resume_forgets_its_failures_too(failing, run, make, sql) -> None:
+    make.job()
+    job = run(failing)
+    for verb in ("pause", "resume"):
+        sql(f"SELECT {verb}_job(:id, 'dana')", id=job["id"])
+    assert sql("SELECT failures FROM background_jobs WHERE id = :id", id=job["id"]) == [{"failures": 0}]
+
+
+def test_an_error_of_another_sort_does_not_speak_of_a_failure_that_it_never_met(run, make, sql) -> None:
+    @kind
+    def fails_twice(run):
+        if not seen:
+            seen.append(1)
+            raise Transient("away")
+        raise Permanent("closed for good", "closed")
+        yield
+
+    seen: list[int] = []
+    make.job()
+    job = run(fails_twice)
+    due(sql, job["id"])
+    job = run(fails_twice, job["id"])
+    assert (job["status"], job["last_error"]) == ("failed", "closed for good")
 
 
 def test_with_nobody_waiting_it_keeps_its_thread(run, place) -> None:
