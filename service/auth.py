@@ -1,6 +1,7 @@
 """Authentication: tokens and sessions, of which only hashes are stored, and what each role may do."""
 
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -146,9 +147,10 @@ class Authentication:
         may_remember = is_poll and not shown.is_session  # who signs out is out at once
         row = self._lately.get(shown.hashed) if may_remember else None
         if row is None:
+            began = time.monotonic()
             row = self._look_up(shown)
             if row is not None and may_remember:
-                self._lately.add(shown.hashed, row)
+                self._lately.add(shown.hashed, row, began)
         if row is None and shown.is_session:
             raise refused("This session has ended; sign in again")
         if row is None:

@@ -98,7 +98,8 @@ class Lately:
         at, row = self._found.get(hashed, (0.0, None))
         return row if time.monotonic() - at < self.SECONDS else None
 
-    def add(self, hashed: bytes, row: Any) -> None:
+    def add(self, hashed: bytes, row: Any, at: float) -> None:
+        """`at`: when the look-up began, by time.monotonic()."""
         if len(self._found) >= self.MOST:
             self._found.clear()
-        self._found[hashed] = (time.monotonic(), row)
+        self._found[hashed] = (at, row)

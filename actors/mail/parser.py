@@ -59,6 +59,9 @@ class Parser:
 
     def _ask(self, head: bytes, raw: bytes) -> Parsed:
         child = self._child = self._child or start()
+        if self._ended:  # … while it was started
+            self.close()
+            raise EOFError
         assert child.stdin is not None
         assert child.stdout is not None
         watch = Timer(SECONDS + GRACE_SECONDS, child.kill)

@@ -28,32 +28,40 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ops.name_of(text) IS 'How an operator is named in the events of a job: psql:<the session''s role> (<who>)';
 
--- In psql no API token asks, whatever longhaul.token says in the session.
+-- In psql no API token asks, whatever longhaul.token says in the session. (SET on the function would need a superuser.)
 CREATE OR REPLACE FUNCTION ops.pause_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET longhaul.token = '' AS $$
-    SELECT * FROM public.pause_job(job_id, ops.name_of(who), ops.checked('why', why, 500))
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('longhaul.token', '', true);
+    RETURN public.pause_job(job_id, ops.name_of(who), ops.checked('why', why, 500));
+END $$;
 COMMENT ON FUNCTION ops.pause_job(bigint, text, text) IS
     'Pauses a job: at once, or at the end of the current batch. ops.pause_job(123, ''your name'', ''why'')';
 
 CREATE OR REPLACE FUNCTION ops.cancel_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET longhaul.token = '' AS $$
-    SELECT * FROM public.cancel_job(job_id, ops.name_of(who), ops.checked('why', why, 500))
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('longhaul.token', '', true);
+    RETURN public.cancel_job(job_id, ops.name_of(who), ops.checked('why', why, 500));
+END $$;
 COMMENT ON FUNCTION ops.cancel_job(bigint, text, text) IS
     'Cancels a job for good: at once, or at the end of the current batch. ops.cancel_job(123, ''your name'', ''why'')';
 
 CREATE OR REPLACE FUNCTION ops.resume_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET longhaul.token = '' AS $$
-    SELECT * FROM public.resume_job(job_id, ops.name_of(who), ops.checked('why', why, 500))
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('longhaul.token', '', true);
+    RETURN public.resume_job(job_id, ops.name_of(who), ops.checked('why', why, 500));
+END $$;
 COMMENT ON FUNCTION ops.resume_job(bigint, text, text) IS
     'Resumes a job: a paused or failed one from its cursor, a snoozed one at once. ops.resume_job(123, ''your name'', ''why'')';
 
 CREATE OR REPLACE FUNCTION ops.reset_job(job_id bigint, who text, why text DEFAULT NULL) RETURNS public.background_jobs
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET longhaul.token = '' AS $$
-    SELECT * FROM public.reset_job(job_id, ops.name_of(who), ops.checked('why', why, 500))
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('longhaul.token', '', true);
+    RETURN public.reset_job(job_id, ops.name_of(who), ops.checked('why', why, 500));
+END $$;
 COMMENT ON FUNCTION ops.reset_job(bigint, text, text) IS
     'Takes a running job from its worker, whatever the worker does; the job fails and can be resumed. ops.reset_job(123, ''your name'', ''why'')';
 

@@ -142,6 +142,25 @@ def test_a_role_that_may_make_no_schema_is_enough_where_the_dba_has_made_it(empt
     assert run("SELECT count(*) FROM dramatiq.queue") == [0]
 
 
+def test_a_role_that_is_no_superuser_makes_all_of_it_and_its_verbs_work(empty, run, guest) -> None:
+    engine, role = guest
+    run(
+        f"GRANT CREATE ON DATABASE {run('SELECT current_database()')[0]} TO {role}; GRANT ALL ON SCHEMA public TO {role}"
+    )
+    for _ in range(2):
+        release(engine)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO businesses (name) VALUES ('B')"))
+        job_id = connection.execute(
+            text("SELECT id FROM start_job(1, 'delete_receipts', 'maintenance', '{}', NULL, NULL, 'dana')")
+        ).scalar_one()
+        connection.execute(text("SET LOCAL longhaul.token = '7'"))
+        for verb in ("pause", "resume", "cancel"):
+            connection.execute(text(f"SELECT ops.{verb}_job(:id, 'dana', 'to try it')"), {"id": job_id})
+        told = connection.execute(text("SELECT actor, detail ->> 'token_id' FROM job_events ORDER BY id DESC LIMIT 3"))
+        assert told.all() == [(f"psql:{role} (dana)", None)] * 3
+
+
 def test_so_is_one_that_was_granted_the_schema(empty, run, guest) -> None:
     engine, role = guest
     run(f"CREATE SCHEMA dramatiq; GRANT ALL ON SCHEMA dramatiq, public TO {role}")

@@ -39,7 +39,7 @@ class Backoff:
             why = f"{self.failures} failures in a row, the last: {said}"
             if not self._cannot_fail(why):
                 return False
-        elif isinstance(error, Transient) and self._gives_way(said):
+        elif isinstance(error, Transient | TimeoutError) and self._gives_way(said):  # none of Postgres's errors
             return False
         self._wait(self.failures, said)
         return True

@@ -13,7 +13,7 @@ DECLARE
     job public.background_jobs;
 BEGIN
     IF coalesce(most, 0) > 0 THEN
-        IF public.postpone_claim(job_id, most) THEN
+        IF public.postpone_claim(job_id, most, types) THEN
             RETURN;
         END IF;
     END IF;
@@ -21,6 +21,8 @@ BEGIN
     UPDATE public.background_jobs j
     SET status = 'running', attempt = attempt + 1, worker_id = worker, resends = 0, resent_at = NULL,
         started_at = coalesce(started_at, now()), waiting_for = NULL, wait_until = NULL, error_code = NULL,
+        -- Nobody was there to try again, so that time counts for nothing.
+        waits_since = CASE WHEN j.wait_until < clock_timestamp() - interval '1 hour' THEN NULL ELSE waits_since END,
         stale_after = claim_job.stale_after, unchanged_after = claim_job.unchanged_after,
         rate_from_at = clock_timestamp(), rate_from = processed, rate_next_at = clock_timestamp(), rate_next = processed,
         heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -35,23 +37,27 @@ BEGIN
     END IF;
 END $$;
 
--- Lets a queued job wait if so many of its type run for its business already; true if it did.
-CREATE OR REPLACE FUNCTION public.postpone_claim(job_id bigint, most integer) RETURNS boolean
+-- Lets a queued job wait if so many of its type run for its business already, or wait for the same and were there before;
+-- true if it did. Two claims at the same moment may both pass: one too many then runs until it gives way.
+CREATE OR REPLACE FUNCTION public.postpone_claim(job_id bigint, most integer, types text[]) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job public.background_jobs;
+    sentence text := format('this business runs as many jobs of this kind as it may at once (%s)', most);
 BEGIN
     SELECT * INTO job FROM public.background_jobs j
-    WHERE j.id = postpone_claim.job_id AND j.status = 'queued'
+    WHERE j.id = postpone_claim.job_id AND j.status = 'queued' AND (types IS NULL OR j.job_type = ANY (types))
       AND (j.wait_until IS NULL OR j.wait_until <= clock_timestamp()) FOR UPDATE;
     IF NOT FOUND OR most > (
         SELECT count(*) FROM public.background_jobs j
-        WHERE j.business_id = job.business_id AND j.job_type = job.job_type AND j.status = 'running') THEN
+        WHERE j.business_id = job.business_id AND j.job_type = job.job_type AND (
+            j.status = 'running'
+            OR j.status = 'queued' AND j.id <> job.id AND j.waiting_for = sentence
+               AND (j.updated_at, j.id) < (job.updated_at, job.id))) THEN
         RETURN false;
     END IF;
     UPDATE public.background_jobs j
-    SET wait_until = clock_timestamp() + interval '5 s',
-        waiting_for = format('this business runs as many jobs of this kind as it may at once (%s)', most)
+    SET wait_until = clock_timestamp() + interval '5 s', waiting_for = sentence
     WHERE j.id = job.id;
     PERFORM public.send_job_message(job.id);
     RETURN true;

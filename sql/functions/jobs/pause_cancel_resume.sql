@@ -132,7 +132,7 @@ BEGIN
             RETURN public.send_job_message(job.id);
         WHEN job.status = 'queued' AND job.wait_until IS NOT NULL THEN  -- it need not wait any more
             UPDATE public.background_jobs j
-            SET wait_until = NULL, waits_since = NULL, waiting_for = NULL, updated_at = clock_timestamp()
+            SET wait_until = NULL, waits_since = NULL, waiting_for = NULL, failures = 0, updated_at = clock_timestamp()
             WHERE j.id = job.id
             RETURNING * INTO job;
             PERFORM public.log_job_event(job, 'resumed', was, who, why);

@@ -21,7 +21,7 @@ RETURNS TABLE (worker_id integer, session_pid integer, role_id oid, silent_for i
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.worker_id, s.session_pid, s.role_id,
            CASE WHEN session.state_change IS NOT NULL THEN greatest(clock_timestamp() - session.state_change, '0') END
-    FROM public.worker_sessions() s LEFT JOIN pg_stat_activity session ON session.pid = s.session_pid
+    FROM public.worker_sessions() s LEFT JOIN LATERAL pg_stat_get_activity(s.session_pid) session ON true
 $$;
 
 -- Which workers are alive? Those whose process holds the lock of its id and has been active within 15 s (it runs a

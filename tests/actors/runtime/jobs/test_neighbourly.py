@@ -150,6 +150,30 @@ def test_one_job_too_many_of_a_business_waits_and_holds_nobody_up(run, make, pla
     assert run(limited, second["id"])["status"] == "completed"
 
 
+def test_the_place_of_one_that_leaves_goes_to_the_one_that_waited_for_it(run, make, place, sql) -> None:
+    limited, ours = kind(lambda run: iter(()), running_per_business=1), make.business()
+    running = make.job(ours, status="running", worker_id=place.worker_id())
+    third = run(limited, make.job(ours, key="3"))
+    assert third["waiting_for"]
+    sql("SELECT leave_running(:id, NULL, 'queued', 'requeued', 'worker:1', 'others wait')", id=running)
+    assert run(limited, running)["status"] == "queued"  # it was there first, and has had its turn
+    due(sql, third["id"])
+    assert run(limited, third["id"])["status"] == "completed"
+    due(sql, running)
+    assert run(limited, running)["status"] == "completed"
+
+
+def test_a_call_that_takes_too_long_gives_its_thread_away_too(run, make) -> None:
+    @kind
+    def hangs(run):
+        raise TimeoutError("the call took longer than 15 s")
+        yield
+
+    make.job()
+    job = run(hangs)
+    assert (job["status"], job["failures"]) == ("queued", 1)
+
+
 def test_without_such_a_limit_a_business_may_run_any_number(make, run, place, sql) -> None:
     business = make.business()
     for number in range(5):
