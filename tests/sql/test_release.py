@@ -144,9 +144,8 @@ def test_a_role_that_may_make_no_schema_is_enough_where_the_dba_has_made_it(empt
 
 def test_a_role_that_is_no_superuser_makes_all_of_it_and_its_verbs_work(empty, run, guest) -> None:
     engine, role = guest
-    run(
-        f"GRANT CREATE ON DATABASE {run('SELECT current_database()')[0]} TO {role}; GRANT ALL ON SCHEMA public TO {role}"
-    )
+    here = run("SELECT current_database()")[0]
+    run(f"GRANT CREATE ON DATABASE {here} TO {role}; GRANT ALL ON SCHEMA public TO {role}")
     for _ in range(2):
         release(engine)
     with engine.begin() as connection:
