@@ -15,7 +15,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe
 from service.credentials import Credential, Lately, Owner, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
-from service.same_origin import SAFE_METHODS, require_same_origin
+from service.same_origin import SAFE_METHODS, require_our_page
 from sql.engine import reading
 
 log = structlog.get_logger("longhaul.auth")
@@ -155,8 +155,8 @@ class Authentication:
             raise refused("This session has ended; sign in again")
         if row is None:
             raise refused("This token is unknown, has expired or has been revoked")
-        if shown.is_session and request.method not in SAFE_METHODS:
-            require_same_origin(request, self._settings)
+        if shown.is_session:
+            require_our_page(request, row.id, self._settings)
         if row.ends_soon:
             response.set_header("X-Token-Expires", row.token_expires_at.isoformat())
         return _caller_of(row)

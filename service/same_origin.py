@@ -1,4 +1,4 @@
-"""Does this request come from our own page? Browsers send the cookie with any page's requests."""
+"""Does this request come from our own page, drawn for this user? Browsers send the cookie with any page's requests."""
 
 from urllib.parse import urlsplit
 
@@ -7,7 +7,18 @@ import falcon
 from actors.runtime.base.config import Settings
 from service.errors import ApiError
 
+DRAWN_FOR = "X-Longhaul-Token"  # the id of the token that the page was drawn for
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they change nothing
+
+
+def require_our_page(request: falcon.Request, token_id: int, settings: Settings) -> None:
+    """For requests with a cookie: 401 if the page was drawn for another token; 403 if another page makes a change."""
+    drawn_for = request.get_header(DRAWN_FOR)
+    if drawn_for is not None and drawn_for != str(token_id):
+        error = f"This browser is now signed in with token {token_id}, but this page was drawn for another; reload it"
+        raise ApiError(401, "other_session", error)
+    if request.method not in SAFE_METHODS:
+        require_same_origin(request, settings)
 
 
 def require_same_origin(request: falcon.Request, settings: Settings) -> None:

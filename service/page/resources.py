@@ -67,7 +67,9 @@ class Asset:
     def on_get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         file = self._files.get(f"/assets/{name}")
         if file is None:
-            raise not_found("This file")
+            gone = not_found("This file")
+            gone.headers = {"Cache-Control": "no-store"}  # another process may have it: a newer or an older release
+            raise gone
         response.cache_control = ["public", f"max-age={YEAR}", "immutable"]
         response.set_header("Cross-Origin-Resource-Policy", "same-origin")
         _send(request, response, file)

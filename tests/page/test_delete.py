@@ -1,6 +1,7 @@
 """Deleting all receipts from the page: asked twice, watched, paused, cancelled, looked at anew."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -163,3 +164,67 @@ def test_in_hebrew_from_right_to_left(site, person) -> None:
     assert bar["x"] + bar["width"] > page["width"] * 0.8  # the bar begins at the right, and its number is at the left
     wait_until(lambda: site.left(business_id) == 0, 30, "the receipts to go")
     expect(dana.page.get_by_text("30 קבלות נמחקו").first).to_be_visible()
+
+
+def ask_in_vain(dana, calls: list[str]) -> None:
+    """Opens the dialog and asks; the network loses every try."""
+
+    def lose(route) -> None:
+        calls.append(route.request.headers["idempotency-key"])
+        route.abort()
+
+    dana.page.route("**/api/receipts/delete_all", lose)
+    dana.button("Delete all").click()
+    dialog = dana.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Continue").click()
+    dialog.get_by_label("Type DELETE").fill("DELETE")
+    dialog.get_by_role("button", name="Delete all").click()
+    wait_until(lambda: calls or dana.page.wait_for_timeout(20), 10, "the first try")
+
+
+@pytest.mark.parametrize("how", ["Keep them", "Escape"])
+def test_who_keeps_them_after_all_is_not_asked_for_again(site, person, how) -> None:
+    business_id, token = site.business(receipts=5)
+    dana = person(site.address, token)
+    dana.may_say = "net::ERR_FAILED"
+    calls: list[str] = []
+    ask_in_vain(dana, calls)
+    dana.button("Keep them").click() if how == "Keep them" else dana.page.keyboard.press("Escape")
+    expect(dana.page.get_by_role("main").get_by_text("deleting may have begun")).to_be_visible()
+    before = len(calls)
+    dana.page.unroute("**/api/receipts/delete_all")
+    dana.page.wait_for_timeout(4000)  # longer than all the tries would have taken
+    assert len(calls) == before
+    assert site.sql("SELECT FROM background_jobs WHERE business_id = :b", b=business_id) == []
+
+
+def test_a_delete_that_began_before_the_dialog_was_closed_is_shown(site, person) -> None:
+    business_id, token = site.business(receipts=40)
+    dana = person(site.address, token)
+    answers: list[Any] = []
+
+    def hold(route) -> None:
+        answers.append((route, route.fetch()))  # the server has it; the answer is on its way
+
+    dana.page.route("**/api/receipts/delete_all", hold)
+    with site.held_up(business_id):
+        dana.button("Delete all").click()
+        dialog = dana.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Continue").click()
+        dialog.get_by_label("Type DELETE").fill("DELETE")
+        dialog.get_by_role("button", name="Delete all").click()
+        wait_until(lambda: answers or dana.page.wait_for_timeout(20), 10, "the answer")
+        dana.page.keyboard.press("Escape")
+        expect(dana.page.get_by_role("main").get_by_text("deleting may have begun")).to_be_visible()
+        ((route, answer),) = answers
+        route.fulfill(response=answer)
+        dana.button("Cancel job").click()
+    expect(dana.page.get_by_text("Cancelled", exact=True)).to_be_visible()
+
+
+def test_a_dialog_ends_with_its_view(site, person) -> None:
+    dana = person(site.address, site.business(receipts=2)[1])
+    dana.button("Delete all").click()
+    expect(dana.page.get_by_role("dialog")).to_be_visible()
+    dana.go("jobs", "Jobs")
+    expect(dana.page.get_by_role("dialog")).to_have_count(0)

@@ -3,6 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
+from tests.page.person import Person
+
 pytestmark = pytest.mark.page
 
 TOKEN = "Access token"
@@ -89,3 +91,83 @@ def test_a_member_sees_all_and_is_offered_nothing_that_he_may_not(site, person) 
         expect(noam.button(name)).to_have_count(0)
     noam.go("mailbox", "Mailbox")
     expect(noam.button("Connect a mailbox")).to_have_count(0)
+
+
+def other_signs_in(dana, token: str) -> None:
+    """In the same browser, without the page: its other tabs are told nothing."""
+    answer = dana.page.context.request.post(
+        "/api/session", data={"token": token}, headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert answer.status == 200
+
+
+def test_a_tab_of_one_business_deletes_nothing_of_another_that_signed_in_since(site, person) -> None:
+    _, token = site.business(receipts=3, name="Dana & Sons")
+    other_id, other_token = site.business(receipts=7, name="Noam Ltd")
+    dana = person(site.address, token)
+    dana.may_say = "status of 401"
+    dana.button("Delete all").click()
+    dialog = dana.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Continue").click()
+    dialog.get_by_label("Type DELETE").fill("DELETE")
+    other_signs_in(dana, other_token)
+    dialog.get_by_role("button", name="Delete all").click()
+    expect(dana.page.get_by_label(TOKEN)).to_be_visible()
+    expect(dialog).to_have_count(0)
+    assert site.sql("SELECT FROM background_jobs WHERE business_id = :b", b=other_id) == []
+    assert site.left(other_id) == 7
+
+
+def test_the_other_tab_follows_when_somebody_signs_out_and_in(site, person) -> None:
+    tokens = [site.business(receipts=n, name=name)[1] for n, name in ((3, "Dana & Sons"), (7, "Noam Ltd"))]
+    dana = person(site.address, tokens[0])
+    second = Person(dana.page.context.new_page(), site.address)
+    second.page.goto("/")
+    expect(second.page.get_by_text("3 receipts")).to_be_visible()
+    sign_out(second)
+    expect(dana.page.get_by_label(TOKEN)).to_be_visible()
+    second.sign_in(tokens[1])
+    expect(dana.page.get_by_text("Noam Ltd")).to_be_visible()
+
+
+def test_a_tab_that_is_looked_at_again_asks_who_is_signed_in(site, person) -> None:
+    dana = person(site.address, site.business(name="Dana & Sons")[1])
+    other_signs_in(dana, site.business(name="Noam Ltd")[1])
+    dana.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(dana.page.get_by_text("Noam Ltd")).to_be_visible()
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_sign_out_that_fails_is_said_so_and_nobody_is_out(site, person, everywhere) -> None:
+    dana = person(site.address, site.business(receipts=2)[1])
+    dana.may_say = "status of 503|net::ERR_FAILED"
+    fails = {"success": False, "error": "The database is unavailable at the moment", "code": "unavailable"}
+    dana.page.route("**/api/session*", lambda route: route.fulfill(status=503, json=fails))
+    dana.page.get_by_text("Account").click()
+    dana.button("Sign out everywhere" if everywhere else "Sign out").click()
+    expect(dana.page.get_by_role("main").get_by_text("The database cannot be used at the moment.")).to_be_visible()
+    expect(dana.heading("Receipts")).to_be_visible()
+    dana.page.unroute("**/api/session*")
+    dana.button("Sign out everywhere" if everywhere else "Sign out").click()
+    expect(dana.page.get_by_label(TOKEN)).to_be_visible()
+
+
+def test_who_comes_next_begins_anew_and_not_where_the_other_was(site, person) -> None:
+    _, token = site.business(receipts=2)
+    dana = person(site.address, token)
+    dana.go("jobs?status=failed", "Jobs")
+    sign_out(dana)
+    dana.page.get_by_label(TOKEN).fill(token)
+    dana.button("Sign in").click()
+    expect(dana.heading("Receipts")).to_be_visible()
+
+
+def test_a_page_older_than_the_servers_files_says_so_and_offers_a_reload(site, person) -> None:
+    dana = person(site.address, site.business()[1])
+    dana.may_say = "status of 404"
+    dana.page.route("**/assets/jobs.*", lambda route: route.fulfill(status=404, json={}))
+    dana.go("jobs")
+    expect(dana.page.get_by_text("There is a newer version of this page. Reload it.")).to_be_visible()
+    dana.page.unroute("**/assets/jobs.*")
+    dana.button("Reload").click()
+    expect(dana.heading("Jobs")).to_be_visible()

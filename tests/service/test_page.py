@@ -122,3 +122,8 @@ def test_files_are_asked_of_nobody_and_counted_for_nobody(api, make, client, pag
     assert caller.get("/api/jobs").status_code == 429
     for path in ("/", addresses(page)[0]):
         assert client.simulate_get(path, headers={"Authorization": "Bearer wrong"}).status_code == 200
+
+
+def test_a_file_that_is_not_there_is_kept_by_nobody(client) -> None:
+    answer = client.simulate_get("/assets/jobs.0000000000000000.js")
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")

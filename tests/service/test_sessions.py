@@ -276,3 +276,19 @@ def test_neither_token_nor_session_is_in_any_log(start, web, make, tmp_path) -> 
     secrets = (token, cookie.partition("=")[2], "no-such-token")
     assert not [secret for secret in secrets if secret in logs()]
     assert re.search(r'"token": [0-9]+', logs())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_page_drawn_for_another_token_is_refused(signed_in, make, method) -> None:
+    mine = signed_in.call("GET", "/api/session").json["token_id"]
+    path = "/api/receipts/delete_all" if method == "POST" else "/api/receipts"
+    body = {"json": {"confirm": "DELETE"}} if method == "POST" else {}
+    for other in (str(mine + 1), "", "nobody"):
+        answer = signed_in.call(method, path, headers={"X-Longhaul-Token": other}, **body)
+        assert (answer.status_code, answer.json["code"]) == (401, "other_session")
+    assert signed_in.call(method, path, headers={"X-Longhaul-Token": str(mine)}, **body).status_code in (200, 202)
+
+
+def test_a_token_in_the_header_needs_to_name_no_page(api, token) -> None:
+    headers = {"Authorization": f"Bearer {token}", "X-Longhaul-Token": "0"}
+    assert api().call("GET", "/api/receipts", headers=headers).status_code == 200

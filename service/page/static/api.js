@@ -14,17 +14,29 @@ export class Refused extends Error {
 // Nothing came back, or nothing that our server would say.
 export class Unreachable extends Error {}
 
-export const session = new EventTarget(); // "ended" when the server does not know us any more
+// The server has newer files than this page.
+export class Outdated extends Error {}
+
+export const session = new EventTarget(); // "ended" when the server does not know us any more, or takes us for another
+
+let drawnFor = null; // the id of the token whose view this is: a cookie belongs to the browser, and may change hands
+
+export function drawFor(token_id) {
+  drawnFor = token_id;
+}
 
 const SECONDS = 30;
 
 // → {status, body, etag}; body is null after a 304.
-export async function call(method, path, { body, etag, key, signal } = {}) {
+export async function call(method, path, { body, etag, key, signal, seconds = SECONDS } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (etag) headers["If-None-Match"] = etag;
   if (key) headers["Idempotency-Key"] = key;
-  const limit = AbortSignal.timeout(SECONDS * 1000);
+  const isSession = path.startsWith("/api/session");
+  const asker = drawnFor;
+  if (asker !== null && !isSession) headers["X-Longhaul-Token"] = String(asker);
+  const limit = AbortSignal.timeout(seconds * 1000);
   let response, answer;
   try {
     response = await fetch(path, {
@@ -38,7 +50,7 @@ export async function call(method, path, { body, etag, key, signal } = {}) {
     throw new Unreachable(String(error));
   }
   if (response.ok) return { status: response.status, body: answer, etag: response.headers.get("ETag") };
-  if (response.status === 401 && path !== "/api/session") session.dispatchEvent(new Event("ended"));
+  if (response.status === 401 && !isSession && asker === drawnFor) session.dispatchEvent(new Event("ended"));
   const wait = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
   throw new Refused(response.status, answer, Number.isNaN(wait) ? null : wait);
 }
@@ -58,15 +70,24 @@ function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// Starts a job. An answer that got lost is asked for again under the same key, which starts nothing twice.
-export async function start(path, body) {
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", resolve, { once: true });
+  });
+}
+
+// Starts a job. An answer that got lost is asked for again under the same key, which starts nothing twice. Once `signal`
+// is aborted it is not asked again; the try in flight is waited for, since the server may have taken it.
+export async function start(path, body, { signal } = {}) {
   const key = newKey();
   for (let tries = 1; ; tries += 1) {
     try {
       return await post(path, body, { key });
     } catch (error) {
       if (!(error instanceof Unreachable) || tries === 3) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * tries));
+      await pause(1000 * tries, signal);
+      if (signal?.aborted) throw error;
     }
   }
 }

@@ -27,6 +27,7 @@ export default {
   "delete.attachments": { one: "With them goes {n} attachment.", other: "With them go {n} attachments." },
   "delete.later_stay": "Receipts that arrive from now on stay.", "delete.next": "Continue", "delete.keep": "Keep them",
   "delete.type": "To confirm, type {word} in capital letters.", "delete.label": "Type {word}",
+  "delete.unsure": "The request was already sent, so deleting may have begun. If it has, it is shown here and can be cancelled.",
   "export.title": "Export receipts", "export.lead": "All receipts of these days go into one file. Leave the days empty for all.",
   "export.format": "Format", "export.csv": "CSV, for spreadsheets", "export.jsonl": "JSON Lines, for programs", "export.go": "Start the export",
 
@@ -135,6 +136,7 @@ export default {
   "option.csv": "CSV", "option.jsonl": "JSON Lines", "option.incremental": "New ones", "option.full": "All", "option.range": "Those of some days",
 
   "error.title": "This could not be shown", "error.again": "Try again", "error.said": "The server said:", "error.again_in": "Try again in {time}.", "error.json": "A field does not hold valid JSON.",
+  "error.outdated": "There is a newer version of this page. Reload it.", "error.reload": "Reload", "error.other_session": "This browser is now signed in as somebody else. Reload the page.",
   "error.unreachable": "The server cannot be reached. Try again in a moment.", "error.other": "The server refused that.", "error.unauthorized": "This token is not known, or no longer good.",
   "error.forbidden": "Your role may not do that.", "error.no_business": "An operator's token belongs to no business.", "error.not_found": "It is not there (any more).", "error.invalid_input": "Something in it is not right.",
   "error.job_active": "Such a job is active already.", "error.rate_limited": "That was done a moment ago.", "error.too_many_requests": "Too many requests at once.", "error.wrong_status": "The job has moved on meanwhile.",

@@ -26,6 +26,7 @@ export function exportDialog({ from, to }) {
       if (!(error instanceof Refused && error.code === "job_active")) return messages.error(error);
       ({ job_id } = error.body);
     }
+    if (!form.isConnected) return; // closed meanwhile
     box.close();
     go(`jobs/${job_id}`);
   });

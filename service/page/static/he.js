@@ -27,6 +27,7 @@ export default {
   "delete.attachments": { one: "איתן יימחק קובץ מצורף אחד.", two: "איתן יימחקו שני קבצים מצורפים.", other: "איתן יימחקו {n} קבצים מצורפים." },
   "delete.later_stay": "קבלות שיגיעו מעכשיו והלאה יישארו.", "delete.next": "המשך", "delete.keep": "להשאיר",
   "delete.type": "לאישור יש להקליד {word} באותיות גדולות.", "delete.label": "להקליד {word}",
+  "delete.unsure": "הבקשה כבר נשלחה, וייתכן שהמחיקה התחילה. אם כן, היא תוצג כאן ואפשר יהיה לבטל אותה.",
   "export.title": "ייצוא קבלות", "export.lead": "כל הקבלות של הימים האלה ייכנסו לקובץ אחד. בלי תאריכים: כולן.",
   "export.format": "סוג הקובץ", "export.csv": "CSV, לגיליונות", "export.jsonl": "JSON Lines, לתוכנות", "export.go": "התחלת הייצוא",
 
@@ -135,6 +136,7 @@ export default {
   "option.csv": "CSV", "option.jsonl": "JSON Lines", "option.incremental": "חדשות", "option.full": "כולן", "option.range": "של ימים מסוימים",
 
   "error.title": "לא ניתן להציג את זה", "error.again": "ניסיון נוסף", "error.said": "תשובת השרת:", "error.again_in": "אפשר לנסות שוב בעוד {time}.", "error.json": "באחד השדות אין JSON תקין.",
+  "error.outdated": "יש גרסה חדשה יותר של הדף. יש לטעון אותו מחדש.", "error.reload": "טעינה מחדש", "error.other_session": "בדפדפן הזה מחובר עכשיו מישהו אחר. יש לטעון את הדף מחדש.",
   "error.unreachable": "אין קשר לשרת. כדאי לנסות שוב בעוד רגע.", "error.other": "השרת סירב לזה.", "error.unauthorized": "האסימון אינו מוכר, או שאינו תקף עוד.",
   "error.forbidden": "ההרשאה אינה מאפשרת זאת.", "error.no_business": "אסימון תפעול אינו שייך לשום עסק.", "error.not_found": "זה לא נמצא (כבר).", "error.invalid_input": "משהו בנתונים אינו תקין.",
   "error.job_active": "משימה כזאת כבר פעילה.", "error.rate_limited": "זה נעשה לפני רגע.", "error.too_many_requests": "יותר מדי בקשות בבת אחת.", "error.wrong_status": "מצב המשימה השתנה בינתיים.",

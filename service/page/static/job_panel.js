@@ -106,7 +106,7 @@ export class JobPanel {
   async #restore(job) {
     const body = { job_type: "restore_receipts", params: { delete_job_id: job.job_id } };
     const { job_id } = await start("/api/jobs", body);
-    go(`jobs/${job_id}`);
+    if (this.element.isConnected) go(`jobs/${job_id}`);
   }
 }
 

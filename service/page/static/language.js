@@ -1,5 +1,6 @@
 // Which language the page speaks, and its sentences. `lang` and `dir` change together.
 import { bdi } from "./dom.js";
+import { load } from "./modules.js";
 
 const CATALOGUES = {}; // those that were spoken until now
 const KEY = "longhaul.language";
@@ -26,7 +27,7 @@ export const locale = () => navigator.languages.find((tag) => tag.slice(0, 2) ==
 export const isRightToLeft = () => LANGUAGES[current].dir === "rtl";
 
 export async function speak(wanted = current) {
-  CATALOGUES[wanted] ??= (await import(`./${wanted}.js`)).default;
+  CATALOGUES[wanted] ??= (await load(wanted)).default;
   current = wanted;
   document.documentElement.lang = wanted;
   document.documentElement.dir = LANGUAGES[wanted].dir;

@@ -91,6 +91,7 @@ class Mailbox {
   }
 
   #follow(job) {
+    if (this.stopped) return;
     this.panel?.stop();
     this.panel = new JobPanel(job.job_id, { kinds: this.kinds, ended: (ended) => this.#ended(ended), anew: () => this.boxes.querySelector("select")?.focus() });
     setChildren(this.job, this.panel.element);

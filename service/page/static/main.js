@@ -14,26 +14,26 @@
 //   jobs       form "Filter jobs": "Status", "Kind", "Day", "Business" · table "Jobs" · region "Need attention" · link "Start a job"
 //   a job      region "Why" · region "Timeline": table "Timeline", img "N segments over time" · link "All jobs"
 //   everywhere status (the live region; messages are said there too) · button "Close" of a message
-import { Unreachable, get, remove, session as sessions } from "./api.js";
+import { Refused, drawFor, get, remove, session as sessions } from "./api.js";
 import { choose, speak, t } from "./language.js";
 import { failed, loading } from "./messages.js";
+import { load } from "./modules.js";
+import { closeDialogs } from "./parts.js";
 import { here, href } from "./router.js";
 import { shell } from "./shell.js";
 import { signIn } from "./sign_in.js";
 
-const NOBODY = { signed_in: false };
-const state = { session: NOBODY, kinds: new Map(), view: null, lastList: "#/jobs", note: null, shows: 0 };
+const NOBODY = { signed_in: false, token_id: null };
+const FIRST = { session: NOBODY, kinds: new Map(), lastList: "#/jobs" };
+const state = { ...FIRST, view: null, note: null, shows: 0 };
+const otherTabs = new BroadcastChannel("longhaul.session"); // told when somebody signs in or out
 
 const VIEWS = ["receipts", "mailbox", "jobs", "workers", "start"];
 
 // What makes a view stands in a module of its own, under its own name, which is fetched when it is first looked at.
 async function viewOf([first, second]) {
   const name = first === "jobs" && second ? "job" : first;
-  try {
-    return (await import(`./${name}.js`))[name];
-  } catch (error) {
-    throw new Unreachable(String(error)); // or the server has a newer page, which a reload brings
-  }
+  return (await load(name))[name];
 }
 
 const home = () => (state.session.role === "operator" ? "jobs" : "receipts");
@@ -41,6 +41,7 @@ const home = () => (state.session.role === "operator" ? "jobs" : "receipts");
 // Shows the view of the address. `focus`: the reader came here by a link, so a screen reader is taken along.
 async function show(focus) {
   state.view?.stop();
+  closeDialogs();
   const { path, query } = here();
   if (state.session.signed_in && !VIEWS.includes(path[0])) return location.replace(href(home()));
   const mine = (state.shows += 1);
@@ -60,7 +61,7 @@ async function show(focus) {
 }
 
 function asked() {
-  const view = signIn({ signedIn, note: state.note });
+  const view = signIn({ signedIn: enter, note: state.note });
   return { title: view.title, view };
 }
 
@@ -75,23 +76,39 @@ async function switchTo(language) {
 }
 
 async function signedIn(session) {
-  state.session = session;
-  state.note = null;
+  drawFor(session.token_id);
   const { kinds } = await get("/api/kinds");
-  state.kinds = new Map(kinds.map((kind) => [kind.job_type, kind]));
+  Object.assign(state, { session, note: null, kinds: new Map(kinds.map((kind) => [kind.job_type, kind])) });
   await show(true);
 }
 
+async function enter(session) {
+  otherTabs.postMessage("changed");
+  await signedIn(session);
+}
+
 async function signOut(everywhere) {
-  await remove(`/api/session${everywhere ? "?everywhere=true" : ""}`).catch(() => {});
+  try {
+    await remove(`/api/session${everywhere ? "?everywhere=true" : ""}`);
+  } catch (error) {
+    if (!(error instanceof Refused && error.status === 401)) throw error; // who is not out must not be told so
+  }
+  otherTabs.postMessage("changed");
+  history.replaceState(null, "", `${location.pathname}${location.search}#/`); // whoever is next begins anew
   ended(null);
 }
 
 function ended(note) {
   if (!state.session.signed_in) return;
-  state.session = NOBODY;
-  state.note = note;
+  drawFor(null);
+  Object.assign(state, { ...FIRST, note });
   show(true);
+}
+
+// The cookie is the browser's: in another tab somebody may have signed out, or in as somebody else.
+async function lookWhoIsIn() {
+  const now = await get("/api/session").catch(() => null);
+  if (now && now.token_id !== state.session.token_id) location.reload();
 }
 
 async function begin() {
@@ -109,4 +126,6 @@ addEventListener("hashchange", () => show(true));
 sessions.addEventListener("ended", () => ended(t("sign_in.ended")));
 // Out of the back/forward cache comes what was true then, perhaps of somebody who has signed out.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
+otherTabs.addEventListener("message", lookWhoIsIn);
+document.addEventListener("visibilitychange", () => document.hidden || lookWhoIsIn());
 begin();

@@ -1,7 +1,7 @@
 // What the page says after something was done, or refused.
 import { h, said, scrollable, setChildren } from "./dom.js";
 import { has, rich, t } from "./language.js";
-import { Refused, Unreachable } from "./api.js";
+import { Outdated, Refused, Unreachable } from "./api.js";
 import { announce } from "./live.js";
 import { duration } from "./format.js";
 import { icon } from "./icons.js";
@@ -9,12 +9,13 @@ import { icon } from "./icons.js";
 // The page's sentence of an error's code, and the server's own words beside it.
 export function sentencesOf(error) {
   if (error instanceof Unreachable) return [t("error.unreachable")];
+  if (error instanceof Outdated) return [t("error.outdated")];
   if (!(error instanceof Refused)) throw error;
   const known = `error.${error.code}`;
   const sentence = t(has(known) ? known : "error.other");
   const parts = [sentence];
   if (error.retryAfter && [429, 503].includes(error.status)) parts.push(" ", rich("error.again_in", { time: duration(error.retryAfter) }));
-  if (!["unauthorized", "rate_limited"].includes(error.code)) parts.push(" ", h("span.said", {}, t("error.said"), " ", said(error.message)));
+  if (!["unauthorized", "other_session", "rate_limited"].includes(error.code)) parts.push(" ", h("span.said", {}, t("error.said"), " ", said(error.message)));
   return parts.flat();
 }
 
@@ -50,4 +51,4 @@ export const trying = (messages, act) => async (...given) => {
 export const empty = (sign, title, ...more) => h("div.empty", {}, icon(sign), h("p.empty-title", {}, title), ...more);
 export const loading = () => h("p.loading", {}, t("loading"));
 export const failed = (error, again) => h("div.empty.is-bad", {}, icon("stuck"), h("p.empty-title", {}, t("error.title")),
-  h("p", {}, ...sentencesOf(error)), again ? h("button.plain", { type: "button", click: again }, t("error.again")) : null);
+  h("p", {}, ...sentencesOf(error)), again ? h("button.plain", { type: "button", click: again }, t(error instanceof Outdated ? "error.reload" : "error.again")) : null);

@@ -56,6 +56,9 @@ export function dialog(title, ...children) {
   return element;
 }
 
+// A dialog belongs to the view that has opened it.
+export const closeDialogs = () => document.querySelectorAll("dialog[open]").forEach((open) => open.close());
+
 // Asks once more. → true or false.
 export function ask(title, text, yes) {
   return new Promise((resolve) => {

@@ -9,6 +9,7 @@ import { isActive, isStale } from "./job_words.js";
 import { JobPanel } from "./job_panel.js";
 import { Messages, empty, failed, loading, trying } from "./messages.js";
 import { filterForm, heading, openLink, pages, row, table, tableBody } from "./parts.js";
+import { Poller } from "./poll.js";
 import { filter } from "./router.js";
 
 const LIMIT = 25;
@@ -30,6 +31,7 @@ class Receipts {
   stop() {
     this.stopped = true;
     this.panel?.stop();
+    this.looking?.stop();
   }
 
   #actions() {
@@ -88,7 +90,21 @@ class Receipts {
   }
 
   #delete() {
-    deleteAll((job) => this.#follow(job));
+    deleteAll((job) => this.#follow(job), (settled) => this.#unsure(settled));
+  }
+
+  // It was sent, and then the dialog was closed: only the server knows whether it has begun.
+  async #unsure(settled) {
+    if (this.stopped) return;
+    this.messages.bad(t("delete.unsure"));
+    await settled;
+    if (this.stopped) return;
+    this.looking?.stop();
+    this.looking = new Poller("/api/receipts/delete-job/status", () => {
+      this.#findJob();
+      this.#load();
+      return false;
+    }).start();
   }
 
   // The server knows what is going on; the browser remembers nothing of it.
@@ -99,6 +115,7 @@ class Receipts {
   }
 
   #follow(job) {
+    if (this.stopped) return;
     this.panel?.stop();
     let status = job.status;
     const shown = (now) => {

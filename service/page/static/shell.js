@@ -1,11 +1,13 @@
 // What stands around each view: the name, the ways, who is signed in, the language.
 import { bdi, h } from "./dom.js";
+import { Messages, trying } from "./messages.js";
 import { LANGUAGES, language, t, word } from "./language.js";
 
 const VIEWS = { receipts: ["business"], mailbox: ["business"], jobs: ["business", "operator"], workers: ["operator"] };
 
 export function shell({ session, path, speak, signOut }) {
-  const main = h("main", { id: "main", tabindex: "-1" });
+  const messages = new Messages(); // of what the header does
+  const main = h("main", { id: "main", tabindex: "-1" }, messages.element);
   const skip = h("a.skip", { href: "#main" }, t("skip"));
   skip.addEventListener("click", (event) => {
     event.preventDefault(); // the address after # says which view it is
@@ -14,7 +16,7 @@ export function shell({ session, path, speak, signOut }) {
   const element = h("div.shell", {}, skip, h("header.top", {}, h("div.top-inner", {},
     h("a.brand", { href: "#/" }, h("span.brand-mark", { "aria-hidden": "true" }), "Longhaul"),
     session.signed_in ? ways(session, path) : null,
-    h("div.who", {}, session.signed_in ? [who(session), account(signOut)] : null, languages(speak)))), main);
+    h("div.who", {}, session.signed_in ? [who(session), account(trying(messages, signOut))] : null, languages(trying(messages, speak))))), main);
   return { element, main };
 }
 

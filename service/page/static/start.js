@@ -33,8 +33,9 @@ function form(kind) {
     try {
       const { params, confirm } = read();
       const { job_id } = await begin("/api/jobs", { job_type: kind.job_type, params, ...(confirm ? { confirm } : {}) });
-      go(`jobs/${job_id}`);
+      if (box.isConnected) go(`jobs/${job_id}`);
     } catch (error) {
+      if (!box.isConnected) return; // the reader has gone on
       if (error instanceof Refused && error.code === "job_active") go(`jobs/${error.body.job_id}`);
       else if (error instanceof SyntaxError) messages.bad(t("error.json"), " ", said(error.message));
       else messages.error(error);
