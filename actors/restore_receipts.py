@@ -72,6 +72,7 @@ def count(start: Start, params: RestoreReceipts) -> int:
     prepare=prepare,
     count=count,
     done_label="restored",
+    undoes="delete_receipts",
 )
 def restore_receipts(run: Run[RestoreReceipts]) -> Iterator[Batch]:
     undo_days = run.settings.UNDO_DAYS

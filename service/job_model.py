@@ -25,8 +25,8 @@ class Job(BaseModel):
     failed_count: int
     with_failures: bool = Field(description="completed, but failed_count items failed")
     links: dict[str, str] = Field(
-        description="self, events, the verbs that its status and this token allow, result, and retry, "
-        "the call that starts a new job for the rest"
+        description="self, events, the verbs that its status and this token allow, result, retry, "
+        "the call that starts a new job for the rest, and restore, the one that starts a job that undoes it"
     )
     percent: float
     rate: float | None = Field(description="items per second over the last minute, pauses included; null until known")

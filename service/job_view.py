@@ -13,17 +13,19 @@ from actors.runtime.base.failures import describe, is_lost, sqlstate
 from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from actors.runtime.jobs.percent import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
-from service.auth import WRITERS, Caller
+from service.auth import Caller
 from service.days import within_days
 from service.errors import not_found, outdated
+from service.job_links import links
 from service.job_model import Job, Notices, notice_of
 from service.why import stuck
 from sql.engine import reading
-from sql.states import COMPLETED, RUNNING, verb_changes
+from sql.states import COMPLETED, RUNNING
 
 log = structlog.get_logger("longhaul.http")
 
 KINDS = by_every_name(load_kinds().values())  # by job_type
+UNDO = {kind.undoes: kind for kind in KINDS.values() if kind.undoes}  # by the name of the kind that it undoes
 
 # Newest first; all jobs, or those that match the filters.
 LIST = text(f"""
@@ -46,10 +48,6 @@ MOST_AHEAD, MOST_AHEAD_IN_A_LIST = 1000, 100  # as far as messages ahead of a jo
 
 # Waits for another start of the business that is in progress.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
-
-# The addresses of kinds that have their own; all others start at START_ADDRESS.
-ADDRESSES = {"delete_receipts": "/api/receipts/delete_all", "sync_receipts": "/api/receipts/sync"}
-START_ADDRESS = "/api/jobs"
 
 
 class Jobs:
@@ -151,40 +149,23 @@ class Jobs:
             kind = KINDS.get(job_type)
             if kind is not None and kind.stats is not None:
                 stats |= kind.stats(connection, ids)
-        return [_view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
+        return [self._view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
+
+    def _view(self, row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices: Notices) -> dict[str, Any]:
+        done = row["status"] == COMPLETED
+        kind = KINDS.get(row["job_type"])
+        undo = UNDO.get(kind.name) if kind is not None else None
+        return {name: row[name] for name in Job.model_fields if name in row} | {
+            "job_id": row["id"],
+            "with_failures": done and row["failed_count"] > 0,
+            "links": links(row, caller, self.settings, kind, undo),
+            "percent": 100.0 if done else percent(row["processed"], row["total"]),
+            "stats": row["stats"] | stats,
+            "why": {"reason": row["reason"], "sentence": row["sentence"]},
+            "notice": notice_of(row, notices),
+        }
 
 
 def _needs_reconciling(row: Mapping[str, Any]) -> bool:
     """No, if its worker is known to be alive, the clock is being watched, and the job is not stale."""
     return bool(row["status"] == RUNNING and (row["is_in_doubt"] or row["is_stale"]))
-
-
-def _view(row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices: Notices) -> dict[str, Any]:
-    done = row["status"] == COMPLETED
-    return {name: row[name] for name in Job.model_fields if name in row} | {
-        "job_id": row["id"],
-        "with_failures": done and row["failed_count"] > 0,
-        "links": _links(row, caller),
-        "percent": 100.0 if done else percent(row["processed"], row["total"]),
-        "stats": row["stats"] | stats,
-        "why": {"reason": row["reason"], "sentence": row["sentence"]},
-        "notice": notice_of(row, notices),
-    }
-
-
-def _links(row: Mapping[str, Any], caller: Caller) -> dict[str, str]:
-    """Where to go from here: what this caller may do with the job in its current state."""
-    here = f"/api/jobs/{row['id']}"
-    links = {"self": here, "events": f"{here}/events"}
-    kind = KINDS.get(row["job_type"])
-    if caller.role in (*WRITERS, "operator"):
-        for verb in ("pause", "cancel", "resume", *(("reset",) if caller.role == "operator" else ())):
-            if verb_changes(verb, row["status"], row["requested"], waits=row["wait_until"] is not None):
-                links[verb] = f"{here}/{verb}"
-    if kind is None or row["status"] != COMPLETED:
-        return links
-    if row["failed_count"] and (caller.role in kind.roles or caller.role == "operator"):
-        links["retry"] = ADDRESSES.get(kind.name, START_ADDRESS)
-    if kind.result is not None:
-        links["result"] = f"{here}/result"
-    return links

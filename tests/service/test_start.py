@@ -5,6 +5,7 @@ import pytest
 from actors.runtime.jobs.kinds import Kind
 from service.job_view import KINDS
 from sql.states import ACTIVE
+from tests.conftest import minutes_ago
 
 JOBS = "/api/jobs"
 DELETE_ALL = {"job_type": "delete_receipts", "confirm": "DELETE"}
@@ -111,3 +112,34 @@ def test_a_job_of_a_kind_that_is_gone_is_still_seen_and_can_be_cancelled(api, ma
     caller = api(business_id)
     assert caller.get(f"/api/jobs/{job_id}").json["job_type"] == "of_old"
     assert caller.post(f"/api/jobs/{job_id}/cancel").json["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("undo_days", "ended_days_ago", "role", "columns", "offered"),
+    [
+        (7, 6, "owner", {}, True),
+        (7, 6, "owner", {"status": "cancelled"}, True),
+        (7, 8, "owner", {}, False),
+        (0, 0, "owner", {}, False),
+        (7, 6, "member", {}, False),
+        (7, 6, "owner", {"processed": 0, "succeeded": 0}, False),
+        (7, 6, "owner", {"job_type": "export_receipts"}, False),
+        (7, 6, "owner", {"status": "paused", "finished_at": None}, False),
+    ],
+)
+def test_undoing_is_offered_only_where_it_may_work(
+    undo_days, ended_days_ago, role, columns, offered, api, make
+) -> None:
+    business_id = make.business()
+    when = minutes_ago(ended_days_ago * 1440)
+    ended = {"status": "completed", "processed": 2, "succeeded": 2, "finished_at": when}
+    job_id = make.job(business_id, **{**ended, **columns})
+    links = api(business_id, role=role, UNDO_DAYS=undo_days).get(f"/api/jobs/{job_id}").json["links"]
+    assert links.get("restore") == ("/api/jobs" if offered else None)
+
+
+@pytest.mark.parametrize(("role", "offered"), [("owner", True), ("member", False)])
+def test_a_file_is_offered_only_to_who_may_have_it(role, offered, api, make) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id, status="completed", job_type="export_receipts")
+    assert ("result" in api(business_id, role=role).get(f"/api/jobs/{job_id}").json["links"]) is offered

@@ -68,6 +68,7 @@ class Kind:
     count: Callable[[Start, Any], int] | None = None  # → how many items there are
     stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → stats to show
     result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None  # the job's row → its file
+    undoes: str | None = None  # the name of the kind whose jobs it undoes, for UNDO_DAYS
     classify: Callable[[Exception], Verdict | None] | None = None  # comes before the general rules
     old_names: tuple[str, ...] = ()  # jobs started under these are still performed
     old_settings: Mapping[str, str] = field(default_factory=dict)  # COOLDOWN_SECONDS → the variable's former name
@@ -114,6 +115,7 @@ def job_kind(
     count: Callable[[Start, Any], int] | None = None,
     stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None,
     result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None,
+    undoes: str | None = None,
     classify: Callable[[Exception], Verdict | None] | None = None,
     old_names: Iterable[str] = (),
     old_settings: Mapping[str, str] | None = None,
@@ -124,7 +126,7 @@ def job_kind(
     `settings` are this kind's own, in lower case: `batch_size=200`, `cooldown_seconds=60`.
     """
     _check_queue(queue)
-    said = (params, done_label, tuple(roles), confirm, key, complete, prepare, count, stats, result, classify)
+    said = (params, done_label, tuple(roles), confirm, key, complete, prepare, count, stats, result, undoes, classify)
     of_old, own = (tuple(old_names), old_settings or {}), _own_settings(settings)
     return lambda work: Kind(work.__name__, queue, work, *said, *of_old, own)
 

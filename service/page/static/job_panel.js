@@ -90,7 +90,7 @@ export class JobPanel {
     const kind = this.kinds.get(job.job_type);
     if (job.links.retry && kind) buttons.push(this.#another(job, t("verb.retry")));
     else if (isStale(job) && job.status === "failed" && kind?.may_start) buttons.push(this.#another(job, t("verb.anew")));
-    if (this.#canRestore(job)) buttons.push(button(t("verb.restore"), trying(this.messages, () => this.#restore(job))));
+    if (job.links.restore) buttons.push(button(t("verb.restore"), trying(this.messages, () => this.#restore(job))));
     return buttons;
   }
 
@@ -98,14 +98,9 @@ export class JobPanel {
     return this.anew ? button(label, this.anew) : h("a.button.plain", { href: startAddress(job.job_type) }, label);
   }
 
-  #canRestore(job) {
-    return job.job_type === "delete_receipts" && !isActive(job) && job.succeeded > 0
-      && this.kinds.get("restore_receipts")?.may_start && job.stats.attachments_deleted === 0;
-  }
-
   async #restore(job) {
     const body = { job_type: "restore_receipts", params: { delete_job_id: job.job_id } };
-    const { job_id } = await start("/api/jobs", body);
+    const { job_id } = await start(job.links.restore, body);
     if (this.element.isConnected) go(`jobs/${job_id}`);
   }
 }
