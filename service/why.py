@@ -36,7 +36,7 @@ WHY = text("SELECT * FROM public.why_job(CAST(:job_id AS bigint), CAST(:for_oper
 STUCK = text("""
     SELECT w.job_id
     FROM public.why_jobs(ARRAY(SELECT public.jobs_to_explain(CAST(:business_id AS bigint))), false, 0) w
-    WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping')
+    WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping', 'listing')
 """)
 
 

@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION ops.why_not_moving()
 RETURNS TABLE (job_id bigint, reason text, since timestamptz, evidence jsonb, sentence text, remedy text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT * FROM public.why_jobs(ARRAY(SELECT public.jobs_to_explain()), true, 0) w
-    WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping')
+    WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping', 'listing')
 $$;
 COMMENT ON FUNCTION ops.why_not_moving() IS 'ops.why for every active job that is stuck; see the view ops.stuck_jobs';
 

@@ -17,6 +17,7 @@ def test_a_filter_survives_reload_back_and_actions(site, person) -> None:
     rows = dana.page.get_by_role("table", name="Jobs").get_by_role("row")
     expect(rows).to_have_count(3)
     dana.page.get_by_label("Status").select_option("paused")
+    dana.button("Show").click()
     expect(rows).to_have_count(2)
     dana.page.reload()
     expect(rows).to_have_count(2)
@@ -27,6 +28,7 @@ def test_a_filter_survives_reload_back_and_actions(site, person) -> None:
     expect(dana.page.get_by_label("Status")).to_have_value("paused")
     expect(dana.page.get_by_text("No jobs like that")).to_be_visible()
     dana.page.get_by_label("Status").select_option("cancelled")
+    dana.button("Show").click()
     expect(rows.get_by_role("link", name=f"#{paused}")).to_be_visible()
 
 

@@ -37,6 +37,7 @@ def test_a_mailbox_is_connected_read_and_explained(site, person, mails) -> None:
     expect(table.get_by_text("Nothing says that it is a receipt")).to_be_visible()
 
     dana.page.get_by_label("Taken for").select_option("not_receipt")
+    dana.button("Show").click()
     expect(table.get_by_role("row")).to_have_count(2)
     dana.page.reload()
     expect(table.get_by_role("row")).to_have_count(2)

@@ -495,6 +495,12 @@ def test_a_sync_that_lists_its_mailbox_says_so_and_how_far_it_is(why, syncing) -
     assert told["remedy"] == "None is needed"
 
 
+def test_a_sync_that_lists_its_mailbox_is_not_stuck(syncing, api, sql) -> None:
+    syncing("running", cursor={"phase": "list", "after": 600}, stats=json.dumps({"messages_listed": 600}))
+    assert api(None, role="operator").get("/api/jobs?stuck=true").json["jobs"] == []
+    assert sql("SELECT FROM ops.why_not_moving()") == []
+
+
 def test_a_job_of_another_businesss_mailbox_tells_nothing_of_it(why, mailbox, make) -> None:
     job_id = make.job(job_type="sync_receipts", params={"connection_id": mailbox[1]})
     assert "connection" not in why(job_id)["evidence"]

@@ -9,7 +9,7 @@ export default {
   "sign_out.menu": "Account", "sign_out.here": "Sign out", "sign_out.everywhere": "Sign out everywhere",
   "message.close": "Close", "ask.no": "Not now", "pages.label": "Pages", "pages.first": "First page", "pages.next": "Next page",
   "filter.apply": "Show", "filter.clear": "Clear", "filter.from": "From", "filter.to": "To", "filter.all": "All",
-  "reach.gone": "The server cannot be reached. This page keeps trying by itself.", "reach.back": "The server can be reached again.",
+  "reach.gone": "The server cannot be reached. This page keeps trying by itself.", "reach.error": "The server answered with an error. It is asked again by itself.", "reach.back": "The server can be reached again.",
 
   "receipts.title": "Receipts", "receipts.filter": "Filter receipts", "receipts.export": "Export", "receipts.delete_all": "Delete all",
   "receipts.count": { one: "{n} receipt", other: "{n} receipts" }, "receipts.many": "Too many receipts to count at once",
@@ -96,6 +96,7 @@ export default {
   "why.no_worker": "No live worker takes work like this.", "why.no_worker.known": "No live worker listens to the queue {queue}.",
   "why.waiting_turn": "It waits its turn in the queue.", "why.waiting_turn.known": "It waits its turn in the queue {queue}; {ahead} come before it.",
   "why.snoozed": "It waits until {until}, because: {error}", "why.listing": "It lists the mails of the mailbox; how many there are is not known yet.",
+  "why.more_than": "more than {n}",
   "why.running": "It is moving.", "why.backing_off": "It waits to try again: {error}",
   "why.blocked": "Another session of the database holds what it needs.", "why.silent_worker": "Its worker has fallen silent.",
   "why.silent_worker.known": "Worker {worker} has fallen silent.", "why.not_moving": "Its worker lives, but the batch in hand takes long.",

@@ -9,7 +9,7 @@ export default {
   "sign_out.menu": "חשבון", "sign_out.here": "יציאה", "sign_out.everywhere": "יציאה מכל מקום",
   "message.close": "סגירה", "ask.no": "לא עכשיו", "pages.label": "עמודים", "pages.first": "העמוד הראשון", "pages.next": "העמוד הבא",
   "filter.apply": "הצגה", "filter.clear": "ניקוי", "filter.from": "מתאריך", "filter.to": "עד תאריך", "filter.all": "הכל",
-  "reach.gone": "אין קשר לשרת. הדף ממשיך לנסות מעצמו.", "reach.back": "הקשר לשרת חזר.",
+  "reach.gone": "אין קשר לשרת. הדף ממשיך לנסות מעצמו.", "reach.error": "השרת השיב בשגיאה. הוא יישאל שוב מעצמו.", "reach.back": "הקשר לשרת חזר.",
 
   "receipts.title": "קבלות", "receipts.filter": "סינון קבלות", "receipts.export": "ייצוא", "receipts.delete_all": "מחק הכל",
   "receipts.count": { one: "קבלה אחת", two: "שתי קבלות", other: "{n} קבלות" }, "receipts.many": "יותר מדי קבלות לספירה מהירה",
@@ -96,6 +96,7 @@ export default {
   "why.no_worker": "אין עובד חי שלוקח עבודה כזאת.", "why.no_worker.known": "אין עובד חי שמאזין לתור {queue}.",
   "why.waiting_turn": "ממתינה לתורה.", "why.waiting_turn.known": "ממתינה לתורה בתור {queue}; {ahead} לפניה.",
   "why.snoozed": "ממתינה עד {until}, כי: {error}", "why.listing": "הודעות התיבה נמנות; מספרן עדיין לא ידוע.",
+  "why.more_than": "יותר מ-{n}",
   "why.running": "מתקדמת.", "why.backing_off": "ממתינה לניסיון נוסף: {error}",
   "why.blocked": "חיבור אחר למסד הנתונים מחזיק במה שהיא צריכה.", "why.silent_worker": "העובד שלה השתתק.",
   "why.silent_worker.known": "עובד {worker} השתתק.", "why.not_moving": "העובד שלה חי, אבל המנה הנוכחית נמשכת זמן רב.",

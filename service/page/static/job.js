@@ -47,14 +47,15 @@ class JobView {
   }
 
   async #explain(job) {
-    const facts = await get(`${this.path}/why`).catch(() => job.why);
+    const told = await get(`${this.path}/why`).catch(() => null);
+    const facts = told ?? job.why;
     if (this.stopped) return;
     const quiet = ["running", "ended"].includes(facts.reason);
-    const remedy = remedyWords(facts.reason);
+    const remedy = told ? remedyWords(told) : null;
     this.why.hidden = facts.reason === "ended";
     this.why.classList.toggle("is-stuck", isStuck({ ...job, why: facts }));
     setChildren(this.why, h("h2", {}, t("why.title")),
-      h("p.why-words", {}, icon(isStuck({ ...job, why: facts }) ? "stuck" : job.status), h("span.clamp", {}, whyWords(job, facts))),
+      h("p.why-words", {}, icon(isStuck({ ...job, why: facts }) ? "stuck" : job.status), h("span.clamp", {}, whyWords(job, told))),
       remedy && !quiet ? h("p", {}, h("strong", {}, t("why.remedy")), " ", remedy) : null,
       quiet || !facts.remedy ? null : h("details", {}, h("summary", {}, t("why.operators")), h("p", {}, said(facts.sentence)), h("p", {}, said(facts.remedy))));
   }

@@ -32,18 +32,28 @@ export function statusChip(job) {
 // What was done to its items, in the kind's own word: deleted, read, exported.
 export const doneLabel = (label) => (has(`done.${label}`) ? t(`done.${label}`) : label);
 
+// What a reason's sentence with facts cannot do without.
+const NEEDS = { no_worker: "queue", waiting_turn: "ahead", silent_worker: "worker" };
+
+// Where the facts make it another case than the page's sentence tells, the server's own says it.
+const isSpecial = ({ reason, evidence = {} }) =>
+  (reason === "waiting_turn" && evidence.worker) || (reason === "no_message" && evidence.taken_by_a_stranger_at)
+  || (reason === "not_moving" && (evidence.refusals >= 10 || !evidence.backend_pid));
+
 // Why it is where it is: the page's sentence of the reason; with the facts where they were asked for.
 export function whyWords(job, facts = null) {
   const { reason, sentence } = facts ?? job.why;
+  if (facts && isSpecial(facts)) return said(sentence);
   const evidence = facts?.evidence ?? {};
   const until = job.wait_until ?? evidence.wait_until;
   const values = {
     queue: bdi(evidence.queue ?? job.queue ?? "…"), worker: String(evidence.worker ?? "…"),
     until: until ? moment(until) : "…", who: h("span", {}, actorWords(evidence.paused_by ?? evidence.by ?? "…")),
     error: said(evidence.waiting_for ?? evidence.last_error ?? job.waiting_for ?? job.last_error ?? "…"),
-    ahead: number(evidence.ahead ?? 0), failed: number(job.failed_count),
+    ahead: evidence.ahead_is_more ? t("why.more_than", { n: evidence.ahead }) : number(evidence.ahead ?? 0), failed: number(job.failed_count),
   };
-  const key = facts && has(`why.${reason}.known`) ? `why.${reason}.known` : `why.${reason}`;
+  const isKnown = facts && (!NEEDS[reason] || (evidence[NEEDS[reason]] ?? null) !== null);
+  const key = isKnown && has(`why.${reason}.known`) ? `why.${reason}.known` : `why.${reason}`;
   return has(key) ? rich(key, values) : said(sentence);
 }
 
@@ -53,4 +63,7 @@ export function actorWords(actor) {
   return has(`actor.${kind}`) ? rich(`actor.${kind}`, { name }) : bdi(actor);
 }
 
-export const remedyWords = (reason) => (has(`remedy.${reason}`) ? t(`remedy.${reason}`) : null);
+export function remedyWords(facts) {
+  if (isSpecial(facts)) return facts.remedy ? said(facts.remedy) : null;
+  return has(`remedy.${facts.reason}`) ? t(`remedy.${facts.reason}`) : null;
+}

@@ -41,8 +41,14 @@ class Row {
   }
 }
 
+// Moves rows only where they differ, so that the focus stays.
+function place(body, rows) {
+  if (rows.length !== body.children.length || rows.some((one, index) => body.children[index] !== one)) setChildren(body, rows);
+}
+
 class JobList {
   #rows = new Map();
+  #stuckRows = new Map();
 
   constructor({ query, kinds, session }) {
     Object.assign(this, { query, kinds, forOperator: session.role === "operator" });
@@ -87,27 +93,29 @@ class JobList {
       this.body = tableBody();
       setChildren(this.list, table(t("jobs.title"), this.columns, this.body), pages(next_after));
     }
-    if (rows.some((one, index) => this.body.children[index] !== one) || this.body.children.length !== rows.length) {
-      setChildren(this.body, rows);
-    }
+    place(this.body, rows);
   }
 
-  #row(job) {
-    const known = this.#rows.get(job.job_id);
+  #row(job, rows = this.#rows) {
+    const known = rows.get(job.job_id);
     if (known) known.show(job);
-    else this.#rows.set(job.job_id, new Row(this.columns, job, this.forOperator));
-    return this.#rows.get(job.job_id).element;
+    else rows.set(job.job_id, new Row(this.columns, job, this.forOperator));
+    return rows.get(job.job_id).element;
   }
 
   async #findStuck() {
+    if (this.finding) return;
+    this.finding = true;
     const found = await get(address("/api/jobs", { stuck: "true", business_id: this.query.business, limit: 50 })).catch(() => null);
+    this.finding = false;
     if (!found || this.stopped) return;
     this.stuck.hidden = !found.jobs.length;
-    const ids = found.jobs.map((job) => `${job.job_id} ${job.why.reason}`).join();
-    if (ids === this.stuckIds) return;
-    this.stuckIds = ids;
-    setChildren(this.stuck, h("h2", {}, t("jobs.stuck")), table(t("jobs.stuck"), this.columns,
-      tableBody(found.jobs.map((job) => new Row(this.columns, job, true).element))));
+    const rows = found.jobs.map((job) => this.#row(job, this.#stuckRows));
+    if (!this.stuckBody) {
+      this.stuckBody = tableBody();
+      setChildren(this.stuck, h("h2", {}, t("jobs.stuck")), table(t("jobs.stuck"), this.columns, this.stuckBody));
+    }
+    place(this.stuckBody, rows);
   }
 }
 

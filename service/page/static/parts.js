@@ -28,16 +28,13 @@ export function pages(next_after) {
     next_after ? h("a.button.plain", { href: href(path.join("/"), { ...query, after: next_after }) }, t("pages.next")) : null);
 }
 
-// A form that filters the view: it goes into the address when something is chosen.
+// A form that filters the view: it goes into the address when its button is pressed.
 export function filterForm(label, fields, take, clear = null) {
   const form = h("form.filter", { "aria-label": label }, fields,
     h("div.actions", {}, h("button.plain", { type: "submit" }, t("filter.apply")), clear));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     take(Object.fromEntries(new FormData(form)));
-  });
-  form.addEventListener("change", (event) => {
-    if (event.target.tagName === "SELECT") take(Object.fromEntries(new FormData(form)));
   });
   return form;
 }

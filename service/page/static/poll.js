@@ -1,9 +1,12 @@
 // Looks at the server again and again: quickly while something moves and somebody watches, rarely otherwise.
-import { Refused, call } from "./api.js";
-import { reached, unreached } from "./reach.js";
+import { said } from "./dom.js";
+import { Refused, Unreachable, call } from "./api.js";
+import { t } from "./language.js";
+import { reached, trouble } from "./reach.js";
 
 const QUICK = 1_500;
 const HIDDEN = 15_000;
+const SECONDS = 10; // for an answer
 
 // Milliseconds until the next look. `still`: how many looks in a row have brought nothing new.
 export function delay({ failures, still, hidden, retryAfter = null, quick = QUICK }) {
@@ -18,7 +21,7 @@ export class Poller {
   #etag = null;
   #last = null;
   #state = { failures: 0, still: 0 };
-  #busy = false;
+  #asking = null; // of the newest look; an older one's answer is out of date, and dropped
 
   // `show(body)` gets what is new and returns false when that was the last; `refused(error)` what will not change.
   constructor(path, show, { refused = () => {}, quick = QUICK } = {}) {
@@ -37,7 +40,7 @@ export class Poller {
     this.#stop.abort();
   }
 
-  // Something was done: look at once, and closely for a while.
+  // Something was done: look at once, and closely for a while. What was asked before that is not waited for.
   look = async () => {
     this.#state.still = 0;
     await this.#round();
@@ -48,20 +51,24 @@ export class Poller {
   };
 
   async #round() {
-    if (this.#busy) return;
-    this.#busy = true;
     clearTimeout(this.#timer);
-    const goesOn = await this.#ask();
-    this.#busy = false;
-    if (goesOn && !this.#stop.signal.aborted) {
-      this.#timer = setTimeout(() => this.#round(), delay({ ...this.#state, hidden: document.hidden, quick: this.quick }));
+    this.#asking?.abort();
+    const asking = (this.#asking = new AbortController());
+    const signal = AbortSignal.any([asking.signal, this.#stop.signal]);
+    if (signal.aborted) return;
+    let goesOn = true; // after an error in show(), too
+    try {
+      goesOn = await this.#ask(signal);
+    } finally {
+      if (goesOn && !signal.aborted) {
+        this.#timer = setTimeout(() => this.#round(), delay({ ...this.#state, hidden: document.hidden, quick: this.quick }));
+      }
     }
   }
 
-  async #ask() {
-    const { signal } = this.#stop;
+  async #ask(signal) {
     try {
-      const { body, etag } = await call("GET", this.path, { etag: this.#etag, signal });
+      const { body, etag } = await call("GET", this.path, { etag: this.#etag, signal, seconds: SECONDS });
       if (signal.aborted) return false;
       reached();
       this.#etag = etag;
@@ -81,9 +88,10 @@ export class Poller {
       this.refused(error);
       return false;
     }
-    if (!(error instanceof Refused) && error.constructor.name !== "Unreachable") throw error;
+    if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
     this.#state = { ...this.#state, failures: Math.min(this.#state.failures + 1, 5), retryAfter: error.retryAfter };
-    if (!(error instanceof Refused) || error.status >= 502) unreached();
+    if (error instanceof Unreachable) trouble(t("reach.gone"));
+    else trouble(error.status === 503 ? said(error.message) : t("reach.error"));
     return true;
   }
 }

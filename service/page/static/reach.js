@@ -1,4 +1,4 @@
-// Whether the server can be reached, told in one place.
+// Whether the server answers as it should, told in one place.
 import { announce } from "./live.js";
 import { h } from "./dom.js";
 import { t } from "./language.js";
@@ -13,9 +13,12 @@ export function reached() {
   announce(t("reach.back"));
 }
 
-export function unreached() {
-  if (banner?.isConnected) return;
-  banner = h("p.banner", {}, icon("stuck"), h("span", {}, t("reach.gone")));
+// `sentence`: what is wrong, a text or an element.
+export function trouble(sentence) {
+  const next = h("p.banner", {}, icon("stuck"), h("span", {}, sentence));
+  if (banner?.isConnected && banner.textContent === next.textContent) return;
+  banner?.remove();
+  banner = next;
   document.querySelector("main")?.append(banner);
-  announce(t("reach.gone"));
+  announce(banner.textContent);
 }
