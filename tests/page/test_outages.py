@@ -1,9 +1,11 @@
 """What the page says while something is down, and that it goes on by itself."""
 
+import re
 import signal
+from contextlib import suppress
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 from service.local.client import Client
 from service.local.embedded import free_port
@@ -82,3 +84,47 @@ def test_a_server_that_is_down_is_said_so_and_the_page_goes_on_when_it_is_back(s
     serve()
     expect(gone).to_have_count(0, timeout=60_000)
     expect(dana.page.get_by_text("60 receipts were deleted.").first).to_be_visible(timeout=60_000)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (500, "The server answered with an error. It is asked again by itself."),
+        (503, "The database is out of disk space"),
+    ],
+)
+def test_an_error_of_the_server_is_said_so_and_the_page_goes_on(site, person, status, told) -> None:
+    business_id, token = site.business(receipts=40)
+    dana = person(site.address, token)
+    dana.may_say = f"status of {status}"
+    fails = {"success": False, "error": "The database is out of disk space", "code": "unavailable"}
+    with site.held_up(business_id):
+        dana.delete_all()
+        dana.page.route(re.compile("/api/jobs/[0-9]+$"), lambda route: route.fulfill(status=status, json=fails))
+        expect(dana.page.get_by_role("main").get_by_text(told)).to_be_visible()
+        dana.page.unroute(re.compile("/api/jobs/[0-9]+$"))
+        expect(dana.page.get_by_role("main").get_by_text(told)).to_have_count(0)
+    expect(dana.page.get_by_text("40 receipts were deleted.").first).to_be_visible()
+
+
+def test_a_look_that_is_answered_late_does_not_undo_what_a_button_has_done(site, person) -> None:
+    business_id, token = site.business()
+    site.make.job(business_id, "paused", total=5)
+    dana = person(site.address, token)
+    dana.go("jobs", "Jobs")
+    held = []
+
+    def hold(route) -> None:
+        held.append((route, route.fetch())) if not held else route.continue_()
+
+    dana.page.get_by_role("table", name="Jobs").get_by_role("link").click()
+    expect(dana.button("Cancel job")).to_be_visible()
+    dana.page.route(re.compile("/api/jobs/[0-9]+$"), hold)
+    wait_until(lambda: held or dana.page.wait_for_timeout(20), 20, "a look")
+    dana.button("Cancel job").click()
+    expect(dana.page.get_by_text("Cancelled", exact=True).first).to_be_visible()
+    ((route, answer),) = held
+    with suppress(Error):  # the page has given it up
+        route.fulfill(response=answer)
+    dana.page.wait_for_timeout(500)
+    expect(dana.page.get_by_text("Cancelled", exact=True).first).to_be_visible()
