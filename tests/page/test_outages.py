@@ -115,7 +115,10 @@ def test_a_look_that_is_answered_late_does_not_undo_what_a_button_has_done(site,
     held = []
 
     def hold(route) -> None:
-        held.append((route, route.fetch())) if not held else route.continue_()
+        if held:
+            return route.continue_()
+        fresh = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
+        return held.append((route, route.fetch(headers=fresh)))
 
     dana.page.get_by_role("table", name="Jobs").get_by_role("link").click()
     expect(dana.button("Cancel job")).to_be_visible()
@@ -127,4 +130,4 @@ def test_a_look_that_is_answered_late_does_not_undo_what_a_button_has_done(site,
     with suppress(Error):  # the page has given it up
         route.fulfill(response=answer)
     dana.page.wait_for_timeout(500)
-    expect(dana.page.get_by_text("Cancelled", exact=True).first).to_be_visible()
+    expect(dana.button("Cancel job")).to_have_count(0, timeout=1)
