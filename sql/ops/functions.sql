@@ -14,10 +14,11 @@ COMMENT ON FUNCTION ops.why(bigint) IS 'Why is this job not moving? The reason, 
 CREATE OR REPLACE FUNCTION ops.why_not_moving()
 RETURNS TABLE (job_id bigint, reason text, since timestamptz, evidence jsonb, sentence text, remedy text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT * FROM public.why_jobs(ARRAY(SELECT public.jobs_to_explain()), true, 0) w
+    SELECT * FROM public.why_jobs(ARRAY(
+        SELECT id FROM public.jobs_to_explain() AS id ORDER BY id LIMIT 1000), true, 0) w
     WHERE w.reason NOT IN ('running', 'waiting_turn', 'snoozed', 'stopping', 'listing')
 $$;
-COMMENT ON FUNCTION ops.why_not_moving() IS 'ops.why for every active job that is stuck; see the view ops.stuck_jobs';
+COMMENT ON FUNCTION ops.why_not_moving() IS 'ops.why for the stuck ones of the first 1 000 jobs that may be; see the view ops.stuck_jobs';
 
 CREATE OR REPLACE FUNCTION ops.worker_sessions()
 RETURNS TABLE (worker_id integer, session_pid integer, silent_for interval)

@@ -15,7 +15,7 @@ CREATE OR REPLACE VIEW ops.stuck_jobs AS
 SELECT w.job_id AS id, j.business_id, j.job_type, j.status, w.reason, now() - w.since AS for_how_long, w.sentence, w.remedy,
        w.evidence
 FROM ops.why_not_moving() w JOIN public.background_jobs j ON j.id = w.job_id;
-COMMENT ON VIEW ops.stuck_jobs IS 'Which active jobs are not moving, why, and what fixes it?';
+COMMENT ON VIEW ops.stuck_jobs IS 'Which active jobs are not moving, why, and what fixes it? Looks at the first 1 000 that may be stuck';
 
 CREATE OR REPLACE VIEW ops.queues AS
 SELECT queue, waiting, delayed, taken, oldest_waiting, workers, jobs_waiting, jobs_snoozed, jobs_running,
