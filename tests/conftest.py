@@ -15,7 +15,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from actors.runtime.base.config import Settings, load_settings
 from actors.runtime.base.storage import Bucket
@@ -240,7 +240,7 @@ def events(sql: Sql) -> Callable[[int], list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def worker_id(engine: Engine) -> Iterator[int]:
+def worker_session(engine: Engine) -> Iterator[tuple[int, Connection]]:
     """A worker that is alive as far as the database can see: a row, and a session that holds its lock."""
     with engine.connect() as connection:
         with connection.begin():
@@ -248,8 +248,13 @@ def worker_id(engine: Engine) -> Iterator[int]:
                 text("INSERT INTO workers (hostname, pid, queues, release) VALUES ('test', 1, '{}', '') RETURNING id")
             ).scalar_one()
             connection.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": worker_id})
-        yield worker_id
+        yield worker_id, connection
         connection.invalidate()
+
+
+@pytest.fixture
+def worker_id(worker_session: tuple[int, Connection]) -> int:
+    return worker_session[0]
 
 
 @pytest.fixture
