@@ -40,6 +40,7 @@ NAMES = """
 """
 CALLS = {
     "why()": "(:queued)",
+    "checked()": "('who', 'bench', 100)",
     "name_of()": "('bench')",
     "reset_job()": "(:running, 'bench', 'to measure')",
     "retry_purge()": "('bench')",
