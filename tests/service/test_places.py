@@ -114,7 +114,7 @@ def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> 
         mine = [connect() for _ in range(LIMIT)]
         while not stop.is_set():
             mine = [connect() if is_closed(client) else client for client in mine]
-            time.sleep(0.01)
+            stop.wait(0.01)
 
     threads = [Thread(target=come_again) for _ in range(2)]
     for thread in threads:

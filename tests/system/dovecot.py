@@ -93,9 +93,11 @@ def require_dovecot() -> str:
     """Its path, or the test is skipped."""
     path = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
+        # It comes with no wheel, so only machines with Debian's package can run it.
         pytest.skip("Dovecot is not installed; on Debian: apt-get install dovecot-imapd")
     version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
     if not version.startswith("2.3."):
+        # Dovecot 2.4 renamed most settings; the configuration below is for 2.3.
         pytest.skip(f"Found Dovecot {version.split()[0]}, expected 2.3: the configuration of others is another")
     return path
 

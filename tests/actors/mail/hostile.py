@@ -72,7 +72,7 @@ def dripping(server: Hostile, connection: socket.socket) -> None:
     """Greets, and never ends the next line."""
     server.say(connection, b"* OK ready\r\n* ")
     while True:
-        time.sleep(0.1)
+        time.sleep(0.1)  # the fault itself: a byte every so often, within any limit of a single read
         server.say(connection, b"a")
 
 
