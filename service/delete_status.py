@@ -43,9 +43,6 @@ class DeleteJob:
         with self._jobs.engine.begin() as connection:
             has_active = connection.execute(ACTIVE, scope).scalar_one()
             shown = connection.execute(SHOWN, scope).one_or_none()
-            job = None
-            if shown is not None:
-                row = self._jobs.find(connection, caller, shown.id)
-                job = self._jobs.view(connection, caller, row, notices)
+            job = None if shown is None else self._jobs.shown(connection, caller, shown.id, notices)
         was_stale = shown is not None and shown.id in swept.stale
         reply(response, has_active_job=has_active, was_stale=was_stale, job=job)

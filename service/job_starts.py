@@ -95,7 +95,7 @@ class Starts:
                 user_id=caller.user_id,
             )
         except JobActiveError as error:
-            job = self._jobs.view(connection, caller, self._jobs.find(connection, caller, error.job_id), notices)
+            job = self._jobs.shown(connection, caller, error.job_id, notices)
             raise ApiError(
                 409,
                 "job_active",

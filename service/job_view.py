@@ -65,7 +65,7 @@ class Jobs:
                 return self.view(connection, caller, row)
         _, notices = self.reconcile(row["business_id"])
         with reading(self.engine) as connection:
-            return self.view(connection, caller, self.find(connection, caller, job_id), notices)
+            return self.shown(connection, caller, job_id, notices)
 
     def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
         """The job's row, reconciled, and why it may be outdated."""
@@ -83,6 +83,10 @@ class Jobs:
         if not rows:
             raise not_found(f"Job {job_id}")
         return rows[0]
+
+    def shown(self, connection: Connection, caller: Caller, job_id: int, notices: Notices) -> dict[str, Any]:
+        """The job as the API shows it, in the caller's transaction; 404 for another business's."""
+        return self.view(connection, caller, self.find(connection, caller, job_id), notices)
 
     def list(
         self, connection: Connection, caller: Caller, query: BaseModel, notices: Notices

@@ -92,10 +92,7 @@ class SyncState:
         scope = {"business_id": business_id, "key": key, "stale": swept.stale}
         with self._jobs.engine.begin() as connection:
             shown = connection.execute(SHOWN, scope).one_or_none()
-            job = None
-            if shown is not None:
-                row = self._jobs.find(connection, caller, shown.id)
-                job = self._jobs.view(connection, caller, row, notices)
+            job = None if shown is None else self._jobs.shown(connection, caller, shown.id, notices)
         was_stale = shown is not None and shown.id in swept.stale
         is_active = shown is not None and shown.is_active
         progress = None if job is None else sync_progress(job)

@@ -1,18 +1,16 @@
 """`make demo`: receipts found in a mailbox, then thousands deleted by a job over HTTP, with the proof."""
 
-import sys
-import time
 from typing import Any
 
 from sqlalchemy import Engine, text
-from tqdm import tqdm
 
 from actors.runtime.base.config import load_settings
 from actors.runtime.base.storage import Bucket
 from service.local import made_up_mails, mail_demo
 from service.local.client import Client
 from service.local.seed import owner_token, seed
-from service.local.system import Check, system
+from service.local.system import system
+from service.local.watch import watch
 
 
 def demo(receipts: int) -> int:
@@ -23,28 +21,11 @@ def demo(receipts: int) -> int:
         is_synced = mail_demo.sync_demo(owner, engine, business_id, check)
         started = owner.post("/api/receipts/delete_all", {"confirm": "DELETE"})
         print(f"\nPOST /api/receipts/delete_all → {started.status} {started.body}")
-        job = watch(owner, started.body["job_id"], check)
+        job = watch(owner, started.body["job_id"], check, unit=" receipts", seconds=3600)
         in_all = receipts + made_up_mails.expected()["receipts"]
         code = prove(engine, Bucket(load_settings(environment)), business_id, job, in_all)
     print("Next: `make dev` starts the same and keeps it running, with an address and a token to try.", flush=True)
     return code if is_synced else 1
-
-
-def watch(owner: Client, job_id: int, check: Check) -> dict[str, Any]:
-    """Draws the job's progress until it has ended and the outbox is empty; returns the job."""
-    with tqdm(desc="GET /api/jobs/…", unit=" receipts", total=0, file=sys.stdout) as bar:
-        deadline = time.monotonic() + 3600
-        while time.monotonic() < deadline:
-            check()
-            job: dict[str, Any] = owner.get(f"/api/jobs/{job_id}").body
-            bar.total = job["total"]
-            bar.set_postfix_str(f"{job['status']}, {job['percent']} %", refresh=False)
-            bar.update(job["processed"] - bar.n)
-            bar.refresh()
-            if job["finished_at"] and not job["stats"]["attachments_pending"]:
-                return job
-            time.sleep(0.5)
-    raise TimeoutError(f"job {job_id} did not end within an hour")
 
 
 def prove(engine: Engine, bucket: Bucket, business_id: int, job: dict[str, Any], receipts: int) -> int:

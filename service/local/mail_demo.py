@@ -2,17 +2,14 @@
 
 import base64
 import os
-import sys
-import time
-from typing import Any
 
 from sqlalchemy import Engine, text
-from tqdm import tqdm
 
 from service.local.client import Client
 from service.local.made_up_mails import MAILS, ROUNDS, expected, made_up_mails
 from service.local.mail_server import MailServer, mail_server
 from service.local.system import Check
+from service.local.watch import watch
 
 FOUND = text("""
     SELECT amount::text || ' ' || currency FROM receipts
@@ -43,7 +40,7 @@ def sync_demo(owner: Client, engine: Engine, business_id: int, check: Check) -> 
         connect(owner, mails)
         started = owner.post("/api/receipts/sync", {"mode": "full"})
         print(f"POST /api/receipts/sync → {started.status} job {started.body['job_id']}")
-        job = _watch(owner, started.body["job_id"], check)
+        job = watch(owner, started.body["job_id"], check, unit=" mails", seconds=300)
     with engine.begin() as connection:
         found = list(connection.execute(FOUND, {"id": business_id}).scalars())
         without_file = connection.execute(WITHOUT_FILE, {"id": business_id}).scalar_one()
@@ -59,19 +56,3 @@ def sync_demo(owner: Client, engine: Engine, business_id: int, check: Check) -> 
         shown = f"{len(is_so)} of {len(is_so)} right" if isinstance(is_so, list) and is_so == should_be else is_so
         print(f"  {'ok ' if is_so == should_be else 'BAD'} {name}: {shown}")
     return all(is_so == should_be for is_so, should_be in facts.values())
-
-
-def _watch(owner: Client, job_id: int, check: Check) -> dict[str, Any]:
-    with tqdm(desc="GET /api/receipts/sync/status", unit=" mails", total=0, file=sys.stdout) as bar:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
-            check()
-            job: dict[str, Any] = owner.get(f"/api/jobs/{job_id}").body
-            bar.total = job["total"]
-            bar.set_postfix_str(f"{job['status']}, {job['percent']} %", refresh=False)
-            bar.update(job["processed"] - bar.n)
-            bar.refresh()
-            if job["finished_at"]:
-                return job
-            time.sleep(0.2)
-    raise TimeoutError(f"job {job_id} did not end within 5 minutes")
