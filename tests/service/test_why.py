@@ -482,13 +482,16 @@ def test_a_sync_that_its_server_throttles_says_until_when_and_that_waiting_helps
 
 
 @pytest.mark.parametrize(("status", "reason"), [("running", "backing_off"), ("failed", "failed")])
-def test_a_sync_whose_server_is_away_names_the_host_and_how_to_try_it(why, mailbox, syncing, status, reason) -> None:
+def test_a_sync_whose_server_is_away_names_it_and_how_to_try_it(why, mailbox, syncing, status, reason, api) -> None:
     said = "The connection to the mail server failed"
     job_id = syncing(status, **({"waiting_for": said} if status == "running" else {"last_error": said}))
     told = why(job_id)
     assert told["reason"] == reason
     assert said in told["sentence"]
     assert told["evidence"]["connection"]["host"] == "mail.example.com"
+    for role in ("owner", "member"):  # a member may not see connections
+        others = api(mailbox[0], role).get(f"/api/jobs/{job_id}/why").json["evidence"]["connection"]
+        assert others == {"id": mailbox[1], "status": "connected"}
     assert f"POST /api/connections/{mailbox[1]}/test" in told["remedy"]
 
 

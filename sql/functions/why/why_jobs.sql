@@ -78,7 +78,7 @@ BEGIN
     ELSE
         SELECT * INTO reason, since, evidence FROM public.why_running(job, seen, for_operator);
     END IF;
-    evidence := jsonb_strip_nulls(evidence || public.connection_facts(job));
+    evidence := jsonb_strip_nulls(evidence || public.connection_facts(job, for_operator));
 END $$;
 
 -- A job that has ended: how, and whether its files went too.
