@@ -11,8 +11,8 @@ from sqlalchemy import Connection, text
 
 from actors.mail.connection import EVENT, MailConnection, MailSettings, note_refused, open_mailbox
 from actors.mail.errors import LoginRefusedError
-from actors.mail.imap import ImapMailbox
 from actors.mail.line import Line
+from actors.mail.mailbox import Mailbox
 from actors.outside.vault import NotConfiguredError, SealedError, Vault
 from service.auth import WRITERS, Caller, name_token
 from service.errors import ApiError, not_found
@@ -125,7 +125,7 @@ class Connections(_Resource):
         vault = self._vault()
         business_id, password = caller.own_business(), given.password.get_secret_value()
 
-        def log_in(line: Line) -> ImapMailbox:
+        def log_in(line: Line) -> Mailbox:
             return open_mailbox(given, given.user, password, self._settings, line)
 
         said = self._log_ins.try_one(business_id, log_in)

@@ -15,8 +15,8 @@ from actors.mail.errors import (
     ThrottledError,
     UnreachableError,
 )
-from actors.mail.imap import ImapMailbox
 from actors.mail.line import Line
+from actors.mail.mailbox import Mailbox
 from actors.mail.wire import BadServerError
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 from service.errors import ApiError
@@ -49,7 +49,7 @@ class LogIns:
         self._lock = Lock()
         self._businesses: set[int] = set()  # that have a place, or wait for one
 
-    def try_one(self, business_id: int, log_in: Callable[[Line], ImapMailbox]) -> str:
+    def try_one(self, business_id: int, log_in: Callable[[Line], Mailbox]) -> str:
         """Logs in and out again; returns the server's greeting. ApiError says what was wrong."""
         with self._place(business_id):
             self._failed.refuse(business_id)
@@ -80,7 +80,7 @@ class LogIns:
                 self._businesses.discard(business_id)
 
 
-def _within_limits(log_in: Callable[[Line], ImapMailbox]) -> str | Exception:
+def _within_limits(log_in: Callable[[Line], Mailbox]) -> str | Exception:
     """The greeting, or why there is none. A thread that looks up a slow name for longer finds its line cut."""
     outcome: list[str | Exception] = []
     line = Line(SECONDS)

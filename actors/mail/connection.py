@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from actors.mail.imap import ImapMailbox
 from actors.mail.line import Line
+from actors.mail.mailbox import Mailbox
 from actors.mail.wire import Server
 from actors.outside.vault import Vault
 from actors.receipts.currencies import MINOR_UNITS
@@ -86,13 +87,13 @@ class MailConnection:
         values = {name: row[name] for name in cls.__dataclass_fields__}
         return cls(**{**values, "settings": MailSettings(**row["settings"]), "secret": bytes(row["secret"])})
 
-    def open(self, settings: Settings, line: Line) -> ImapMailbox:
+    def open(self, settings: Settings, line: Line) -> Mailbox:
         """Logs in over `line`; call it outside of a transaction. MailError, SealedError, NotConfiguredError."""
         password = Vault(settings).open(self.business_id, self.secret)["password"]
         return open_mailbox(self.settings, self.account, password, settings, line)
 
 
-def open_mailbox(where: MailSettings, user: str, password: str, settings: Settings, line: Line) -> ImapMailbox:
+def open_mailbox(where: MailSettings, user: str, password: str, settings: Settings, line: Line) -> Mailbox:
     server = Server(where.host, where.port, where.tls, private_allowed=settings.ALLOW_PRIVATE_HOSTS)
     return ImapMailbox(server, user, password, where.folder, line)
 

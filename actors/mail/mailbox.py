@@ -38,7 +38,11 @@ class Position:
 
 
 class Mailbox(Protocol):
-    """Each call raises MailError. None changes anything in the mailbox."""
+    """A mailbox that somebody has logged in to. Each call raises MailError. None changes anything in the mailbox."""
+
+    @property
+    def greeting(self) -> str:
+        """The server's first words, as they may be shown."""
 
     def position(self) -> Position:
         """What is new since? Whatever comes above `last_uid`; everything, where `uidvalidity` is another."""

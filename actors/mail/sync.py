@@ -8,8 +8,8 @@ import structlog
 
 from actors.mail.connection import MailConnection, note_refused
 from actors.mail.errors import CertificateError, FolderMissingError, LoginRefusedError, MailError, ThrottledError
-from actors.mail.imap import ImapMailbox
 from actors.mail.line import Line
+from actors.mail.mailbox import Mailbox
 from actors.mail.parser import Parser
 from actors.mail.verdict import Context
 from actors.mail.wire import BadServerError
@@ -53,7 +53,7 @@ class Sync:
     def __init__(self, run: Run[Any]) -> None:
         self._run = run
         self._line: Line | None = None
-        self._mailbox: ImapMailbox | None = None
+        self._mailbox: Mailbox | None = None
         self.parser = Parser()
         self.connection = self._find()
 
@@ -72,7 +72,7 @@ class Sync:
         return Permanent(sentence, code)
 
     @property
-    def mailbox(self) -> ImapMailbox:
+    def mailbox(self) -> Mailbox:
         """Open; logs in at the first time."""
         if self._mailbox is None:
             line = self._line = Line(LOG_IN_SECONDS)
