@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from actors.mail.listing import end_list, note_page
 from actors.mail.mailbox import Window
-from actors.mail.reading import decide, together
+from actors.mail.reading import Reading, together, upload
 from actors.mail.storing import Decision, store
 from actors.mail.sync import Sync, classify
 from actors.runtime.jobs.kinds import MissingError, RefusedError, Start, job_kind
@@ -143,20 +143,23 @@ def _window_of(run: Run[SyncReceipts], sync: Sync) -> dict[str, Any]:
 
 
 def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
-    """In the order of the rows, each decided once."""
-    cursor = dict(run.cursor)
-    while True:
-        rows = run.begin().execute(NEXT, run.scope(last_id=cursor["last_id"], limit=run.limit)).all()
-        run.commit()
-        if not rows:
-            return
-        rows = together(rows)
-        cursor = {**cursor, "last_id": rows[-1].id}
-        batch = run.take([row.id for row in rows], cursor)
-        decisions = decide(run, sync, rows, cursor["uidvalidity"])
+    """In the order of the rows, each decided once. While a batch is stored, the next is fetched and parsed."""
+    cursor, ahead = dict(run.cursor), None
+    while reading := ahead or _next(run, sync, cursor):
+        cursor = {**cursor, "last_id": reading.rows[-1].id}
+        batch = run.take([row.id for row in reading.rows], cursor)
+        decisions = reading.decisions()
+        ahead = _next(run, sync, cursor) if reading.is_small else None
+        upload(run, decisions)
         store(run.begin(), run.business_id, decisions)
         _count(run, batch, decisions)
         yield batch
+
+
+def _next(run: Run[SyncReceipts], sync: Sync, cursor: dict[str, Any]) -> Reading | None:
+    rows = run.begin().execute(NEXT, run.scope(last_id=cursor["last_id"], limit=run.limit)).all()
+    run.commit()
+    return Reading(run, sync, together(rows), cursor["uidvalidity"]) if rows else None
 
 
 def _count(run: Run[SyncReceipts], batch: Batch, decisions: Sequence[Decision]) -> None:

@@ -76,7 +76,7 @@ def _fetch(server: MailServer) -> None:
     mailbox = ImapMailbox(where, server.user, server.password)
     last = mailbox.position().last_uid
     for first in range(last - MAILS + 1, last + 1, BATCH):
-        assert len(mailbox.fetch(range(first, first + BATCH))) == BATCH
+        assert len(mailbox.fetch(range(first, first + BATCH), 30)) == BATCH
     mailbox.close()
 
 

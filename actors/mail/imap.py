@@ -28,7 +28,7 @@ from actors.mail.mailbox import MAX_MAIL_BYTES, Listed, Position, Window, messag
 from actors.mail.wire import Client, Server
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 
-LIST_SECONDS, FETCH_SECONDS = 15, 120
+LIST_SECONDS = 15
 ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
 SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
@@ -109,10 +109,10 @@ class ImapMailbox:
         go_on = last if len(found) <= most else uids[-1]
         return [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})], go_on
 
-    def fetch(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+    def fetch(self, uids: Sequence[int], seconds: float) -> Mapping[int, bytes]:
         try:
             with self._in_hand, _told():
-                self._imap.allow(FETCH_SECONDS, ANSWER_COSTS)
+                self._imap.allow(seconds, ANSWER_COSTS)
                 answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
         except RefusedError:
             # Some servers refuse all for one that is gone.
@@ -120,7 +120,7 @@ class ImapMailbox:
                 raise
             if len(uids) <= 1:
                 return {}
-            return {uid: raw for one in uids for uid, raw in self.fetch([one]).items()}
+            return {uid: raw for one in uids for uid, raw in self.fetch([one], seconds).items()}
         wanted = set(uids)
         return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
 

@@ -1,19 +1,22 @@
 """A batch of mails: fetched, parsed in the child, judged, and their files uploaded; outside of a transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from typing import Any
 
 from sqlalchemy import Row, text
 
 from actors.mail.errors import TooLargeError, UnreachableError
-from actors.mail.mailbox import MAX_MAIL_BYTES
+from actors.mail.mailbox import MAX_MAIL_BYTES, Mailbox
+from actors.mail.parser import Parsed
 from actors.mail.storing import Decision, make_files, receipt
 from actors.mail.sync import Sync
 from actors.runtime.jobs.run import Run
 
-BATCH_BYTES = 16 * 1024 * 1024  # of mails in memory, if one alone is not larger
-BYTES_PER_SECOND = 500_000  # that a server must manage
+BATCH_BYTES = 8 * 1024 * 1024  # of mails, if one alone is not larger; two batches are in memory
+FETCH_SECONDS, BYTES_PER_SECOND = 15, 500_000  # that a server must manage
+PARSE_SECONDS = 30  # for one mail; the parser's own limits are below
 MOST_FAILURES = 4  # to fetch a mail: with others, and three times alone
 
 NOTE_FAILURE = text("""
@@ -32,16 +35,48 @@ def together(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
     return rows
 
 
-def decide(run: Run[Any], sync: Sync, rows: Sequence[Row[Any]], uidvalidity: int) -> list[Decision]:
-    """Fetches, parses and uploads; outside of a transaction."""
-    raw = _fetch(run, sync, [row for row in rows if _why_not(row) is None and row.uidvalidity == uidvalidity])
-    decisions = [_judge(run, sync, row, raw.get(row.uid)) for row in rows]
+class Reading:
+    """A batch whose mails are fetched and parsed, from the construction on, while the one before is stored.
+
+    One at a time: the mailbox and the parser take one call each.
+    """
+
+    def __init__(self, run: Run[Any], sync: Sync, rows: Sequence[Row[Any]], uidvalidity: int) -> None:
+        self.rows = rows
+        self._run = run
+        self._asked = [row for row in rows if _why_not(row) is None and row.uidvalidity == uidvalidity]
+        size = sum(row.size for row in self._asked)
+        self.is_small = size <= BATCH_BYTES  # so that another may be in memory beside it
+        seconds = FETCH_SECONDS + size / BYTES_PER_SECOND
+        work = partial(_fetch_and_parse, sync.mailbox, sync, self._asked, seconds)
+        self._call = run.submit(work, seconds + PARSE_SECONDS * len(self._asked))
+
+    def decisions(self) -> list[Decision]:
+        """What goes wrong is noted beside each: then these are fetched one by one, so that a bad one costs itself."""
+        try:
+            read = self._run.result(self._call)
+        except (UnreachableError, TooLargeError, TimeoutError):
+            self._run.begin().execute(NOTE_FAILURE, self._run.scope(ids=[row.id for row in self._asked]))
+            self._run.commit()
+            raise
+        return [_judge(row, read.get(row.uid)) for row in self.rows]
+
+
+def _fetch_and_parse(
+    mailbox: Mailbox, sync: Sync, rows: Sequence[Row[Any]], seconds: float
+) -> dict[int, tuple[bytes, Parsed]]:
+    """By the uids of what is there."""
+    raw = mailbox.fetch([row.uid for row in rows], seconds)
+    there = [row for row in rows if row.uid in raw]
+    return {row.uid: (raw[row.uid], sync.parser.parse(raw[row.uid], sync.context(row.received_at))) for row in there}
+
+
+def upload(run: Run[Any], decisions: Sequence[Decision]) -> None:
+    """The files of what was found, each as one that is due to be purged if no receipt adopts it."""
     uploads = make_files(run.begin(), run.business_id, decisions)
     run.commit()
-    for upload in uploads:
-        file = upload.file
-        run.call(run.bucket.put, upload.key, BytesIO(file.content), file.content_type, seconds=60)
-    return decisions
+    for one in uploads:
+        run.call(run.bucket.put, one.key, BytesIO(one.file.content), one.file.content_type, seconds=60)
 
 
 def _why_not(row: Row[Any]) -> str | None:
@@ -51,22 +86,10 @@ def _why_not(row: Row[Any]) -> str | None:
     return "cannot_be_fetched" if row.fetch_failures >= MOST_FAILURES else None
 
 
-def _fetch(run: Run[Any], sync: Sync, rows: Sequence[Row[Any]]) -> Mapping[int, bytes]:
-    """What goes wrong is noted beside each: next time these are fetched one by one, so that a bad one costs itself."""
-    seconds = 15 + sum(row.size for row in rows) / BYTES_PER_SECOND
-    mailbox = sync.mailbox
-    try:
-        return run.call(mailbox.fetch, [row.uid for row in rows], seconds=seconds)
-    except (UnreachableError, TooLargeError, TimeoutError):
-        run.begin().execute(NOTE_FAILURE, run.scope(ids=[row.id for row in rows]))
-        run.commit()
-        raise
-
-
-def _judge(run: Run[Any], sync: Sync, row: Row[Any], raw: bytes | None) -> Decision:
-    if raw is None:
+def _judge(row: Row[Any], read: tuple[bytes, Parsed] | None) -> Decision:
+    if read is None:
         return Decision(row.id, "unreadable", _why_not(row) or "gone")
-    parsed = run.call(sync.parser.parse, raw, sync.context(row.received_at), seconds=30)
+    raw, parsed = read
     if parsed.judged is None:
         return Decision(row.id, "unreadable", parsed.unreadable or "parser_died")
     judged = parsed.judged

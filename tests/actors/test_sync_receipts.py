@@ -118,6 +118,26 @@ def test_a_mail_that_was_decided_is_not_fetched_again(mails, connect, sync, monk
     assert counted(sync(business_id, mode="full")) == ("completed", 0, 0, 0)
 
 
+def test_while_a_batch_is_stored_the_next_is_fetched(mails, connect, sync, monkeypatch) -> None:
+    mails.fill([(mail(n, pdf=PDF + bytes(n)), at(n)) for n in range(1, 42)])
+    business_id, _ = connect()
+    fetch, put, calls, second = ImapMailbox.fetch, Bucket.put, [], Event()
+
+    def noted(mailbox, uids, seconds):
+        calls.append(uids)
+        if len(calls) == 2:
+            second.set()
+        return fetch(mailbox, uids, seconds)
+
+    def put_late(*arguments):
+        assert second.wait(10), "the first batch is stored, and the second is not fetched meanwhile"
+        return put(*arguments)
+
+    monkeypatch.setattr(ImapMailbox, "fetch", noted)
+    monkeypatch.setattr(Bucket, "put", put_late)
+    assert counted(sync(business_id)) == ("completed", 41, 41, 0)
+
+
 def test_an_incremental_sync_reads_what_came_since(mails, connect, sync) -> None:
     mails.fill([(mail(1), at(1))])
     business_id, _ = connect()
@@ -242,14 +262,14 @@ def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
     business_id, _ = connect()
     fetch, calls = ImapMailbox.fetch, []
 
-    def once(mailbox, uids):
+    def once(mailbox, uids, seconds):
         calls.append(uids)
         if len(calls) == 2:
             mails.stop()
             mails.start()
             mails.fill(everything)
             raise UnreachableError("the connection broke")
-        return fetch(mailbox, uids)
+        return fetch(mailbox, uids, seconds)
 
     monkeypatch.setattr(ImapMailbox, "fetch", once)
     job = sync(business_id)
@@ -265,7 +285,8 @@ def test_a_mail_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_o
     mails.fill([(mail(n), at(n)) for n in range(1, 4)])
     business_id, _ = connect()
     fetch = ImapMailbox.fetch
-    monkeypatch.setattr(ImapMailbox, "fetch", lambda mailbox, uids: fetch(mailbox, [u for u in uids if u != 102]))
+    without = lambda mailbox, uids, seconds: fetch(mailbox, [uid for uid in uids if uid != 102], seconds)  # noqa: E731
+    monkeypatch.setattr(ImapMailbox, "fetch", without)
     assert counted(sync(business_id)) == ("completed", 3, 2, 1)
     assert states()[1] == ("unreadable", "gone")
 
@@ -429,7 +450,7 @@ def test_a_log_in_that_is_given_up_leaves_no_connection_behind(connect, sync, mo
         business_id, _ = connect(port=server.port)
         assert sync(business_id)["status"] == "failed"
         assert server.hung_up.wait(5)
-        assert server.sent < 8 * 1024 * 1024
+        assert server.sent < 20_000_000  # most of it is in the buffers of the sockets
 
 
 @pytest.mark.parametrize("behave", [silent, until_uid(silent), until_uid(dripping)])

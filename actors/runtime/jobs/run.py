@@ -3,8 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import copy_context
-from threading import Event, Thread
+from functools import partial
+from threading import Event
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -14,6 +14,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.errors import KindError
 from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.batch import Batch, Cursor
+from actors.runtime.jobs.call import LOOK_SECONDS, Call
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.session import Session
@@ -26,7 +27,6 @@ Result = TypeVar("Result")
 
 MOST_AHEAD = 1000  # ids that batches() holds in memory
 CALL_SECONDS = 15
-LOOK_SECONDS = 0.1  # how often a wait checks whether it should end
 BEAT_SECONDS = 2  # how often a wait sends a heartbeat
 
 __all__ = ["Batch", "Cursor", "Run"]
@@ -138,27 +138,16 @@ class Run(Generic[P]):
         TimeoutError if it takes longer than `seconds` in total; a stop, a pause or a cancel does not wait for it.
         An abandoned call ends by its own time limits, and its result is ignored.
         """
+        return self.result(self.submit(partial(function, *arguments, **named), seconds))
+
+    def submit(self, function: Callable[[], Result], seconds: float = CALL_SECONDS) -> Call[Result]:
+        """Begins a call whose result() is needed only after the batch in hand; `seconds` count from now."""
+        return Call(function, seconds, f"job-{self.job_id}-call")
+
+    def result(self, call: Call[Result]) -> Result:
+        """Waits for a submitted call as `call` does."""
         self._require_outside("call")
-        ended = Event()
-        outcome: list[tuple[Any, BaseException | None]] = []
-
-        def work() -> None:
-            try:
-                outcome.append((function(*arguments, **named), None))
-            except BaseException as error:
-                outcome.append((None, error))
-            ended.set()
-
-        Thread(target=copy_context().run, args=(work,), name=f"job-{self.job_id}-call", daemon=True).start()
-        deadline = time.monotonic() + seconds
-        while not ended.wait(LOOK_SECONDS):
-            self._end_if_told()
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"no response within {seconds:g} s")
-        result, error = outcome[0]
-        if error is not None:
-            raise error
-        return result  # type: ignore[no-any-return]
+        return call.result(self._end_if_told)
 
     def snooze(self, seconds: float, sentence: str) -> None:
         """Ends this run; the job continues in `seconds`, and shows why. Its thread is free until then."""

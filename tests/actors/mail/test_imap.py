@@ -64,7 +64,7 @@ def test_a_window_above_the_last_mail_is_empty(mailbox) -> None:
 
 def test_what_is_fetched_stays_unread_and_what_is_gone_is_left_out(mailbox, mails) -> None:
     last = mailbox.position().last_uid
-    assert mailbox.fetch([last, last + 99]) == {last: mail(7)}
+    assert mailbox.fetch([last, last + 99], 30) == {last: mail(7)}
     client = mails.client()
     client.select("INBOX")
     assert b"Seen" not in client.uid("fetch", str(last), "(FLAGS)")[1][0]
@@ -117,7 +117,7 @@ def test_a_literal_that_is_too_large_closes_the_connection(scripted) -> None:
     select = "* 1 EXISTS\n* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 2] ok\nOK done"
     server = scripted({"EXAMINE": select, "UID": "* 1 FETCH (UID 1 BODY[] {99999999999}\nOK done"})
     with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox, pytest.raises(TooLargeError):
-        mailbox.fetch([1])
+        mailbox.fetch([1], 30)
 
 
 @pytest.mark.parametrize("answer", ["NO [SERVERBUG] oops", "BAD what?", ""])

@@ -49,19 +49,18 @@ def test_a_server_that_drips_is_ended_by_the_deadline_of_the_log_in() -> None:
 
 def test_a_server_that_drips_is_ended_by_the_deadline_of_each_command(monkeypatch) -> None:
     monkeypatch.setattr("actors.mail.imap.LIST_SECONDS", 1)
-    monkeypatch.setattr("actors.mail.imap.FETCH_SECONDS", 1)
     with hostile(until_uid(dripping)) as server:
         with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(UnreachableError):
             mailbox.page(Window(0, 1), 5)
         with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(UnreachableError):
-            mailbox.fetch([1])
+            mailbox.fetch([1], 1)
 
 
 @pytest.mark.parametrize("number", [5 * MB, 10])
 def test_any_number_of_mails_in_one_answer_is_too_many(number: int) -> None:
     with hostile(until_uid(literals(number))) as server:
         with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(TooLargeError):
-            mailbox.fetch([1])
+            mailbox.fetch([1], 30)
         assert server.hung_up.wait(10)
         assert server.sent < 80 * MB
 
