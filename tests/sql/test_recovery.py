@@ -1,6 +1,7 @@
 """What the sweep's functions do to jobs whose worker is dead, that are stale, or that nothing would wake."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -146,9 +147,9 @@ def test_a_loss_that_a_restart_of_postgres_caused_does_not_count(make, sql, job_
 @pytest.mark.parametrize(
     ("column", "minutes", "reason"),
     [
-        ("heartbeat_at", 3, "no heartbeat for 18"),
-        ("heartbeat_at", 2.005, "no heartbeat for 120"),
-        ("updated_at", 6, "no update for 36"),
+        ("heartbeat_at", 3, r"no heartbeat for 18\d s"),
+        ("heartbeat_at", 2.005, r"no heartbeat for 12\d s"),
+        ("updated_at", 6, r"no update for 36\d s"),
     ],
 )
 def test_a_job_without_signs_of_life_fails_as_stale(column, minutes, reason, make, sql, job_row, worker_id) -> None:
@@ -156,7 +157,7 @@ def test_a_job_without_signs_of_life_fails_as_stale(column, minutes, reason, mak
     sql("SELECT fail_stale_jobs('delete_receipts', 120, 300)")
     row = job_row(job_id)
     assert row["status"] == "failed"
-    assert row["last_error"].startswith(f"Server restarted / job heartbeat lost: {reason}")
+    assert re.match(f"Server restarted / job heartbeat lost: {reason}", row["last_error"])
 
 
 def test_a_fresh_job_and_one_of_another_type_are_not_stale(make, sql, worker_id) -> None:

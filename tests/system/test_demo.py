@@ -87,8 +87,8 @@ def test_the_curl_lines_of_the_readme_work_as_printed_against_make_dev(copy: Pat
         assert done.returncode == 0, (line, done.stderr)
         assert '"success": true' in done.stdout, (line, done.stdout)
     dev.send_signal(signal.SIGINT)
-    dev.communicate(timeout=60)
-    assert dev.returncode == 0
+    said, _ = dev.communicate(timeout=60)
+    assert dev.returncode == 0, said
 
 
 def started(process: "subprocess.Popen[str]", what: str) -> list[str]:
