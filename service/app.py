@@ -14,10 +14,11 @@ from actors.runtime.jobs.kinds import load_kinds
 from service.access_log import AccessLog
 from service.auth import Authentication
 from service.errors import add_error_handlers
+from service.every_response import EveryResponse
 from service.json_handler import JSON_HANDLER
 from service.openapi import spec
 from service.rate_limits import Rates
-from service.request_body import BodyLimits, Limits
+from service.request_body import BodyLimits
 from sql.engine import make_engine
 
 
@@ -35,7 +36,13 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
         sys.exit(str(error))
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")
 
-    middleware: list[Any] = [AccessLog(), Limits(), Authentication(engine, settings), Rates(settings), BodyLimits()]
+    middleware: list[Any] = [
+        AccessLog(),
+        EveryResponse(),
+        Authentication(engine, settings),
+        Rates(settings),
+        BodyLimits(),
+    ]
     app = falcon.App(middleware=middleware)
     app.req_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER

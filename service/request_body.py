@@ -1,4 +1,4 @@
-"""Falcon middleware: bodies must be small and JSON; HEAD is GET without a body; caches keep no response of the API."""
+"""Falcon middleware: bodies must be small and JSON."""
 
 from io import BytesIO
 from typing import Any
@@ -9,24 +9,6 @@ from service.errors import ApiError, bad_input
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_CONTENT_TYPE = 200  # characters
-
-
-class Limits:
-    """The rules for every call."""
-
-    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
-        if request.method == "HEAD":
-            request.context.is_head = True
-            request.method = "GET"
-
-    def process_response(
-        self, request: falcon.Request, response: falcon.Response, _resource: Any, _succeeded: bool
-    ) -> None:
-        if getattr(request.context, "is_head", False):
-            request.method = "HEAD"  # so that Falcon leaves the body out
-        if request.path.startswith("/api") and not response.get_header("Cache-Control"):
-            response.cache_control = ["no-store"]
-        response.set_header("X-Content-Type-Options", "nosniff")
 
 
 class BodyLimits:

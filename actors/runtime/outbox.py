@@ -67,7 +67,7 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
     with engine.connect() as session:
         with session.begin():
             ids = session.scalars(DUE, {"limit": limit}).all()
-        due = {row.object_key: row.id for rows in write_apart(session, ids, _lease, what="lease") for row in rows}
+        due = {row.object_key: row.id for row in write_apart(session, LEASE, ids, what="lease")}
     if not due:
         return Purged(0, 0)
     try:
@@ -85,17 +85,13 @@ def purge(engine: Engine, bucket: Bucket, limit: int = MAX_KEYS) -> Purged:
     return Purged(len(gone), len(errors))
 
 
-def _lease(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
-    return connection.execute(LEASE, {"ids": list(ids)}).all()
-
-
 def _note(session: Connection, statement: TextClause, outcomes: list[dict[str, Any]]) -> None:
     """Records the results; a row that cannot be written is left, and retried when its lease expires."""
 
-    def write(connection: Connection, some: Sequence[dict[str, Any]]) -> None:
-        connection.execute(statement, {"ids": [one["id"] for one in some], "errors": [one["error"] for one in some]})
+    def bind(some: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {"ids": [one["id"] for one in some], "errors": [one["error"] for one in some]}
 
-    for _ in write_apart(session, outcomes, write, what="purge"):
+    for _ in write_apart(session, statement, outcomes, bind, what="purge"):
         pass
 
 

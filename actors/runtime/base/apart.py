@@ -1,10 +1,10 @@
-"""Writes many rows at once; a row that cannot be written affects no other."""
+"""Writes many rows with one statement; a row that cannot be written affects no other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.failures import describe, is_timeout, is_transient, sqlstate
@@ -12,16 +12,24 @@ from actors.runtime.base.failures import describe, is_timeout, is_transient, sql
 log = structlog.get_logger("longhaul.worker")
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 LIMITS = text("SELECT set_config('lock_timeout', '1s', true), set_config('statement_timeout', '5s', true)")
 LOCK_TIMEOUT = "55P03"
 
 
+def _as_ids(items: Sequence[Any]) -> dict[str, Any]:
+    return {"ids": list(items)}
+
+
 def write_apart(
-    session: Connection, items: Sequence[Item], write: Callable[[Connection, Sequence[Item]], Found], *, what: str
-) -> Iterator[Found]:
-    """`write(session, items)` in a separate transaction; if it fails, in halves, down to the item that fails.
+    session: Connection,
+    statement: TextClause,
+    items: Sequence[Item],
+    bind: Callable[[Sequence[Item]], dict[str, Any]] = _as_ids,
+    *,
+    what: str,
+) -> Iterator[Row[Any]]:
+    """The statement in a separate transaction; if it fails, in halves, down to the item that fails. Yields its rows.
 
     That item is logged as `what` and skipped. Errors of the server rather than of a row are raised.
     """
@@ -31,8 +39,9 @@ def write_apart(
         try:
             with session.begin():
                 session.execute(LIMITS)
-                found = write(session, group)
-            yield found
+                result = session.execute(statement, bind(group))
+                rows = result.all() if result.returns_rows else []
+            yield from rows
         except DBAPIError as error:
             if is_transient(error) and not is_timeout(error) and sqlstate(error) != LOCK_TIMEOUT:
                 raise

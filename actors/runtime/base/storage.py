@@ -14,8 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.storage_delete_calls import NOT_TRIED
-from actors.runtime.base.storage_deletion import MAX_KEYS, Deletion
+from actors.runtime.base.storage_deletion import MAX_KEYS
 from actors.runtime.base.storage_errors import explain
+from actors.runtime.base.storage_versions import Versions
 
 __all__ = ["MAX_KEYS", "NOT_TRIED", "Bucket"]
 
@@ -40,9 +41,9 @@ class Bucket:
         return self._connect(read_timeout=10, attempts=2)  # 2 x 13 s: a call ends within 30 s
 
     @cached_property
-    def _deletion(self) -> Deletion:
-        """What this process has learned about how the store deletes."""
-        return Deletion(self._client, self.name, lambda error: str(explain(error, self._settings)))
+    def _versions(self) -> Versions:
+        """With what this process has learned about how the store deletes."""
+        return Versions(self._client, self.name, lambda error: str(explain(error, self._settings)))
 
     def _connect(self, *, read_timeout: float, attempts: int) -> Any:
         settings = self._settings
@@ -117,11 +118,11 @@ class Bucket:
 
         An object that did not exist counts as deleted. NOT_TRIED is the error if there was no time for one.
         """
-        return self._deletion.delete(keys)
+        return self._versions.delete(keys)
 
     def kept_versions(self) -> str | None:
         """Why earlier versions of deleted objects stay in the store; None if they don't."""
-        return self._deletion.kept_versions
+        return self._versions.kept_versions
 
     @contextmanager
     def explained(self) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Deletes objects from any kind of store: in bulk or one by one, with or without their versions.
+"""Deletes objects from any kind of store, in bulk or one by one.
 
 What a store can do is learned once per process. A key that a store can't take affects no other: the call that it breaks
 is narrowed down until the key is alone.
@@ -6,21 +6,17 @@ is narrowed down until the key is alone.
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import structlog
 from botocore.exceptions import ClientError
 
 from actors.runtime.base.storage_delete_calls import NOT_TRIED, DeleteCalls, each
 from actors.runtime.base.storage_errors import FAULTS, code_of, is_of_the_call, status_of
-from actors.runtime.base.storage_versions import Versions
 
 log = structlog.get_logger("longhaul.storage")
 
 MAX_KEYS = 1000  # S3's own limit for one DeleteObjects
-MAX_SECONDS = 25  # of one round; a lease is longer, because a call that has begun may still take time
-
 
 # Characters that XML 1.0 can't express: such a key goes alone, in the address of its own call.
 _NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
@@ -29,35 +25,14 @@ _NOT_XML = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 class Deletion:
     """Deletes from one bucket; remembers what its store can't do. Not thread-safe."""
 
-    def __init__(self, client: Any, bucket: str, explain: Callable[[Exception], str]) -> None:
-        """`explain` turns an error of a whole call into a sentence."""
-        self._calls = DeleteCalls(client, bucket, explain)
-        self._versions = Versions(self._calls)
+    def __init__(self, calls: DeleteCalls) -> None:
+        self._calls = calls
         self._bulk: bool | None = None  # does the store support DeleteObjects? None: not known yet
 
-    @property
-    def kept_versions(self) -> str | None:
-        """Why earlier versions stay in the bucket; None if they don't, as far as we know."""
-        return self._versions.kept_versions
-
-    def delete(self, keys: Sequence[str]) -> dict[str, str]:
+    def delete(self, keys: Sequence[str], deadline: float) -> dict[str, str]:
         """Key → error for those that still exist; NOT_TRIED if there was no time for one."""
-        deadline = time.monotonic() + MAX_SECONDS
-        errors = dict.fromkeys((key for key in keys if not _fits(key)), "expected a key of 1 to 1024 bytes")
-        keys = [key for key in keys if key not in errors]
-        try:
-            versioned = self._versions.deletable()
-        except FAULTS as error:
-            return errors | dict.fromkeys(keys, self._calls.explain(error))
-        if versioned:
-            found = self._versions.delete(keys, deadline)
-            if self._versions.kept_versions is None:
-                return errors | found
         found = self._delete_together([key for key in keys if not _NOT_XML.search(key)], deadline)
-        found |= self._delete_alone([key for key in keys if _NOT_XML.search(key)], deadline)
-        if self._versions.may_not_ask and len(found) < len(keys):  # our keys are valid, but lack that right
-            self._versions.keep("our keys may not ask whether it does (s3:GetBucketVersioning)")
-        return errors | found
+        return found | self._delete_alone([key for key in keys if _NOT_XML.search(key)], deadline)
 
     def _delete_together(self, keys: list[str], deadline: float) -> dict[str, str]:
         """With DeleteObjects; a refused call is halved until the key that breaks it is alone."""
@@ -112,7 +87,3 @@ class Deletion:
             return None
 
         return each(keys, delete)
-
-
-def _fits(key: str) -> bool:
-    return 1 <= len(key.encode("utf-8", "surrogatepass")) <= 1024

@@ -63,9 +63,8 @@ class Leaving:
         Not before a batch is done (`current` is set): otherwise jobs could give way to each other forever.
         """
         self._gives_way_at = time.monotonic() + ASK_SECONDS
-        waits = self.ask_who_waits(self._loop.session.begin(self._loop.claim))
-        self._loop.session.commit_as_is(self._loop.claim)
-        return waits
+        with self._loop.session.transaction(self._loop.claim) as connection:
+            return self.ask_who_waits(connection)
 
     def ask_who_waits(self, connection: Connection) -> bool:
         """Does a job wait that this worker could take now?"""

@@ -134,17 +134,16 @@ class Loop:
         """Counts if the start did not. If this times out too, the total stays unknown."""
         if self.claim.total is not None or self.kind.count is None:
             return
-        connection = self.session.begin(self.claim)
-        try:
-            with connection.begin_nested():
-                start = Start(connection, self.claim.business_id, self.place.settings)
-                total = self.kind.count(start, params)
-        except Exception as error:
-            if not is_timeout(error):
-                raise
-        else:
-            self.claim.set_total(connection, total)
-        self.session.commit_as_is(self.claim)
+        with self.session.transaction(self.claim) as connection:
+            try:
+                with connection.begin_nested():
+                    start = Start(connection, self.claim.business_id, self.place.settings)
+                    total = self.kind.count(start, params)
+            except Exception as error:
+                if not is_timeout(error):
+                    raise
+            else:
+                self.claim.set_total(connection, total)
 
     def close(self) -> None:
         """Ends the generator and releases the connection; what was not committed is rolled back."""

@@ -1,7 +1,8 @@
 """The connection of a run: the transaction that its kind opens, and that the checkpoint ends."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from sqlalchemy import Connection, Engine
 
@@ -26,13 +27,11 @@ class Session:
     def connect(self, claim: Claim) -> Claim:
         """Takes a connection; returns the claim as stored now."""
         self._connection = self._engine.connect()
-        connection = self.begin(claim)
-        name = NAME.format(job_id=claim.job_id, attempt=claim.attempt)
-        if self.wait is not None:
-            self.wait.pid = self._pid = connection.execute(INTRODUCE, {"name": name}).scalar_one()
-        claim = claim.reload(connection)
-        self.commit_as_is(claim)
-        return claim
+        with self.transaction(claim) as connection:
+            name = NAME.format(job_id=claim.job_id, attempt=claim.attempt)
+            if self.wait is not None:
+                self.wait.pid = self._pid = connection.execute(INTRODUCE, {"name": name}).scalar_one()
+            return claim.reload(connection)
 
     def begin(self, claim: Claim) -> Connection:
         """Opens the transaction; KindError if one is open."""
@@ -55,25 +54,28 @@ class Session:
 
     def checkpoint(self, claim: Claim, batch: Batch) -> None:
         """Ends the transaction of a batch; opens one first if the kind needed none."""
-        if not self.is_open:
-            self.begin(claim)
-        claim.checkpoint(self.connection, batch)
-        self.commit_as_is(claim)
+        with self.transaction(claim) as connection:
+            claim.checkpoint(connection, batch)
 
     def commit(self, claim: Claim) -> None:
-        """Ends the transaction without a checkpoint, if the claim is still held."""
-        claim.beat(self.connection)
-        self.commit_as_is(claim)
+        """Ends the transaction without a checkpoint, if the claim is still held; KindError if none is open."""
+        connection = self.connection
+        with self.transaction(claim):
+            claim.beat(connection)
 
     def beat(self, claim: Claim, why: str | None) -> None:
         """A heartbeat outside a transaction, with what the job waits for."""
-        connection = self.begin(claim)
-        claim.beat(connection, why)
-        self.commit_as_is(claim)
+        with self.transaction(claim) as connection:
+            claim.beat(connection, why)
 
-    def commit_as_is(self, claim: Claim) -> None:
-        """Ends the transaction, even if the claim is lost; from now on the job's heartbeats come from outside one."""
-        transaction = self.connection.get_transaction()
+    @contextmanager
+    def transaction(self, claim: Claim) -> Iterator[Connection]:
+        """The open transaction, else a new one; committed after the block, held or not. What a block that raises has
+        written is rolled back with the session. From then on the job's heartbeats come from outside a transaction.
+        """
+        connection = self.connection if self.is_open else self.begin(claim)
+        yield connection
+        transaction = connection.get_transaction()
         assert transaction is not None
         transaction.commit()
         self.wait = None

@@ -96,9 +96,7 @@ def start(
     if active is not None:
         raise JobActiveError(kind, active)
     _refuse_too_soon(connection, kind, settings, scope)
-    if kind.prepare is not None:
-        params = kind.prepare(begun, params)
-    total = None if kind.count is None else _count(begun, kind, params)
+    params, total = _measure(begun, kind, params)
     values = {"type": kind.name, "queue": kind.queue, "params": params.model_dump_json(), "total": total}
     job_id = connection.execute(START, {**scope, **values, "user_id": user_id, "who": who}).scalar_one()
     return Started(job_id, total)
@@ -119,15 +117,21 @@ def _refuse_too_soon(connection: Connection, kind: Kind, settings: Settings, sco
         raise TooSoonError(kind, limit, seconds)
 
 
-def _count(begun: Start, kind: Kind, params: Params) -> int | None:
-    """None if it takes too long: a caller waits for the response."""
+def _measure(begun: Start, kind: Kind, params: Params) -> tuple[Params, int | None]:
+    """The params with what the kind fixes at the start, and the number of items. None if counting them takes too long:
+    a caller waits for the response.
+    """
+    if kind.prepare is not None:
+        params = kind.prepare(begun, params)
+    if kind.count is None:
+        return params, None
     savepoint = begun.connection.begin_nested()
     try:
         begun.connection.execute(text(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'"))
-        return kind.count(begun, params)  # type: ignore[misc]
+        return params, kind.count(begun, params)
     except DBAPIError as error:
         if not is_timeout(error):
             raise
-        return None
+        return params, None
     finally:
         savepoint.rollback()  # which also undoes the short timeout

@@ -29,10 +29,10 @@ from sqlalchemy import Engine
 from actors.runtime.messages.acks import Acks
 from actors.runtime.messages.consumer import Consumer
 from actors.runtime.messages.delivery import Delivery, Outcome
-from actors.runtime.messages.ending import ack_of
 from actors.runtime.messages.enqueue import enqueue_messages
 from actors.runtime.messages.fetcher import Fetcher
 from actors.runtime.messages.format import encode
+from actors.runtime.messages.inboxes import Inbox
 
 log = structlog.get_logger("longhaul.queue")
 
@@ -65,11 +65,13 @@ class Broker(PostgresBroker):  # type: ignore[misc]
             fetcher.actors = self.actors
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
-        if queue_name in self.delay_queues:  # delayed messages stay in the table until they are due
-            return Consumer(SimpleQueue(), self.end, timeout / 1000)
         if self.fetcher is None:
             raise RuntimeError("this broker has no fetcher: it only sends")
-        return Consumer(self.fetcher.serve(queue_name, long=queue_name in self.long_queues), self.end, timeout / 1000)
+        if queue_name in self.delay_queues:  # delayed messages stay in the table until they are due
+            inbox: Inbox = SimpleQueue()
+        else:
+            inbox = self.fetcher.serve(queue_name, long=queue_name in self.long_queues)
+        return Consumer(inbox, self.acks, self.fetcher.finish, timeout / 1000)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Decides whether a message is processed at all, before any middleware sees it."""
@@ -122,14 +124,6 @@ class Broker(PostgresBroker):  # type: ignore[misc]
             found = [(one, call) for one, call in named if call and getattr(call, "__func__", call) is not silent]
             self._heard[name] = found
         return found
-
-    def end(self, delivery: Delivery, state: str) -> None:
-        """Called once for each delivery, with its state from Dramatiq."""
-        delivery.ended = True
-        if delivery.outcome is Outcome.DROP and self.fetcher:
-            self.fetcher.finish(delivery)
-            return
-        self.acks.add_or_retry(ack_of(delivery, state))
 
     def enqueue(self, message: "dramatiq.Message[Any]", *, delay: int | None = None) -> "dramatiq.Message[Any]":
         """Sends once; Postgres errors go to the caller. Inside in_transaction(): in the caller's transaction.

@@ -35,6 +35,8 @@ from sql.engine import autocommitting
 log = structlog.get_logger("longhaul.worker")
 
 TICK_SECONDS = 1.0
+Limits = Callable[[list[str], list[str]], tuple[dict[str, int], int]]
+
 WATCH_CLOCK = "SELECT public.watch_clock()"  # and keeps the session active each second
 
 
@@ -144,11 +146,11 @@ class Fetcher(Thread):
         """
         sorts = [self.prefetch.long_limits, self.prefetch.short_limits]
         random.shuffle(sorts)
-        long, short = self._inboxes.long, self._inboxes.short
-        first, second = (self._claim_from(session, *limits(long, short)) for limits in sorts)
+        first, second = (self._claim_from(session, look) for look in sorts)
         return first or second
 
-    def _claim_from(self, session: Connection, limits: dict[str, int], most: int) -> bool:
+    def _claim_from(self, session: Connection, look: Limits) -> bool:
+        limits, most = look(self._inboxes.long, self._inboxes.short)
         if not limits:
             return False
         lost = 0 if any(delivery.was_lost for delivery in list(self.held.values())) else 1

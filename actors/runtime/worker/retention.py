@@ -1,9 +1,5 @@
 """Deletes old rows: finished messages, finished jobs with their events, former workers, used keys, ended sessions."""
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import structlog
 from sqlalchemy import Connection, Engine, text
 
@@ -97,14 +93,9 @@ def _clear(session: Connection, table: str, values: dict[str, int]) -> int:
         with session.begin():
             old = [str(found) for found in session.scalars(text(OLD[table]), {**values, "left": left})]
         ids = old if table in TEXTS else [int(found) for found in old]
-        gone: set[str] = set()
-        for done in write_apart(session, ids, partial(_delete, table=table), what=f"retention of {table}"):
-            gone.update(str(found) for found in done)
+        done = write_apart(session, text(DELETE[table]), ids, what=f"retention of {table}")
+        gone = {str(found) for (found,) in done}
         left += [found for found in old if found not in gone]
         deleted += len(gone)
         more = len(old) == CHUNK
     return deleted
-
-
-def _delete(session: Connection, ids: Sequence[Any], table: str) -> Sequence[Any]:
-    return session.scalars(text(DELETE[table]), {"ids": list(ids)}).all()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.runtime.base import storage_deletion
+from actors.runtime.base import storage_versions
 from actors.runtime.base.storage import NOT_TRIED
 from actors.runtime.outbox import Purged, purge
 from tests.actors.runtime.fakes3 import error
@@ -117,13 +117,13 @@ def test_what_there_is_no_time_for_is_given_back_untried(store, fake, engine, ma
     keys = make.attachments(receipts, tmp_path)
     sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = 1")
     store.add(*keys)
-    monkeypatch.setattr(storage_deletion, "MAX_SECONDS", -1)
+    monkeypatch.setattr(storage_versions, "MAX_SECONDS", -1)
     bucket = fake()
     assert set(bucket.delete(keys).values()) == {NOT_TRIED}
     assert purge(engine, bucket) == Purged(deleted=0, failed=0)
     rows = sql("SELECT purge_attempts, purge_error, purge_after <= now() AS due FROM attachments")
     assert rows == [{"purge_attempts": 0, "purge_error": None, "due": True}] * 40
-    monkeypatch.setattr(storage_deletion, "MAX_SECONDS", 25)
+    monkeypatch.setattr(storage_versions, "MAX_SECONDS", 25)
     assert purge(engine, bucket) == Purged(deleted=40, failed=0)
 
 

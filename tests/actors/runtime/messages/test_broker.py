@@ -483,12 +483,12 @@ def test_a_retry_that_comes_after_another_took_over_does_not_take_the_message_ba
     late = delivery(1, worker_id=1)
     broker.fetcher.held[late.message_id] = late
     broker.enqueue(late._message, delay=10)
-    broker.end(late, DONE)
+    broker.consume("low").ack(late)
     assert states() == {"consumed": 1}
     timely = delivery(2, worker_id=2)
     broker.fetcher.held[late.message_id] = timely
     broker.enqueue(late._message)
-    broker.end(timely, DONE)
+    broker.consume("low").ack(timely)
     assert states() == {"queued": 1}
 
 
@@ -501,7 +501,7 @@ def test_a_retry_that_comes_after_another_has_ended_it_does_not_bring_it_back(st
     late = delivery(1, worker_id=1)
     broker.fetcher.held[late.message_id] = late
     broker.enqueue(late._message, delay=10)
-    broker.end(late, DONE)
+    broker.consume("low").ack(late)
     assert sql("SELECT * FROM dramatiq.queue") == before
 
 
