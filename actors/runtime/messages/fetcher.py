@@ -36,7 +36,6 @@ log = structlog.get_logger("longhaul.worker")
 
 TICK_SECONDS = 1.0
 Limits = Callable[[list[str], list[str]], tuple[dict[str, int], int]]
-
 WATCH_CLOCK = "SELECT public.watch_clock()"  # and keeps the session active each second
 
 
