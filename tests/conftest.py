@@ -26,7 +26,7 @@ from service.local import runs, sandbox
 from service.local.client import Client
 from service.local.embedded import free_port
 from service.local.mail_server import MailServer, mail_server
-from service.local.processes import signal_group, start_process, stop_process, wait_until
+from service.local.processes import ROOT, signal_group, start_process, stop_process, wait_until
 from sql.engine import make_engine
 from sql.release import release
 from sql.states import FINISHED
@@ -290,11 +290,11 @@ def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[.
     """start("worker", THROTTLE_MS=0): a line of the Procfile, stopped at the end of the test."""
     with ExitStack() as defer:
 
-        def start_one(name: str, **changes: object) -> Dyno:
+        def start_one(name: str, root: Path = ROOT, **changes: object) -> Dyno:
             log = tmp_path / f"{name}-{secrets.token_hex(4)}.log"
             given = {**environment, "LOG_FORMAT": "json", **{key: str(value) for key, value in changes.items()}}
             with log.open("wb") as output:
-                dyno = Dyno(start_process(name, given, output), log)
+                dyno = Dyno(start_process(name, given, output, root), log)
             defer.callback(stop_process, dyno.process, 0)  # the test is over: no need for a clean stop
             return dyno
 

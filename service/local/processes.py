@@ -24,18 +24,20 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
         time.sleep(0.02)
 
 
-def procfile() -> dict[str, str]:
+def procfile(root: Path = ROOT) -> dict[str, str]:
     """Process name → command line."""
-    lines = (ROOT / "Procfile").read_text().splitlines()
+    lines = (root / "Procfile").read_text().splitlines()
     return dict(line.split(": ", 1) for line in lines if line)
 
 
-def start_process(name: str, environment: Mapping[str, str], output: IO[bytes] | int) -> "subprocess.Popen[bytes]":
+def start_process(
+    name: str, environment: Mapping[str, str], output: IO[bytes] | int, root: Path = ROOT
+) -> "subprocess.Popen[bytes]":
     """Starts one line of the Procfile in its own process group, with only this environment and PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     process = subprocess.Popen(
-        ["sh", "-c", f"exec {procfile()[name]}"],
-        cwd=ROOT,
+        ["sh", "-c", f"exec {procfile(root)[name]}"],
+        cwd=root,
         env={"PATH": path, "HOME": os.environ.get("HOME", "/"), "WEB_BIND": "127.0.0.1", **environment},
         stdin=subprocess.DEVNULL,
         stdout=output,
