@@ -30,6 +30,7 @@ from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 
 LIST_SECONDS, FETCH_SECONDS = 15, 120
 ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
+MAX_HEAD_BYTES = 64 * 1024  # of the headers of a mail: parsed, they take fifty times as much memory
 SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
 ASKED = ["INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"]
@@ -145,7 +146,7 @@ def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     head = next((part for name, part in answer.items() if name.startswith(HEADERS)), None)
-    headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes(head or b"")
+    headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes((head or b"")[:MAX_HEAD_BYTES])
     message_id = str(headers.get("Message-ID") or "") or repr(sorted(headers.items()))
     return Listed(uid, moment, size, message_hash(message_id, size))
 
