@@ -35,7 +35,8 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
         sys.exit(str(error))
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")
 
-    middleware: list[Any] = [AccessLog(), Limits(), Authentication(engine, settings), Rates(settings), BodyLimits()]
+    rates = Rates(settings)
+    middleware: list[Any] = [AccessLog(), Limits(), Authentication(engine, settings), rates, BodyLimits()]
     app = falcon.App(middleware=middleware)
     app.req_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = JSON_HANDLER
@@ -44,6 +45,6 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     # Only once the kinds are known to be valid: these modules depend on them.
     from service.routes import add_routes
 
-    add_routes(app, engine, settings)
+    add_routes(app, engine, settings, rates)
     spec.register(app)
     return app
