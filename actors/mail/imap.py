@@ -35,7 +35,7 @@ SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which i
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
 ASKED = ["INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"]
 # Of the client, over an answer that is none.
-NO_IMAP = (ValueError, LookupError, TypeError, AssertionError, RecursionError)
+NO_IMAP = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 
 logging.getLogger("imapclient").setLevel(logging.WARNING)  # below that it tells what is sent
 
@@ -107,8 +107,8 @@ class ImapMailbox:
             found = sorted(uid for uid in self._imap.search(criteria) if first <= uid <= last)  # N:* may answer below N
             uids = found[:most]
             answers = self._imap.fetch(uids, ASKED) if uids else {}
-        go_on = last if len(found) <= most else uids[-1]
-        return [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})], go_on
+            listed = [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})]
+        return listed, last if len(found) <= most else uids[-1]
 
     def fetch(self, uids: Sequence[int]) -> Mapping[int, bytes]:
         try:

@@ -106,6 +106,22 @@ def test_a_line_that_was_cut_before_it_was_connected_is_not_connected() -> None:
         assert not server.accepted.is_set()
 
 
+@pytest.mark.parametrize(
+    "mail",
+    [
+        "RFC822.SIZE 5",
+        "RFC822.SIZE 5 INTERNALDATE NIL",
+        "RFC822.SIZE NIL INTERNALDATE NIL",
+        'RFC822.SIZE 5 INTERNALDATE "17-Jul-2025 02:44:25 +0000" BODY[HEADER.FIELDS (FROM)] (a b)',
+    ],
+)
+def test_a_mail_that_is_listed_as_no_server_should_is_an_error_of_the_server(scripted, mail: str) -> None:
+    examine = "* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 9] ok\nOK done"
+    server = scripted({"EXAMINE": examine, "UID": f"* SEARCH 1\n* 1 FETCH (UID 1 {mail})\nOK done"})
+    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox, pytest.raises(UnreachableError, match="no IMAP"):
+        mailbox.page(Window(0, 8), 5)
+
+
 PASSWORD = 'hun"ter\\2שלום'
 FORMS = [
     PASSWORD,
