@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 import pytest
 from structlog.testing import capture_logs
 
+from service.credentials import session_id
 from service.request_body import MAX_BODY_BYTES
 
 START = "/api/receipts/delete_all"
@@ -39,6 +40,37 @@ def test_a_body_of_many_fields_takes_no_time(path, body, api, make) -> None:
         assert answer.status_code == 400
         assert "6000 fields, expected at most 100" in answer.json["error"]
     assert time.thread_time() - began < 0.4
+
+
+def test_thousands_of_parameters_are_not_looked_at(api) -> None:
+    query = "&".join(f"p{n}=1" for n in range(1000))
+    answer = api().get(f"/api/session?{query}")
+    assert (answer.status_code, answer.json["error"]) == (400, "Found 1000 parameters, expected at most 100")
+
+
+@pytest.mark.parametrize(
+    ("cookies", "found"),
+    [
+        ("s=1", "1"),
+        ("a=b;s=1 ;s=2", "1"),
+        ("as=1; s=a=b", "a=b"),
+        ("s=", None),
+        ("s =1; S=1; as=1; s", None),
+        ("", None),
+        ("a=b s=1", None),
+    ],
+)
+def test_the_session_is_the_first_cookie_of_its_name(cookies, found) -> None:
+    assert session_id(cookies, "s") == found
+
+
+@pytest.mark.parametrize("others", ["a;", "a=b; ", "; ", " ", "s", "s;"])
+def test_thousands_of_other_cookies_take_no_time(others) -> None:
+    cookies = others * (32_000 // len(others))
+    began = time.thread_time()
+    for _ in range(20):
+        session_id(cookies, "s")
+    assert time.thread_time() - began < 0.2
 
 
 @pytest.mark.parametrize(
