@@ -36,11 +36,12 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
         sys.exit(str(error))
     engine = make_engine(settings.DATABASE_URL, application_name="longhaul web")
 
+    rates = Rates(settings)
     middleware: list[Any] = [
         AccessLog(),
         EveryResponse(),
         Authentication(engine, settings),
-        Rates(settings),
+        rates,
         BodyLimits(),
     ]
     app = falcon.App(middleware=middleware)
@@ -51,6 +52,6 @@ def create_app(settings: Settings | None = None) -> "falcon.App[Any, Any]":
     # Only once the kinds are known to be valid: these modules depend on them.
     from service.routes import add_routes
 
-    add_routes(app, engine, settings)
+    add_routes(app, engine, settings, rates)
     spec.register(app)
     return app

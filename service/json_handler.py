@@ -7,6 +7,8 @@ from typing import Any
 
 from falcon.media import JSONHandler
 
+MAX_FIELDS = 100  # of an object: each one that a model does not know is an error, and making those takes long
+
 
 def _encode(value: Any) -> str:
     if isinstance(value, datetime):
@@ -22,6 +24,8 @@ def _decode(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise ValueError(f"found an object of {len(pairs)} fields, expected at most {MAX_FIELDS}")
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

@@ -14,6 +14,7 @@ from spectree.plugins.falcon_plugin import FalconPlugin
 
 from service.credentials import COOKIE
 from service.errors import bad_input
+from service.json_handler import MAX_FIELDS
 
 MAX_ID = 2**63 - 1
 
@@ -57,6 +58,12 @@ class Plugin(FalconPlugin):
     """
 
     checks_answers = False
+
+    def validate_request(self, request: Any, *models: Any) -> None:
+        """Each parameter that a model does not know is an error, as with the fields of a body."""
+        if len(request.params) > MAX_FIELDS:
+            raise bad_input(f"Found {len(request.params)} parameters, expected at most {MAX_FIELDS}")
+        super().validate_request(request, *models)
 
     def validate_response(self, response: Any, model: Any, skip_validation: bool, force_resp_serialize: bool) -> Any:
         if self.checks_answers:

@@ -53,8 +53,11 @@ class Rates:
         self, request: falcon.Request, _response: falcon.Response, _resource: Any, _params: Any
     ) -> None:
         caller: Caller | None = getattr(request.context, "caller", None)
-        if caller is None:
-            return
+        if caller is not None:
+            self.refuse(request, caller)
+
+    def refuse(self, request: falcon.Request, caller: Caller) -> None:
+        """For a resource that is open, once it knows its caller."""
         with self._lock:
             self._refuse_flood(caller.token_id)
         if request.env.get(IS_TOO_MANY):

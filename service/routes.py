@@ -19,6 +19,7 @@ from service.kinds import Kinds
 from service.log_ins import LogIns
 from service.openapi import Docs, Document
 from service.page.resources import Asset, Page
+from service.rate_limits import Rates
 from service.receipts import ReceiptCollection, ReceiptCount, ReceiptFile
 from service.results import JobResult
 from service.sessions import Sessions
@@ -27,7 +28,7 @@ from service.sync import SyncMessages, SyncStarts, SyncState
 from service.why import JobWhy
 
 
-def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) -> None:
+def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings, rates: Rates) -> None:
     jobs, log_ins = Jobs(engine, settings), LogIns(engine)
 
     app.add_route("/", Page())
@@ -36,7 +37,7 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings) 
     app.add_route("/readyz", Readiness(engine))
     app.add_route("/api/openapi.json", Document())
     app.add_route("/api/docs", Docs())
-    app.add_route("/api/session", Sessions(engine, settings))
+    app.add_route("/api/session", Sessions(engine, settings, rates))
     app.add_route("/api/kinds", Kinds(settings))
     app.add_route("/api/receipts", ReceiptCollection(engine))
     app.add_route("/api/receipts/count", ReceiptCount(engine))

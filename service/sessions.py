@@ -15,7 +15,7 @@ from actors.runtime.base.config import Settings
 from service.auth import Authentication, Caller, refused
 from service.credentials import cookie_name, hash_of, is_secure, session_id
 from service.openapi import Input, NoQuery, Success, open_responses, spec
-from service.rate_limits import refuse_changes, spend_change
+from service.rate_limits import Rates, spend_change
 from service.same_origin import comes_from_a_browser, require_same_origin
 
 HOURS = 12
@@ -39,8 +39,8 @@ BUSINESS = text("SELECT name FROM businesses WHERE id = :business_id")
 
 def _token(value: Any) -> Any:
     """Errors never repeat the token."""
-    if not isinstance(value, str) or not 0 < len(value.strip()) <= 200:
-        raise ValueError("Found a token that is not text of 1 to 200 characters")
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= 200 or not value.isascii():
+        raise ValueError("Found a token that is not text of 1 to 200 ASCII characters")
     return value.strip()
 
 
@@ -66,17 +66,18 @@ NOBODY = dict.fromkeys(Session.model_fields) | {"success": True, "signed_in": Fa
 
 
 class Sessions:
-    """Open to all: it says whether anybody is signed in."""
+    """Open to all: it says whether anybody is signed in. Whoever is has the limits of every other call."""
 
     open = True
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, rates: Rates) -> None:
         self._engine = engine
+        self._rates = rates
         self._settings = settings
         self._authentication = Authentication(engine, settings)
         self._cookie = cookie_name(settings)
 
-    @spec.validate(query=NoQuery, resp=open_responses(Session), security=[])
+    @spec.validate(query=NoQuery, resp=open_responses(Session, 429), security=[])
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Who is signed in, if anybody is"""
         caller = self._authentication.identify(request)
@@ -84,6 +85,7 @@ class Sessions:
             response.media = NOBODY
             return
         request.context.caller = caller
+        self._rates.refuse(request, caller)
         with self._engine.begin() as connection:
             response.media = _shown(connection, caller, caller.expires_at)
 
@@ -94,7 +96,7 @@ class Sessions:
             require_same_origin(request, self._settings)
         body: SignIn = request.context.json
         caller = request.context.caller = self._authentication.by_token(body.token)
-        refuse_changes(caller, self._settings)
+        self._rates.refuse(request, caller)
         session = secrets.token_urlsafe(32)
         with self._engine.begin() as connection:
             self._end(connection, request)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from actors.runtime.base.errors import LonghaulError
 
 MAX_QUOTED = 200  # characters of a server's words
+MAX_READ = 2000  # characters of them that the patterns below search, which takes up to quadratic time
 DEFAULT_WAIT_SECONDS = 60
 MAX_WAIT_SECONDS = 86_400
 
 # RFC 5530: the server says that it can't now; it does not say that the password is wrong.
 _NOT_NOW = re.compile(r"(?i)\[(UNAVAILABLE|INUSE|LIMIT|SERVERBUG|THROTTLED|OVERQUOTA)\]")
 _THROTTLED = re.compile(
-    r"(?i)throttl|too many|rate.?limit|try again|back.?off|temporar|exceeded .*(limit|bandwidth)|over.?quota|busy"
+    r"(?i)throttl|too many|rate.?limit|try again|back.?off|temporar|exceeded .{0,100}(limit|bandwidth)|over.?quota|busy"
 )
 _AFTER = re.compile(
     r"(?i)(?:back.?off time|again in|again after|wait|retry after)\D{0,12}(\d{1,9}) ?(ms|milli|s|sec|m|h)?"
@@ -90,7 +91,7 @@ def of_answer(words: object, *, at_login: bool = False) -> MailError:
     """What a NO or a BAD of the server means. At a log-in none of its words is repeated but the names of known codes:
     it may say the password, in whatever form, and what we say is stored and logged.
     """
-    said = str(words)
+    said = str(words)[:MAX_READ]
     found = _at_login(said) if at_login else repr(quoted(said))
     is_bug = "[serverbug]" in said.casefold() and not at_login  # of one mail, perhaps: it does not pass by waiting
     if not is_bug and (_NOT_NOW.search(said) or _THROTTLED.search(said)):

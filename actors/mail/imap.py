@@ -30,11 +30,12 @@ from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 
 LIST_SECONDS = 15
 ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
+MAX_HEAD_BYTES = 64 * 1024  # of the headers of a mail: parsed, they take fifty times as much memory
 SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
 ASKED = ["INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"]
 # Of the client, over an answer that is none.
-NO_IMAP = (ValueError, LookupError, TypeError, AssertionError, RecursionError)
+NO_IMAP = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 
 logging.getLogger("imapclient").setLevel(logging.WARNING)  # below that it tells what is sent
 
@@ -106,8 +107,8 @@ class ImapMailbox:
             found = sorted(uid for uid in self._imap.search(criteria) if first <= uid <= last)  # N:* may answer below N
             uids = found[:most]
             answers = self._imap.fetch(uids, ASKED) if uids else {}
-        go_on = last if len(found) <= most else uids[-1]
-        return [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})], go_on
+            listed = [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})]
+        return listed, last if len(found) <= most else uids[-1]
 
     def fetch(self, uids: Sequence[int], seconds: float) -> Mapping[int, bytes]:
         try:
@@ -145,7 +146,7 @@ def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     head = next((part for name, part in answer.items() if name.startswith(HEADERS)), None)
-    headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes(head or b"")
+    headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes((head or b"")[:MAX_HEAD_BYTES])
     message_id = str(headers.get("Message-ID") or "") or repr(sorted(headers.items()))
     return Listed(uid, moment, size, message_hash(message_id, size))
 

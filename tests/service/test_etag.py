@@ -28,6 +28,12 @@ def test_a_job_that_is_as_it_was_is_a_304_without_a_body(look) -> None:
     assert look('W/"other"').status_code == 200
 
 
+def test_thousands_of_tags_are_not_read(look) -> None:
+    tag = look().headers["etag"]
+    assert look(f"{tag}, {tag}").status_code == 304
+    assert look(", ".join([tag] * 500)).status_code == 200
+
+
 def test_it_may_be_kept_by_its_reader_only_and_is_asked_for_each_time(look) -> None:
     for answer in (look(), look(look().headers["etag"])):
         assert answer.headers["cache-control"] == "private, no-cache"

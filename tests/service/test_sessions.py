@@ -110,12 +110,18 @@ def test_an_operator_signs_in_too_and_sees_all_businesses(browser, make) -> None
     assert {job["job_id"] for job in mine.call("GET", "/api/jobs").json["jobs"]} == jobs
 
 
-@pytest.mark.parametrize("given", ["lh_1_wrong", " ", "x" * 300, 5, None])
+@pytest.mark.parametrize("given", ["lh_1_wrong", " ", "x" * 300, 5, None, "lh_1_\u05e9"])
 def test_a_token_that_is_not_good_sets_no_cookie_and_is_not_repeated(given, browser) -> None:
     answer = browser().sign_in(given)
     assert answer.status_code in (400, 401)
     assert "set-cookie" not in answer.headers
     assert "xxxx" not in answer.text
+
+
+def test_half_a_character_in_a_token_is_a_400_and_no_error_of_ours(browser) -> None:
+    body = b'{"token": "lh_1_\\ud800"}'
+    answer = browser().call("POST", "/api/session", body=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
 
 
 def test_a_cookie_that_was_there_before_is_worth_nothing_after_signing_in(browser, token, sql) -> None:
@@ -226,6 +232,15 @@ def test_a_token_in_the_header_is_what_counts_and_needs_no_origin(signed_in, mak
     assert signed_in.call("GET", f"/api/jobs/{job_id}").status_code == 404
     assert signed_in.call("POST", f"/api/jobs/{job_id}/pause", "cross-site", headers=bearer).status_code == 200
     assert signed_in.call("GET", "/api/jobs", headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_asking_who_is_signed_in_counts_as_a_read(browser, token) -> None:
+    mine = browser(READS_PER_SECOND=5)
+    mine.sign_in(token)
+    codes = [mine.call("GET", "/api/session").status_code for _ in range(30)]
+    assert (codes[0], 429 in codes) == (200, True)
+    assert 429 in [mine.call("GET", "/api/jobs").status_code for _ in range(2)]  # one and the same limit
+    assert {browser(READS_PER_SECOND=5).call("GET", "/api/session").status_code for _ in range(30)} == {200}
 
 
 def test_signing_in_counts_as_a_change_of_its_token(browser, token) -> None:

@@ -2,13 +2,15 @@
 
 import base64
 import time
+import tracemalloc
 from contextlib import closing
+from datetime import UTC, datetime
 from threading import Thread
 
 import pytest
 
-from actors.mail.errors import LoginRefusedError, ThrottledError, TooLargeError, UnreachableError
-from actors.mail.imap import ImapMailbox
+from actors.mail.errors import LoginRefusedError, ThrottledError, TooLargeError, UnreachableError, of_answer
+from actors.mail.imap import ImapMailbox, _listed
 from actors.mail.line import Line
 from actors.mail.mailbox import Window
 from actors.mail.wire import Server
@@ -103,6 +105,22 @@ def test_a_line_that_was_cut_before_it_was_connected_is_not_connected() -> None:
         assert not server.accepted.is_set()
 
 
+@pytest.mark.parametrize(
+    "mail",
+    [
+        "RFC822.SIZE 5",
+        "RFC822.SIZE 5 INTERNALDATE NIL",
+        "RFC822.SIZE NIL INTERNALDATE NIL",
+        'RFC822.SIZE 5 INTERNALDATE "17-Jul-2025 02:44:25 +0000" BODY[HEADER.FIELDS (FROM)] (a b)',
+    ],
+)
+def test_a_mail_that_is_listed_as_no_server_should_is_an_error_of_the_server(scripted, mail: str) -> None:
+    examine = "* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 9] ok\nOK done"
+    server = scripted({"EXAMINE": examine, "UID": f"* SEARCH 1\n* 1 FETCH (UID 1 {mail})\nOK done"})
+    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox, pytest.raises(UnreachableError, match="no IMAP"):
+        mailbox.page(Window(0, 8), 5)
+
+
 PASSWORD = 'hun"ter\\2שלום'
 FORMS = [
     PASSWORD,
@@ -144,3 +162,29 @@ def test_a_user_is_sent_as_one_word_whatever_is_in_it() -> None:
     with hostile(until_uid(silent)) as server:
         ImapMailbox(at(server), 'dana "the boss" \\o/', "hunter2").close()
         assert b' LOGIN "dana \\"the boss\\" \\\\o/" "hunter2"\r\n' in server.heard
+
+
+@pytest.mark.parametrize("words", ["exceeded ", "[A", "wait ", "application-specific ", "retry after "])
+@pytest.mark.parametrize("at_login", [True, False])
+def test_a_long_refusal_is_understood_in_no_time(words: str, at_login: bool) -> None:
+    began = time.thread_time()
+    of_answer(words * 5000, at_login=at_login)
+    assert time.thread_time() - began < 0.5
+
+
+def test_what_a_refusal_means_is_found_at_its_beginning(scripted) -> None:
+    said = "NO Account exceeded command or bandwidth limits. " + "x" * 500_000
+    with pytest.raises(ThrottledError):
+        ImapMailbox(scripted({"LOGIN": said}), "dana", "hunter2")
+
+
+@pytest.mark.parametrize("line", [b"a:\n", b" \n", b"x"])
+def test_headers_without_end_take_no_more_than_they_are_long(line: bytes) -> None:
+    head = b"Message-ID: <1@shop>\n" + line * (2 * MB // len(line))
+    answer = {b"INTERNALDATE": datetime.now(UTC), b"RFC822.SIZE": 7, b"BODY[HEADER.FIELDS (MESSAGE-ID)]": head}
+    tracemalloc.start()
+    listed = _listed(1, answer)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert listed.size == 7
+    assert peak < 6 * MB
