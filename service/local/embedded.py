@@ -94,43 +94,58 @@ def _warn_root(folder: Path) -> None:
         print(f"As root: {closed[-1]} and its parent folders become readable for all: Postgres runs as its own user.")
 
 
-@contextmanager
-def s3(folder: Path) -> Iterator[dict[str, str]]:
-    """An S3 server whose objects are files in `folder`; yields the environment that reaches it.
+class S3Server:
+    """Its objects are files in `folder`; they outlive a restart, as do its address and its keys."""
 
-    The folder is removed with the block.
-    """
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log_file = folder.with_suffix(".log")
+        self.environment = {  # that reaches it
+            "S3_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(8),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
+            "AWS_REGION": "us-east-1",
+        }
+
+    def start(self) -> None:
+        rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+        if rclone is None:
+            raise ConfigError("S3_ENDPOINT_URL is not set, and the embedded S3 server is not installed: make setup")
+        keys = f'"{self.environment["AWS_ACCESS_KEY_ID"]},{self.environment["AWS_SECRET_ACCESS_KEY"]}"'
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [rclone, "serve", "s3", "--addr", f"127.0.0.1:{self._port}", str(self._folder)],
+                env={**os.environ, "RCLONE_AUTH_KEY": keys, "RCLONE_CONFIG": os.devnull},  # not seen by `ps`
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        runs.note("process", self._process.pid)
+        wait_until(lambda: _answers(self._port), 10, "the S3 server to respond")
+
+    def stop(self, seconds: float = 30) -> None:
+        """SIGKILL after `seconds`."""
+        if self._process is not None:
+            stop_process(self._process, seconds)
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[S3Server]:
+    """A running S3 server. The folder is removed with the block."""
     make_local()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     runs.note("folder", str(folder))
-    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if rclone is None:
-        raise ConfigError("S3_ENDPOINT_URL is not set, and the embedded S3 server is not installed: make setup")
-    port, key, secret = free_port(), secrets.token_hex(8), secrets.token_hex(16)
-    endpoint = f"http://127.0.0.1:{port}"
-    log_file = folder.with_suffix(".log")
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(folder)],
-            env={**os.environ, "RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull},  # not seen by `ps`
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    runs.note("process", process.pid)
+    server = S3Server(folder)
     try:
-        wait_until(lambda: _answers(port), 10, "the S3 server to respond")
-        yield {
-            "S3_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_REGION": "us-east-1",
-        }
+        server.start()
+        yield server
     finally:
-        stop_process(process)
+        server.stop()
         shutil.rmtree(folder)
-        log_file.unlink()
+        server.log_file.unlink(missing_ok=True)
 
 
 def _answers(port: int) -> bool:

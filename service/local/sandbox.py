@@ -34,7 +34,7 @@ def sandbox(name: str) -> Iterator[dict[str, str]]:
         if os.environ.get("S3_ENDPOINT_URL"):
             storage = {key: os.environ[key] for key in S3_VARIABLES if key in os.environ}
         else:
-            storage = defer.enter_context(s3(LOCAL / own))
+            storage = defer.enter_context(s3(LOCAL / own)).environment
         environment = {**storage, "DATABASE_URL": defer.enter_context(database(server, own))}
         environment |= defer.enter_context(bucket(environment, own.replace("_", "-")))
         yield environment

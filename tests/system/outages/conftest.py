@@ -1,4 +1,4 @@
-"""A Postgres of this folder's own, for others to break, and what stands between the processes and their servers."""
+"""A Postgres and a store of this folder's own, to be broken, and what stands between them and the processes."""
 
 import secrets
 import shutil
@@ -26,7 +26,13 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
+def store() -> Iterator[embedded.S3Server]:
+    with embedded.s3(embedded.LOCAL / f"broken-{secrets.token_hex(4)}-s3") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers(postgres: Postgres, store: embedded.S3Server) -> dict[str, str]:
     admin = create_engine(DRIVER, creator=connector(postgres.url), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text("CREATE DATABASE template"))
@@ -35,8 +41,7 @@ def servers(postgres: Postgres) -> Iterator[dict[str, str]]:
     release(engine)
     engine.dispose()
     admin.dispose()
-    with embedded.s3(embedded.LOCAL / f"broken-{secrets.token_hex(4)}-s3") as storage:
-        yield {**storage, "DATABASE_URL": url}
+    return {**store.environment, "DATABASE_URL": url}
 
 
 def through(front: Proxy, url: str) -> str:

@@ -111,7 +111,7 @@ def away(proxy: Proxy, seconds: float) -> None:
 @pytest.mark.scale
 @pytest.mark.timeout(1500)
 def test_every_receipt_is_stored_once_whatever_breaks(
-    large, network, faults, connecting, web, start, make, sql, bucket, look, postgres, between
+    large, network, faults, connecting, web, start, make, sql, bucket, look, postgres, store, between
 ) -> None:
     keys = {
         "CONNECTION_KEYS": connecting["CONNECTION_KEYS"][0],
@@ -136,6 +136,10 @@ def test_every_receipt_is_stored_once_whatever_breaks(
         elif number == 5:
             away(network, 4)
         elif number == 7:
+            store.stop(0)
+            time.sleep(4)  # while uploads fail
+            store.start()
+        elif number == 8:
             away(between.bucket, 4)
 
     for kill in range(KILLS):
