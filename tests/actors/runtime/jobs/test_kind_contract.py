@@ -192,6 +192,30 @@ def test_a_call_that_takes_too_long_is_given_up_and_tried_again(run, place) -> N
     assert (job["status"], len(calls)) == ("completed", 2)
 
 
+def test_a_call_goes_on_while_a_batch_is_stored_and_its_result_or_error_comes_after(run, place) -> None:
+    stored, results = Event(), []
+
+    def once_stored() -> str:
+        assert stored.wait(10)
+        return "answer"
+
+    def fails() -> None:
+        raise Permanent("no such account", "no_account")
+
+    @kind
+    def asks(run):
+        call, failing = run.submit(once_stored), run.submit(fails)
+        run.begin()
+        yield Batch([1], {"at": 1}, succeeded=1)
+        stored.set()
+        results.append(run.result(call))
+        run.result(failing)
+
+    job = run(asks)
+    assert (job["status"], job["processed"], job["error_code"]) == ("failed", 1, "no_account")
+    assert results == ["answer"]
+
+
 @pytest.mark.parametrize(("verb", "status"), [("pause", "paused"), ("cancel", "cancelled")])
 def test_a_request_ends_a_call_and_a_wait_early(verb, status, run, sql, place, engine) -> None:
     """The beats learn of it while the kind is at work outside."""
