@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe, is_lost, sqlstate
-from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from actors.runtime.jobs.percent import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
 from service.auth import Caller
@@ -18,13 +17,13 @@ from service.days import within_days
 from service.errors import not_found, outdated
 from service.job_links import links
 from service.job_model import Job, Notices, notice_of
+from service.job_rows import KINDS, MOST_AHEAD_IN_A_LIST, Asked, PolledJobs, job_rows, kind_stats
 from service.why import stuck
 from sql.engine import reading
 from sql.states import COMPLETED, RUNNING
 
 log = structlog.get_logger("longhaul.http")
 
-KINDS = by_every_name(load_kinds().values())  # by job_type
 UNDO = {kind.undoes: kind for kind in KINDS.values() if kind.undoes}  # by the name of the kind that it undoes
 
 # Newest first; all jobs, or those that match the filters.
@@ -37,15 +36,6 @@ LIST = text(f"""
       AND (CAST(:ids AS bigint[]) IS NULL OR j.id = ANY (CAST(:ids AS bigint[])))
     ORDER BY j.id DESC LIMIT :limit + 1
 """)  # noqa: S608 - constants
-LOOK = text("""
-    SELECT (l.job).*, l.is_unknown, l.rate, l.eta_seconds, l.seconds_since_heartbeat, l.is_stale, l.is_in_doubt,
-           l.reason, l.sentence
-    FROM public.look_at_jobs(CAST(:ids AS bigint[]), CAST(:heartbeat_seconds AS float8),
-                             CAST(:update_seconds AS float8), CAST(:most_ahead AS integer)) AS l
-    WHERE CAST(:business_id AS bigint) IS NULL OR (l.job).business_id = :business_id
-""")
-MOST_AHEAD, MOST_AHEAD_IN_A_LIST = 1000, 100  # as far as messages ahead of a job are counted
-
 # Waits for another start of the business that is in progress.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
@@ -56,13 +46,16 @@ class Jobs:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
+        self._polled = PolledJobs(engine, settings)
 
     def show(self, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job, reconciled; or its last known state, with a notice why. 404 for another business's."""
-        with reading(self.engine) as connection:
-            row = self.find(connection, caller, job_id)
-            if not _needs_reconciling(row):
-                return self.view(connection, caller, row)
+        found = self._polled.get(Asked(job_id, caller.business_id))
+        if found is None:
+            raise not_found(f"Job {job_id}")
+        row, stats = found
+        if not _needs_reconciling(row):
+            return self._view(row, caller, stats, {})
         _, notices = self.reconcile(row["business_id"])
         with reading(self.engine) as connection:
             return self.shown(connection, caller, job_id, notices)
@@ -79,10 +72,11 @@ class Jobs:
 
     def find(self, connection: Connection, caller: Caller, job_id: int) -> dict[str, Any]:
         """The job's row as stored; 404 for another business's."""
-        rows = self._rows(connection, [job_id], caller.business_id, MOST_AHEAD)
-        if not rows:
+        asked = Asked(job_id, caller.business_id)
+        row = job_rows(connection, self.settings, [asked]).get(asked)
+        if row is None:
             raise not_found(f"Job {job_id}")
-        return rows[0]
+        return row
 
     def shown(self, connection: Connection, caller: Caller, job_id: int, notices: Notices) -> dict[str, Any]:
         """The job as the API shows it, in the caller's transaction; 404 for another business's."""
@@ -96,19 +90,9 @@ class Jobs:
             wanted["business_id"] = caller.business_id
         wanted["ids"] = stuck(connection, wanted["business_id"]) if wanted.pop("stuck") else None
         ids = connection.execute(LIST, wanted).scalars().all()
-        return self.views(connection, caller, self._rows(connection, ids, None, MOST_AHEAD_IN_A_LIST), notices)
-
-    def _rows(
-        self, connection: Connection, ids: Sequence[int], business_id: int | None, most_ahead: int
-    ) -> builtins.list[dict[str, Any]]:
-        values = {
-            "ids": list(ids),
-            "business_id": business_id,
-            "heartbeat_seconds": self.settings.STALE_HEARTBEAT_SECONDS,
-            "update_seconds": self.settings.STALE_UPDATE_SECONDS,
-            "most_ahead": most_ahead,
-        }
-        return [dict(row) for row in connection.execute(LOOK, values).mappings()]
+        asked = [Asked(job_id, None) for job_id in ids]
+        rows = job_rows(connection, self.settings, asked, MOST_AHEAD_IN_A_LIST)
+        return self._views(connection, caller, list(rows.values()), notices)
 
     def reconcile(self, business_id: int | None, *, alone: bool = False) -> tuple[Swept, Notices]:
         """Reconciles running jobs (of one business, or all), in separate transactions from the caller's.
@@ -134,25 +118,17 @@ class Jobs:
     def view(
         self, connection: Connection, caller: Caller, row: Mapping[str, Any], notices: Notices | None = None
     ) -> dict[str, Any]:
-        (shown,) = self.views(connection, caller, [row], notices)
+        (shown,) = self._views(connection, caller, [row], notices)
         return shown
 
-    def views(
+    def _views(
         self,
         connection: Connection,
         caller: Caller,
         rows: Sequence[Mapping[str, Any]],
-        notices: Notices | None = None,
+        notices: Notices | None,
     ) -> builtins.list[dict[str, Any]]:
-        """As the API shows them; a kind's further stats are read once for all of its jobs."""
-        by_kind: dict[str, list[int]] = {}
-        for row in rows:
-            by_kind.setdefault(row["job_type"], []).append(row["id"])
-        stats: dict[int, dict[str, Any]] = {}
-        for job_type, ids in by_kind.items():
-            kind = KINDS.get(job_type)
-            if kind is not None and kind.stats is not None:
-                stats |= kind.stats(connection, ids)
+        stats = kind_stats(connection, rows)
         return [self._view(row, caller, stats.get(row["id"], {}), notices or {}) for row in rows]
 
     def _view(self, row: Mapping[str, Any], caller: Caller, stats: dict[str, Any], notices: Notices) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from service.days import Day
 from service.errors import not_found
 from service.etag import reply_unless_known
 from service.job_model import Job, Status, notice_of
+from service.job_rows import KINDS
 from service.job_starts import POLL_SECONDS
-from service.job_view import KINDS, Jobs
+from service.job_view import Jobs
 from service.openapi import MAX_ID, Input, NoQuery, Success, parse_id, responses, spec
 from service.rate_limits import spend_change
 from service.start import StartAny

@@ -9,7 +9,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import Kind
 from actors.runtime.jobs.params import read_only
 from service.auth import Caller
-from service.job_view import KINDS
+from service.job_rows import KINDS
 from service.openapi import NoQuery, Success, responses, spec
 
 

@@ -6,7 +6,8 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.storage import Bucket
 from service.auth import Caller
 from service.errors import ApiError
-from service.job_view import KINDS, Jobs
+from service.job_rows import KINDS
+from service.job_view import Jobs
 from service.openapi import NoQuery, Success, parse_id, responses, spec
 
 LINK_SECONDS = 300

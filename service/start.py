@@ -16,8 +16,9 @@ from service.auth import Caller
 from service.errors import bad_input
 from service.idempotency import Idempotency
 from service.job_model import Job
+from service.job_rows import KINDS
 from service.job_starts import POLL_SECONDS, Starts
-from service.job_view import KINDS, Jobs
+from service.job_view import Jobs
 from service.openapi import Input, NoQuery, Success, responses, spec
 
 STARTABLE = sorted({kind.name for kind in KINDS.values()})

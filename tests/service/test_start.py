@@ -3,7 +3,7 @@
 import pytest
 
 from actors.runtime.jobs.kinds import Kind
-from service.job_view import KINDS
+from service.job_rows import KINDS
 from sql.states import ACTIVE
 from tests.conftest import minutes_ago
 
