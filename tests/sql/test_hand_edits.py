@@ -27,7 +27,7 @@ def test_no_status_is_changed_by_hand_and_the_function_that_is_named_works(
     said = by_hand(
         engine, f"UPDATE background_jobs SET status = '{new}', finished_at = {finished} WHERE id = :id", job_id
     )
-    assert f"the status of job {job_id} is not changed by hand from {old} to {new}: " in said
+    assert f"the status of job {job_id} cannot be changed by hand from {old} to {new}: " in said
     assert job_row(job_id) == before
     for call in re.findall(r"SELECT (?:\* FROM )?ops\.\w+\(.*?\)", said):
         sql(call)
@@ -39,7 +39,7 @@ def test_no_status_is_changed_by_hand_and_the_function_that_is_named_works(
 def test_no_job_is_deleted_by_hand(status, make, engine, sql, job_row) -> None:
     job_id = make.job(status=status)
     said = by_hand(engine, "DELETE FROM background_jobs WHERE id = :id", job_id)
-    assert f"job {job_id} is not deleted by hand" in said
+    assert f"job {job_id} cannot be deleted by hand" in said
     assert ("ops.cancel_job" in said) == (status in ACTIVE)
     assert job_row(job_id)["status"] == status
 
@@ -63,6 +63,6 @@ def test_a_verb_opens_no_door_for_what_follows_in_its_transaction(make, engine, 
     ):
         with engine.connect() as connection:
             connection.execute(text(call), {"id": job_id})
-            with pytest.raises(DBAPIError, match="is not deleted by hand"), connection.begin_nested():
+            with pytest.raises(DBAPIError, match="cannot be deleted by hand"), connection.begin_nested():
                 connection.execute(text("DELETE FROM background_jobs WHERE id = :id"), {"id": job_id})
             connection.commit()

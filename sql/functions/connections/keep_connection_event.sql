@@ -5,6 +5,6 @@ BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM public.connections c WHERE c.id = OLD.connection_id) THEN
         RETURN OLD;
     END IF;
-    RAISE EXCEPTION 'events are append-only: they are not changed, and go only with their connection'
+    RAISE EXCEPTION 'events are append-only: they cannot be changed, and are deleted only with their connection'
         USING ERRCODE = '0A000';
 END $$;

@@ -8,14 +8,14 @@ DECLARE
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF by_hand THEN
-            RAISE EXCEPTION 'job % is not deleted by hand: %retention clears it away in time (JOB_RETENTION_DAYS)', OLD.id,
+            RAISE EXCEPTION 'job % cannot be deleted by hand: %retention deletes it in time (JOB_RETENTION_DAYS)', OLD.id,
                 CASE WHEN OLD.status IN ('completed', 'cancelled', 'failed') THEN ''
                      ELSE format('end it with SELECT ops.cancel_job(%s, ''your name'', ''why''); ', OLD.id) END;
         END IF;
         RETURN OLD;
     END IF;
     IF by_hand THEN
-        RAISE EXCEPTION 'the status of job % is not changed by hand from % to %: %', OLD.id, OLD.status, NEW.status,
+        RAISE EXCEPTION 'the status of job % cannot be changed by hand from % to %: %', OLD.id, OLD.status, NEW.status,
             public.instead_of_a_hand(OLD.id, OLD.status, NEW.status);
     END IF;
     RETURN NEW;

@@ -4,5 +4,5 @@ BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM public.background_jobs j WHERE j.id = OLD.job_id) THEN
         RETURN OLD;
     END IF;
-    RAISE EXCEPTION 'events are append-only: they are not changed, and go only with their job' USING ERRCODE = '0A000';
+    RAISE EXCEPTION 'events are append-only: they cannot be changed, and are deleted only with their job' USING ERRCODE = '0A000';
 END $$;

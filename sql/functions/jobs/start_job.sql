@@ -13,7 +13,7 @@ BEGIN
     END IF;
     IF queue <> ALL (ARRAY['high', 'default', 'low', 'receipts', 'receipts_sync', 'maintenance', 'recordings',
                            'broadcasts']) THEN
-        RAISE EXCEPTION 'queue: found %, in which no worker looks', queue USING ERRCODE = 'LH400';
+        RAISE EXCEPTION 'queue: found %, which no worker takes from', queue USING ERRCODE = 'LH400';
     END IF;
     IF params IS NULL OR jsonb_typeof(params) <> 'object' THEN
         RAISE EXCEPTION 'params: found %, expected an object', coalesce(jsonb_typeof(params), 'null')
