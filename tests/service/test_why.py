@@ -228,6 +228,13 @@ def test_a_dead_worker_is_named_to_an_operator_with_its_host(why, reason, make, 
         assert why(job_id)["reason"] == "waiting_turn"
 
 
+def test_for_a_dead_worker_one_has_to_be_started_unless_another_listens(why, make, engine) -> None:
+    job_id = make.job(status="running", worker_id=999)
+    assert why(job_id)["remedy"].startswith("Start a worker that listens to maintenance")
+    with worker_at(engine, ["maintenance"]):
+        assert why(job_id)["remedy"] == "It goes on by itself, at another worker, within 20 s"
+
+
 def test_a_worker_that_stands_still_is_seen_before_it_counts_as_dead(why, reason, make, engine, sql) -> None:
     with worker_at(engine, ["maintenance"]) as connection:
         job_id = make.job(status="running", worker_id=connection.info["worker_id"])
@@ -251,7 +258,9 @@ def test_the_only_worker_that_stands_still_is_seen_though_nobody_watches_the_clo
     job_id = make.job(status="running", worker_id=worker)
     sql("UPDATE watched_clock SET seen_at = clock_timestamp() - interval '1 minute'")
     wait_until(lambda: reason(job_id) == "silent_worker", 10, "the silence")
-    assert why(job_id)["evidence"]["silent_seconds"] > 5
+    told = why(job_id)
+    assert told["evidence"]["silent_seconds"] > 5
+    assert told["remedy"].startswith("Start a worker that listens to maintenance")
     (state,) = sql("SELECT state FROM ops.workers WHERE id = :id", id=worker)
     assert state["state"] == "silent"
     said = api(None, "operator").get("/api/jobs/worker/config").json["workers"]
@@ -570,6 +579,12 @@ def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started
     finally:
         theirs.dispose()
         sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_what_of_one_business_is_stuck_is_looked_for_in_that_business_only(make, sql) -> None:
+    business_id = make.business()
+    own, _another = make.job(business_id), make.job()
+    assert sql("SELECT jobs_to_explain(:b) AS id", b=business_id) == [{"id": own}]
 
 
 def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:

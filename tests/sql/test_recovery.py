@@ -188,6 +188,18 @@ def test_the_session_of_a_worker_that_stood_still_is_ended_when_its_jobs_are_tak
         session.invalidate()
 
 
+def test_so_it_is_when_its_messages_are_taken(engine, sql) -> None:
+    with engine.connect() as session:
+        session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 77)"))
+        sql("CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE sql AS 'SELECT 0 WHERE false'")
+        sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, worker_id, message)
+               VALUES (gen_random_uuid(), 'low', 'consumed', 77, '{}')""")
+        assert sql("SELECT recover_messages() AS n") == [{"n": 1}]
+        with pytest.raises(DBAPIError):
+            session.execute(text("SELECT 1"))
+        session.invalidate()
+
+
 def test_two_sweeps_at_once_do_not_recover_a_job_twice(make, engine, sql, events) -> None:
     job_id = make.job(status="running", worker_id=9)
     with engine.begin() as first, engine.begin() as second:

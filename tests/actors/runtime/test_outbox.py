@@ -125,6 +125,17 @@ def test_more_than_one_call_of_the_bucket_can_take_are_purged_in_rounds(asked, e
     assert states() == {"purged": 2301, "failed": 0, "pending": 0}
 
 
+def test_what_is_due_the_longest_goes_first(asked, engine, bucket, sql) -> None:
+    first, second, third = asked(3)
+    sql("DROP INDEX idx_attachments_purge_due")  # in whose order they would come unasked
+    due = "UPDATE attachments SET purge_after = now() - make_interval(mins => :minutes) WHERE object_key = :key"
+    for key, minutes in ((first, 1), (second, 3), (third, 2)):
+        sql(due, key=key, minutes=minutes)
+    for left in ([first, third], [first], []):
+        assert purge(engine, bucket, limit=1) == Purged(deleted=1, failed=0)
+        assert bucket.keys() == left
+
+
 def test_retry_purge_makes_all_that_waits_due_at_once_and_waits_for_nobody(asked, engine, bucket, sql) -> None:
     asked(5)
     sql("UPDATE attachments SET purge_after = now() + interval '1 hour', purge_attempts = 12, purge_error = '403'")

@@ -71,6 +71,12 @@ def test_a_message_for_a_job_that_is_not_queued_does_nothing(make, run, done) ->
     assert done() == []
 
 
+def test_a_second_message_takes_a_job_from_no_other_thread_of_its_worker(make, run, done, place) -> None:
+    job_id = make.job(status="running", worker_id=place.worker_id())
+    job = run(kind(lambda run: numbers(run, 10)), job_id)
+    assert (job["status"], job["attempt"], done()) == ("running", 1, [])
+
+
 @pytest.mark.parametrize(("verb", "status"), [("pause", "paused"), ("cancel", "cancelled")])
 def test_a_request_is_obeyed_after_the_batch_in_hand(verb, status, run, done, sql, job_row) -> None:
     @kind
@@ -178,6 +184,21 @@ def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, 
     job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)
     assert (job["status"], job["processed"]) == ("queued", 50)
     assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+
+
+def test_what_a_kind_tidies_up_is_over_before_its_job_goes_back(run, sql) -> None:
+    seen = []
+
+    def tidy(run: Run) -> Iterator[Batch]:
+        try:
+            for batch in numbers(run, 100):
+                sql("SELECT pause_job(:id, 'a test')", id=run.job_id)
+                yield batch
+        finally:
+            seen.extend(sql("SELECT status FROM background_jobs WHERE id = :id", id=run.job_id))
+
+    assert run(kind(tidy))["status"] == "paused"
+    assert seen == [{"status": "running"}]
 
 
 def test_a_stopping_worker_does_not_wait_for_its_throttle(run, settings) -> None:

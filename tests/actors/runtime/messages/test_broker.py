@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from threading import Event
 from typing import Any
@@ -17,8 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from actors.runtime.base.config import QUEUES
-from actors.runtime.messages.acks import DONE, Ack, Acks
+from actors.runtime.messages.acks import DONE, QUEUED, Ack, Acks
 from actors.runtime.messages.broker import Broker
+from actors.runtime.messages.claims import claim_messages
 from actors.runtime.messages.delivery import Delivery
 from actors.runtime.messages.prefetch import MOST, Prefetch
 from actors.runtime.messages.transaction import in_transaction
@@ -73,6 +75,33 @@ def test_a_message_reaches_an_idle_worker_though_nobody_told_of_it(process, work
     wait_until(lambda: seen == [1, 2], 5, "the poll")
 
 
+def test_a_worker_without_messages_or_without_room_for_them_asks_once_in_a_while(
+    process, work, states, monkeypatch
+) -> None:
+    asked: list[float] = []
+
+    def counted(*given: Any) -> list[Any]:
+        asked.append(time.monotonic())
+        return claim_messages(*given)
+
+    monkeypatch.setattr("actors.runtime.messages.fetcher.claim_messages", counted)
+    broker, free = process(threads=1).broker(), Event()
+
+    def hold() -> None:
+        free.wait(10)
+
+    holding = actor(broker, hold)
+    work(broker)
+    wait_until(lambda: asked, 5, "the worker")
+    Event().wait(1.5)
+    holding.send()
+    holding.send()
+    wait_until(lambda: states() == {"consumed": 1, "queued": 1}, 5, "the first")
+    Event().wait(1.5)
+    assert len(asked) < 30  # each round of a second, and what wakes it, asks at most twice
+    free.set()
+
+
 def test_messages_of_a_queue_go_oldest_first_also_past_what_one_claim_takes(process, work, states) -> None:
     broker, seen = process(threads=1).broker(), []
 
@@ -99,6 +128,32 @@ def test_a_busy_queue_does_not_starve_the_others(process, work, states) -> None:
     wait_until(lambda: states() == {"done": 505}, 20, "all to be done")
     # One load of the busy queue may have been claimed before the other queue was served, and one beside its messages.
     assert max(n for n, name in enumerate(seen) if name == "rare") < 2 * MOST + 10
+
+
+def test_what_one_claim_takes_is_shared_among_the_queues(sql) -> None:
+    for queue, number in (("low", 4), ("high", 2)):
+        sql(
+            """INSERT INTO dramatiq.queue (message_id, queue_name, state)
+               SELECT gen_random_uuid(), :queue, 'queued' FROM generate_series(1, :number)""",
+            queue=queue,
+            number=number,
+        )
+    claimed = sql("SELECT queue_name FROM claim_messages(1, '{low,high}', '{4,4}', '{0,0}', 4)")
+    assert sorted(row["queue_name"] for row in claimed) == ["high", "high", "low", "low"]
+
+
+def test_messages_that_take_no_time_are_soon_claimed_ahead_of_free_threads(process, work, states) -> None:
+    one = process(threads=2)
+    broker = one.broker()
+
+    def note() -> None: ...
+
+    noting = actor(broker, note)
+    for _ in range(20):
+        noting.send()
+    work(broker)
+    wait_until(lambda: states() == {"done": 20}, 10, "all to be done")
+    wait_until(lambda: one.fetcher.prefetch.for_short("low") > 2, 5, "room for more than its threads")
 
 
 def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, states) -> None:
@@ -503,6 +558,16 @@ def test_a_retry_that_comes_after_another_has_ended_it_does_not_bring_it_back(st
     broker.enqueue(late._message, delay=10)
     broker.consume("low").ack(late)
     assert sql("SELECT * FROM dramatiq.queue") == before
+
+
+def test_a_message_that_ends_twice_makes_room_for_one_other(claimed) -> None:
+    broker, delivery = claimed
+    prefetch, ended = broker.fetcher.prefetch, delivery(1, worker_id=1)
+    prefetch.acquire("low")
+    broker.acks.add(Ack.of(ended, DONE))
+    assert prefetch.for_short("low") == 2
+    broker.acks.add(Ack.of(ended, QUEUED))  # its thread died after that
+    assert prefetch.for_short("low") == 2
 
 
 def test_ends_that_could_not_be_written_are_written_with_the_next_one(claimed, engine, states) -> None:

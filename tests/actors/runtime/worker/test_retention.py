@@ -35,6 +35,13 @@ def test_old_messages_jobs_and_workers_go_and_all_else_stays(make, sql, engine, 
     assert sql("SELECT id FROM workers") == [{"id": worker_id}]  # alive, however old
 
 
+def test_the_counts_of_attachments_go_with_their_job_and_no_earlier(make, sql, engine, settings) -> None:
+    job = make.job(status="completed")
+    sql("INSERT INTO attachment_counts VALUES (:job, 1, 0, 0, 0), (:gone, 1, 0, 0, 0)", job=job, gone=job + 1)
+    clear_old_rows(engine, settings)
+    assert sql("SELECT job_id FROM attachment_counts") == [{"job_id": job}]
+
+
 def test_a_key_of_a_start_goes_after_a_day_when_it_is_as_good_as_none(make, sql, engine, settings) -> None:
     for hours in (23, 25):
         sql(
@@ -60,6 +67,7 @@ def test_more_rows_than_one_statement_takes_are_all_cleared(sql, engine, setting
         ("RAISE 'no'", 0),
         ("RAISE 'no'", 1),
         ("RAISE 'no'", 3),
+        ("RETURN NULL", 1),  # it says nothing and deletes nothing
         pytest.param("PERFORM pg_sleep(60)", 1, marks=pytest.mark.scale),
     ],
 )
