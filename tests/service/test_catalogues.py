@@ -59,6 +59,14 @@ def test_a_plural_has_the_forms_of_its_language() -> None:
     assert {key for key in plural if not {"one", "two", "other"} <= HE[key].keys()} == set()
 
 
+def test_a_sentence_that_counts_has_plurals() -> None:
+    counts = {key for key in EN if placeholders(EN[key]) & {"n", "ahead", "failed"}}
+    assert {key for key in counts if not isinstance(EN[key], dict)} == {"why.more_than"}  # a part of another sentence
+    for catalogue in (EN, HE):
+        forms = [form for key in counts if isinstance(catalogue[key], dict) for form in catalogue[key].values()]
+        assert max(len(re.findall(r"\{(?:n|ahead|failed)\}", form)) for form in forms) == 1  # each has one number
+
+
 def test_no_sentence_is_left_in_the_other_language() -> None:
     def text(sentence: Any) -> str:
         return re.sub(r"\{\w+\}", "", json.dumps(sentence, ensure_ascii=False))

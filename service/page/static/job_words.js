@@ -50,6 +50,7 @@ export function whyWords(job, facts = null) {
     queue: bdi(evidence.queue ?? job.queue ?? "…"), worker: String(evidence.worker ?? "…"),
     until: until ? moment(until) : "…", who: h("span", {}, actorWords(evidence.paused_by ?? evidence.by ?? "…")),
     error: said(evidence.waiting_for ?? evidence.last_error ?? job.waiting_for ?? job.last_error ?? "…"),
+    n: reason === "waiting_turn" ? evidence.ahead : job.failed_count,
     ahead: evidence.ahead_is_more ? t("why.more_than", { n: evidence.ahead }) : number(evidence.ahead ?? 0), failed: number(job.failed_count),
   };
   const isKnown = facts && (!NEEDS[reason] || (evidence[NEEDS[reason]] ?? null) !== null);

@@ -2,7 +2,7 @@
 import { bdi, button, code, field, h, setChildren } from "./dom.js";
 import { address, get } from "./api.js";
 import { t } from "./language.js";
-import { day, money, number } from "./format.js";
+import { day, money } from "./format.js";
 import { deleteAll } from "./delete_all.js";
 import { exportDialog } from "./export.js";
 import { isActive, isStale } from "./job_words.js";
@@ -132,7 +132,7 @@ class Receipts {
   #ended(job) {
     const told = { n: job.succeeded };
     if (job.status === "completed" && !job.failed_count) this.messages.good(t("receipts.deleted", told));
-    else if (job.status === "completed") this.messages.bad(t("receipts.deleted_but", { ...told, failed: number(job.failed_count) }));
+    else if (job.status === "completed") this.messages.bad(t("receipts.deleted", told), " ", t("receipts.not_deleted", { n: job.failed_count }));
     else if (job.status === "cancelled") this.messages.good(t("receipts.delete_cancelled", told));
     this.#load();
   }
