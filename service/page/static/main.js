@@ -121,7 +121,12 @@ async function begin() {
   }
 }
 
-await speak();
+try {
+  await speak();
+} catch (error) {
+  document.querySelector(".late").classList.add("now"); // without sentences, that is all we can say
+  throw error;
+}
 addEventListener("hashchange", () => show(true));
 sessions.addEventListener("ended", () => ended(t("sign_in.ended")));
 // Out of the back/forward cache comes what was true then, perhaps of somebody who has signed out.
