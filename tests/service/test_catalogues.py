@@ -16,7 +16,7 @@ from service.why import Reason
 
 MODULES = {file.name: file.read_text() for file in STATIC.glob("*.js") if file.name not in ("en.js", "he.js")}
 NAMES = ("zero", "one", "two", "few", "many", "other")  # of plurals
-WORDS = r'word\("(\w+)"'
+WORDS = r'(?:word|label)\("(\w+)"'
 CODES_OF_THE_SERVER_ITSELF = {
     "too_large",
     "unsupported_media_type",

@@ -69,7 +69,7 @@ export default {
   "jobs.title": "Jobs", "jobs.filter": "Filter jobs", "jobs.start": "Start a job", "jobs.stuck": "Need attention", "jobs.job": "Job", "jobs.business": "Business",
   "jobs.status": "Status", "jobs.kind": "Kind", "jobs.day": "Day", "jobs.progress": "Progress", "jobs.why": "Why", "jobs.begun": "Started",
   "jobs.none": "No jobs yet", "jobs.none_so": "No jobs like that",
-  "job.title": "Job {id}", "job.number": "#{id}", "job.back": "All jobs", "job.created": "Asked for", "job.started": "Began", "job.finished": "Ended",
+  "job.title": "Job {id}", "job.number": "#{id}", "job.named": "{kind} {id}", "job.back": "All jobs", "job.created": "Asked for", "job.started": "Began", "job.finished": "Ended",
   "job.by": "Asked by", "job.user": "User {id}", "job.business": "Business",
   "status.queued": "Queued", "status.running": "Running", "status.paused": "Paused", "status.completed": "Completed", "status.cancelled": "Cancelled",
   "status.failed": "Failed", "status.asked_pause": "Pausing", "status.asked_cancel": "Cancelling", "status.snoozed": "Waiting", "status.with_failures": "Completed, with failures",

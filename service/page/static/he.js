@@ -69,7 +69,7 @@ export default {
   "jobs.title": "משימות", "jobs.filter": "סינון משימות", "jobs.start": "התחלת משימה", "jobs.stuck": "דורשות טיפול", "jobs.job": "משימה", "jobs.business": "עסק",
   "jobs.status": "מצב", "jobs.kind": "סוג", "jobs.day": "יום", "jobs.progress": "התקדמות", "jobs.why": "למה", "jobs.begun": "התחילה",
   "jobs.none": "אין עדיין משימות", "jobs.none_so": "אין משימות כאלה",
-  "job.title": "משימה {id}", "job.number": "#{id}", "job.back": "כל המשימות", "job.created": "התבקשה", "job.started": "התחילה", "job.finished": "הסתיימה",
+  "job.title": "משימה {id}", "job.number": "#{id}", "job.named": "{kind} {id}", "job.back": "כל המשימות", "job.created": "התבקשה", "job.started": "התחילה", "job.finished": "הסתיימה",
   "job.by": "התבקשה על ידי", "job.user": "משתמש {id}", "job.business": "עסק",
   "status.queued": "בתור", "status.running": "פועלת", "status.paused": "מושהית", "status.completed": "הושלמה", "status.cancelled": "בוטלה",
   "status.failed": "נכשלה", "status.asked_pause": "בהשהיה", "status.asked_cancel": "בביטול", "status.snoozed": "ממתינה", "status.with_failures": "הושלמה, עם כשלים",

@@ -2,7 +2,7 @@
 import { h, said, setChildren, update } from "./dom.js";
 import { address, get } from "./api.js";
 import { t } from "./language.js";
-import { isActive, isStuck, kindLabel, kindName, remedyWords, whyWords } from "./job_words.js";
+import { isActive, isStuck, jobName, kindLabel, remedyWords, whyWords } from "./job_words.js";
 import { icon } from "./icons.js";
 import { JobPanel } from "./job_panel.js";
 import { failed } from "./messages.js";
@@ -39,7 +39,7 @@ class JobView {
     if (asked === this.#asked && !(isActive(job) && Date.now() - this.#askedAt > LOOK_AGAIN)) return;
     if (!this.#asked) {
       setChildren(this.heading, kindLabel(job.job_type), " ", h("span.number", {}, t("job.number", { id: String(job.job_id) })));
-      document.title = t("title", { view: `${kindName(job.job_type)} ${job.job_id}` });
+      document.title = t("title", { view: jobName(job) });
     }
     this.#asked = asked;
     this.#askedAt = Date.now();

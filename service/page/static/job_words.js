@@ -1,6 +1,6 @@
 // A job's codes in words.
 import { bdi, h, said } from "./dom.js";
-import { has, rich, t, word } from "./language.js";
+import { has, label, rich, t, word } from "./language.js";
 import { chip } from "./icons.js";
 import { moment, number } from "./format.js";
 
@@ -18,8 +18,10 @@ export const isStuck = (job) => isActive(job) && (isStale(job) || STUCK.includes
 
 export const kindName = (job_type) => word("kind", job_type);
 
-// The same as an element: a kind that the page does not know has an English name.
-export const kindLabel = (job_type) => (has(`kind.${job_type}`) ? kindName(job_type) : said(kindName(job_type)));
+// One job among others of its kind.
+export const jobName = ({ job_type, job_id }) => t("job.named", { kind: kindName(job_type), id: String(job_id) });
+
+export const kindLabel = (job_type) => label("kind", job_type);
 
 export function statusChip(job) {
   if (isStale(job)) return chip("stuck", t("stale.badge"));
@@ -28,9 +30,6 @@ export function statusChip(job) {
   if (job.with_failures) return chip("completed", t("status.with_failures"));
   return chip(job.status, word("status", job.status));
 }
-
-// What was done to its items, in the kind's own word: deleted, read, exported.
-export const doneLabel = (label) => (has(`done.${label}`) ? t(`done.${label}`) : label);
 
 // What a reason's sentence with facts cannot do without.
 const NEEDS = { no_worker: "queue", waiting_turn: "ahead", silent_worker: "worker" };

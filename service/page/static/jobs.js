@@ -3,7 +3,7 @@ import { code, field, h, select, setChildren, setText, update } from "./dom.js";
 import { address } from "./api.js";
 import { t, word } from "./language.js";
 import { number, percent } from "./format.js";
-import { isActive, isStuck, kindLabel, kindName, statusChip, whyWords } from "./job_words.js";
+import { isActive, isStuck, jobName, kindLabel, kindName, statusChip, whyWords } from "./job_words.js";
 import { empty, failed, loading } from "./messages.js";
 import { filterForm, heading, pages, row, table, tableBody } from "./parts.js";
 import { Poller } from "./poll.js";
@@ -16,7 +16,7 @@ const STATUSES = ["queued", "running", "paused", "completed", "cancelled", "fail
 class Row {
   constructor(columns, job, forOperator) {
     this.chip = h("span", {});
-    this.bar = h("progress", { max: "100", "aria-label": t("progress.of", { kind: `${kindName(job.job_type)} ${job.job_id}` }) });
+    this.bar = h("progress", { max: "100", "aria-label": t("progress.of", { kind: jobName(job) }) });
     this.done = h("span.numbers", {});
     this.why = h("span.clamp", {});
     const name = h("a.job-link", { href: `#/jobs/${job.job_id}` }, kindLabel(job.job_type), " ",

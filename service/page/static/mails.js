@@ -1,7 +1,7 @@
 // What became of each mail, and why. Nothing that a mail says is kept, so it is named by its day and its number.
 import { code, field, h, select, setChildren } from "./dom.js";
 import { address, get } from "./api.js";
-import { t, word } from "./language.js";
+import { label, t, word } from "./language.js";
 import { number } from "./format.js";
 import { chip } from "./icons.js";
 import { empty, failed, loading } from "./messages.js";
@@ -45,8 +45,8 @@ export class Mails {
     return table(t("mails.title"), columns, tableBody(mails.map((mail) => row(columns, [
       at(mail.received_at),
       chip(SIGNS[mail.state] ?? "queued", word("mail", mail.state)),
-      mail.reason ? word("reason", mail.reason) : "–",
-      mail.rule ? word("rule", mail.rule) : "–",
+      mail.reason ? label("reason", mail.reason) : "–",
+      mail.rule ? label("rule", mail.rule) : "–",
       h("span", {}, mail.receipt_id ? h("span.quiet", {}, t("mails.receipt", { id: String(mail.receipt_id) }), " · ") : null, code(number(mail.uid))),
     ]))));
   }

@@ -1,8 +1,8 @@
 // How far a job is: one component for every kind, in every view.
 import { bdi, h, said, scrollable, setText, update } from "./dom.js";
-import { rich, t } from "./language.js";
+import { label, rich, t } from "./language.js";
 import { duration, number, percent, range } from "./format.js";
-import { doneLabel, isActive, isStale, kindLabel, kindName, statusChip } from "./job_words.js";
+import { isActive, isStale, kindLabel, kindName, statusChip } from "./job_words.js";
 import { Speaker } from "./live.js";
 import { TimeLeft } from "./time_left.js";
 import { since } from "./times.js";
@@ -72,7 +72,7 @@ export class Progress {
     const { processed, succeeded, failed, rate, left, segments } = this.figures;
     setText(processed.value, job.total === null ? number(job.processed)
       : t("figure.of", { done: job.processed, total: job.total }));
-    setText(succeeded.name, this.done === "succeeded" ? t("figure.succeeded") : doneLabel(this.done));
+    update(succeeded.name, label("done", this.done)); // in the kind's own word: deleted, read, exported
     setText(succeeded.value, number(job.succeeded));
     setText(failed.value, number(job.failed_count));
     failed.element.classList.toggle("is-bad", job.failed_count > 0);

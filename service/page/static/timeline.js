@@ -1,6 +1,6 @@
 // A job's way: its segments as a bar over time, and in a table with what each did and why it ended.
 import { h, said, svg } from "./dom.js";
-import { isRightToLeft, t, has, word } from "./language.js";
+import { has, isRightToLeft, label, t } from "./language.js";
 import { clock, duration, exact, number } from "./format.js";
 import { at } from "./times.js";
 import { actorWords } from "./job_words.js";
@@ -36,7 +36,7 @@ function endWords({ end, reason }) {
   if (!end) return t("end.running");
   const known = REASONS.find(([pattern]) => pattern.test(reason ?? ""));
   if (known) return t(`end.${known[1]}`);
-  const name = has(`end.${end}`) ? t(`end.${end}`) : word("event", end);
+  const name = has(`end.${end}`) ? t(`end.${end}`) : label("event", end);
   return reason ? [name, " ", said(reason)] : name;
 }
 
@@ -69,5 +69,5 @@ export function timeline(events, job) {
   ];
 }
 
-const eventLine = (event) => h("li", {}, at(event.at, exact), " ", h("strong", {}, word("event", event.event)), " ",
+const eventLine = (event) => h("li", {}, at(event.at, exact), " ", h("strong", {}, label("event", event.event)), " ",
   h("span.quiet", {}, actorWords(event.actor)), event.reason ? h("span.clamp", {}, said(event.reason)) : null);
