@@ -111,16 +111,18 @@ async function lookWhoIsIn() {
   if (now && now.token_id !== state.session.token_id) location.reload();
 }
 
-async function begin() {
+async function begin(who = get("/api/session")) {
   try {
-    const session = await get("/api/session");
+    const session = await who;
     if (session.signed_in) await signedIn(session);
     else show(false);
   } catch (error) {
-    document.getElementById("page").replaceChildren(failed(error, begin));
+    document.getElementById("page").replaceChildren(failed(error, () => begin()));
   }
 }
 
+const who = get("/api/session"); // while the sentences are fetched
+who.catch(() => {}); // it is waited for later
 try {
   await speak();
 } catch (error) {
@@ -133,4 +135,4 @@ sessions.addEventListener("ended", () => ended(t("sign_in.ended")));
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 otherTabs.addEventListener("message", lookWhoIsIn);
 document.addEventListener("visibilitychange", () => document.hidden || lookWhoIsIn());
-begin();
+begin(who);
