@@ -65,7 +65,8 @@ export function timeline(events, job) {
     duration((one.to - one.from) / 1000), number(Math.max(0, one.done)), h("span.clamp", {}, endWords(one))]));
   return [
     segments.length ? [drawn(segments, from, to), table(t("way.title"), columns, tableBody(rows))] : h("p.quiet", {}, t("way.none")),
-    h("details", {}, h("summary", {}, t("way.events", { n: events.length })), h("ol.events", { tabindex: "0", "aria-label": t("way.events", { n: events.length }) }, events.map(eventLine))),
+    events.length ? h("details", {}, h("summary", {}, t("way.events", { n: events.length })),
+      h("ol.events", { tabindex: "0", "aria-label": t("way.events", { n: events.length }) }, events.map(eventLine))) : null,
   ];
 }
 
