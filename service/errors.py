@@ -23,8 +23,8 @@ class ApiError(Exception):
         self.body = {"success": False, "error": error, "code": code, **more}
 
 
-def bad_input(error: str, code: str = "invalid_input") -> ApiError:
-    return ApiError(400, code, error)
+def bad_input(error: str, code: str = "invalid_input", **more: Any) -> ApiError:
+    return ApiError(400, code, error, **more)
 
 
 def not_found(what: str) -> ApiError:

@@ -13,9 +13,8 @@ RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: 
 
 
 def reply_unless_known(request: falcon.Request, response: falcon.Response, body: Mapping[str, Any]) -> None:
-    """The response with its ETag; or 304 if the client has it already (If-None-Match)."""
-    known = {name: value for name, value in body.items() if name not in RELATIVE}
-    known["reason"] = body["why"]["reason"]  # its sentence counts seconds
+    """The response, a job or a list of jobs, with its ETag; or 304 if the client has it already (If-None-Match)."""
+    known = {**body, "jobs": [_lasting(job) for job in body["jobs"]]} if "jobs" in body else _lasting(body)
     tag = falcon.ETag(hashlib.sha256(dumps(known).encode()).hexdigest()[:32])
     tag.is_weak = True
     response.etag = tag.dumps()
@@ -26,3 +25,8 @@ def reply_unless_known(request: falcon.Request, response: falcon.Response, body:
         response.status = falcon.HTTP_304
         return
     response.media = {"success": True, **body}
+
+
+def _lasting(job: Mapping[str, Any]) -> dict[str, Any]:
+    lasting = {name: value for name, value in job.items() if name not in RELATIVE}
+    return lasting | {"reason": job["why"]["reason"]}  # its sentence counts seconds

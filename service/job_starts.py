@@ -113,7 +113,7 @@ class Starts:
                 retry_after=error.seconds,
             ) from None
         except ParamsError as error:
-            raise bad_input(str(error)) from None
+            raise bad_input(str(error), fields=error.fields) from None
         except MissingError as error:
             raise ApiError(404, "not_found", str(error)) from None
         except RefusedError as error:

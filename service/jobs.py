@@ -116,7 +116,7 @@ class JobCollection(StartAny):
         _, notices = self._jobs.reconcile(business_id)
         with self._jobs.engine.begin() as connection:
             jobs, next_after = paginate(self._jobs.list(connection, caller, query, notices), query.limit, "job_id")
-        reply(response, jobs=jobs, next_after=next_after)
+        reply_unless_known(request, response, {"jobs": jobs, "next_after": next_after})
 
 
 class JobItem:

@@ -50,10 +50,11 @@ def _answer(
     try:
         params = read_params(kind, given)
     except ParamsError as error:
-        raise bad_input(str(error)) from None
+        raise bad_input(str(error), fields=error.fields) from None
     if kind.confirm is not None and confirm != kind.confirm:
         found = "no confirm" if confirm is None else f"confirm = {confirm[:80]!r}"
-        raise bad_input(f"Found {found}, expected {kind.confirm!r}")
+        sentence = f"Found {found}, expected {kind.confirm!r}"
+        raise bad_input(sentence, fields={"confirm": sentence})
     caller: Caller = request.context.caller
     caller.require(kind.roles)
     caller.own_business()

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 STATIC = Path(__file__).with_name("static")
+LANGUAGES = ("en", "he")  # the first one for those who speak neither; each has a module with its sentences
 CONTENT_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -45,7 +46,7 @@ class File:
 
 @dataclass(frozen=True)
 class Site:
-    page: File
+    pages: dict[str, File]  # by language: they differ in what is fetched at once
     script_hash: str  # of the import map, which stands in the page itself
     files: dict[str, File]  # by address
 
@@ -64,17 +65,20 @@ def load(folder: Path = STATIC) -> Site:
     )
     source = (folder / "index.html").read_text()
     needed = _needed(source, modules)
-    links = "".join(
-        f'<link rel="modulepreload" href="{modules[name].address}" integrity="{modules[name].integrity}">'
-        for name in needed
-    )
     page = source
     for name, file in named.items():
         page = page.replace(f'="{name}"', f'="{file.address}" integrity="{file.integrity}"')
-    page = page.replace(FIRST_MODULE, f'<script type="importmap">{import_map}</script>{links}{FIRST_MODULE}', 1)
+    pages = {}
+    for language in LANGUAGES:
+        links = "".join(
+            f'<link rel="modulepreload" href="{modules[name].address}" integrity="{modules[name].integrity}">'
+            for name in [*needed, f"{language}.js"]
+            if name in modules
+        )
+        start = f'<script type="importmap">{import_map}</script>{links}{FIRST_MODULE}'
+        pages[language] = File.of("index.html", page.replace(FIRST_MODULE, start, 1).encode())
     script_hash = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
-    page_file = File.of("index.html", page.encode())
-    return Site(page_file, f"'sha256-{script_hash}'", {file.address: file for file in named.values()})
+    return Site(pages, f"'sha256-{script_hash}'", {file.address: file for file in named.values()})
 
 
 def _is_sent(file: Path) -> bool:

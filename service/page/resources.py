@@ -3,7 +3,7 @@
 import falcon
 
 from service.errors import not_found
-from service.page.assets import File, load
+from service.page.assets import LANGUAGES, File, load
 
 YEAR = 365 * 24 * 3600
 
@@ -50,12 +50,19 @@ class Page:
 
     def __init__(self) -> None:
         site = load()
-        self._page = site.page
+        self._pages = site.pages
         self._headers = {**HEADERS, "Content-Security-Policy": POLICY.format(script_hash=site.script_hash)}
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         response.set_headers(self._headers)
-        _send(request, response, self._page)
+        _send(request, response, self._pages[_language(request)])
+
+
+def _language(request: falcon.Request) -> str:
+    """Most likely the one that the page will speak; it knows better, as it remembers what was chosen before."""
+    accepted = request.get_header("Accept-Language", default="").split(",")
+    wanted = [tag.strip()[:2].lower() for tag in (request.get_param("lang", default=""), *accepted)]
+    return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
 
 
 class Asset:

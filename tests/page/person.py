@@ -52,8 +52,12 @@ class Person:
     may_say: str = "^$"  # what the console may hold, as a pattern
     said: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+    asked: set[Request] = field(default_factory=set)  # and not answered yet
 
     def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.asked.add(request))
+        self.page.on("requestfinished", lambda request: self.asked.discard(request))
+        self.page.on("requestfailed", lambda request: self.asked.discard(request))
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
         self.page.on("request", self._note)
@@ -82,6 +86,13 @@ class Person:
         self.page.evaluate("hash => { location.hash = hash }", f"#/{view}")
         if heading is not None:
             expect(self.heading(heading)).to_be_visible()
+
+    def rest(self) -> None:
+        """Until nothing has been asked of the server for a while, or only what is asked again and again."""
+        quiet = 0
+        while quiet < 5:
+            self.page.wait_for_timeout(60)
+            quiet = 0 if self.asked else quiet + 1
 
     def heading(self, name: str) -> Locator:
         return self.page.get_by_role("heading", name=name, exact=True, level=1)

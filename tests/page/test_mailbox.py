@@ -63,4 +63,4 @@ def test_a_password_that_is_refused_is_said_in_the_dialog(site, person, mails) -
     dialog.get_by_label("User name").fill(mails.user)
     dialog.get_by_label("Password").fill("wrong")
     dialog.get_by_role("button", name="Connect").click()
-    expect(dialog.get_by_text("The mail server refuses this user name or password.")).to_be_visible()
+    expect(dialog.get_by_role("status")).to_contain_text("The mail server refuses this user name or password.")

@@ -31,6 +31,8 @@ class Full:
     operator: str
     failed_job: int
     done_job: int
+    paused_job: int
+    waiting_job: int
 
 
 def full(site: Site, text: str = "Corner Cafe") -> Full:
@@ -45,7 +47,7 @@ def full(site: Site, text: str = "Corner Cafe") -> Full:
         r=ids[-1],
         b=business_id,
     )
-    where = {"host": "mail.example.com", "port": 993, "folder": text[:500], "timezone": "Asia/Jerusalem"}
+    where = {"host": text, "port": 993, "folder": text, "timezone": text, "currency": text}
     for number, status in enumerate(("connected", "needs_reconnect")):
         (row,) = sql(
             """INSERT INTO connections (business_id, provider, account, settings, secret, status, last_error)
@@ -59,7 +61,34 @@ def full(site: Site, text: str = "Corner Cafe") -> Full:
     _mails(sql, business_id, row["id"], ids[-1], text)
     failed = _job(site, business_id, text, status="failed", done=80)
     done = site.make.job(business_id, "completed", job_type="export_receipts", total=60, processed=60, succeeded=60)
-    return Full(business_id, site.make.token(business_id), site.make.token(None, "operator"), failed, done)
+    tokens = site.make.token(business_id), site.make.token(None, "operator")
+    return Full(business_id, *tokens, failed, done, _paused(site, business_id, text), _waiting(site, business_id, text))
+
+
+def _paused(site: Site, business_id: int, text: str) -> int:
+    """By somebody, after what it deleted from the store was refused."""
+    stats = json.dumps({"attachments_deleted": 3, "attachments_failed": 1, "attachments_error": text})
+    job_id = site.make.job(business_id, "paused", total=60, processed=20, succeeded=20, stats=stats)
+    site.sql(
+        """INSERT INTO job_events (job_id, event, from_status, to_status, actor, reason, attempt)
+           VALUES (:j, 'paused', 'running', 'paused', :who, :t, 1)""",
+        j=job_id,
+        who=f"user:{text}",
+        t=text,
+    )
+    return job_id
+
+
+def _waiting(site: Site, business_id: int, text: str) -> int:
+    return site.make.job(
+        business_id,
+        "queued",
+        job_type="restore_receipts",
+        total=None,
+        waiting_for=text,
+        last_error=text,
+        wait_until=minutes_ago(-600),
+    )
 
 
 def _mails(sql: Any, business_id: int, connection_id: int, receipt_id: int, text: str) -> None:
@@ -68,12 +97,13 @@ def _mails(sql: Any, business_id: int, connection_id: int, receipt_id: int, text
         sql(
             """INSERT INTO mail_messages (connection_id, business_id, uidvalidity, uid, message_hash, received_at, size,
                                           state, reason, rule, receipt_id, decided_at)
-               VALUES (:c, :b, 1, :n, sha256('x'), now(), 9, :state, :reason, 'text', :receipt, now())""",
+               VALUES (:c, :b, 1, :n, sha256('x'), now(), 9, :state, :reason, :rule, :receipt, now())""",
             c=connection_id,
             b=business_id,
             n=number,
             state=state,
             reason=reason,
+            rule=reason if reason == text[:200] else "text",
             receipt=receipt_id if state == "receipt" else None,
         )
 
@@ -151,7 +181,7 @@ class Walk:
     def rest(self, one: Person) -> None:
         expect(one.page.get_by_role("heading", level=1)).to_be_visible()
         expect(one.page.locator(".loading")).to_have_count(0)
-        one.page.wait_for_load_state("networkidle")
+        one.rest()
 
     def _dialogs(self, one: Person) -> Iterator[tuple[str, Person]]:
         page = one.page
@@ -181,9 +211,11 @@ OWNERS = {
     "receipts_of_no_day": "receipts?from=2001-01-01&to=2001-01-01",
     "mailbox": "mailbox",
     "jobs": "jobs",
-    "no_jobs": "jobs?status=paused",
+    "no_jobs": "jobs?status=cancelled",
     "job_failed": "jobs/{failed_job}",
     "job_done": "jobs/{done_job}",
+    "job_paused": "jobs/{paused_job}",
+    "job_waiting": "jobs/{waiting_job}",
     "start": "start",
     "start_export": "start/export_receipts",
     "start_restore": "start/restore_receipts",

@@ -17,7 +17,7 @@ from service.app import create_app
 from service.openapi import Plugin
 from sql.states import ACTIVE
 
-ONE_JOB = re.compile(r"/api/(receipts/)?jobs/[0-9]+")
+POLLED = re.compile(r"/api/((receipts/)?jobs/[0-9]+|jobs)(\?.*)?")
 
 
 class Api:
@@ -43,20 +43,20 @@ class Api:
         if result.status_code >= 400:
             assert result.json["error"]
             assert result.json["code"]
-        if method == "GET" and ONE_JOB.fullmatch(path) and result.status_code == 200:
-            check_headers_of_one_job(result)
+        if method == "GET" and POLLED.fullmatch(path) and result.status_code == 200:
+            check_headers_of_what_is_polled(result)
         elif path.startswith("/api"):
             assert result.headers["cache-control"] == "no-store"
             assert "etag" not in result.headers
         return result
 
 
-def check_headers_of_one_job(result: falcon.testing.Result) -> None:
-    """It alone may be kept, by its caller only, who asks each time whether it is still so."""
+def check_headers_of_what_is_polled(result: falcon.testing.Result) -> None:
+    """A job or the list of them may be kept, by its caller only, who asks each time whether it is still so."""
     assert result.headers["cache-control"] == "private, no-cache"
     assert re.fullmatch('W/"[0-9a-f]{32}"', result.headers["etag"])
     assert result.headers["vary"] == "Authorization, Cookie"
-    assert result.headers.get("retry-after") == ("2" if result.json["status"] in ACTIVE else None)
+    assert result.headers.get("retry-after") == ("2" if result.json.get("status") in ACTIVE else None)
 
 
 def changed(settings: Settings, **changes: Any) -> Settings:

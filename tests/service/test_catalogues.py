@@ -16,7 +16,7 @@ from service.why import Reason
 
 MODULES = {file.name: file.read_text() for file in STATIC.glob("*.js") if file.name not in ("en.js", "he.js")}
 NAMES = ("zero", "one", "two", "few", "many", "other")  # of plurals
-WORDS = r'word\("(\w+)"'
+WORDS = r'(?:word|label)\("(\w+)"'
 CODES_OF_THE_SERVER_ITSELF = {
     "too_large",
     "unsupported_media_type",
@@ -57,6 +57,14 @@ def test_a_plural_has_the_forms_of_its_language() -> None:
     assert plural == {key for key in HE if isinstance(HE[key], dict)}
     assert {key for key in plural if EN[key].keys() != {"one", "other"}} == set()
     assert {key for key in plural if not {"one", "two", "other"} <= HE[key].keys()} == set()
+
+
+def test_a_sentence_that_counts_has_plurals() -> None:
+    counts = {key for key in EN if placeholders(EN[key]) & {"n", "ahead", "failed"}}
+    assert {key for key in counts if not isinstance(EN[key], dict)} == {"why.more_than"}  # a part of another sentence
+    for catalogue in (EN, HE):
+        forms = [form for key in counts if isinstance(catalogue[key], dict) for form in catalogue[key].values()]
+        assert max(len(re.findall(r"\{(?:n|ahead|failed)\}", form)) for form in forms) == 1  # each has one number
 
 
 def test_no_sentence_is_left_in_the_other_language() -> None:

@@ -1,5 +1,7 @@
 """A look at a job that is as it was: 304, and no body."""
 
+from functools import partial
+
 import pytest
 
 
@@ -9,11 +11,12 @@ def look(api, make):
     job_id = make.job(business_id, status="paused", total=10)
     caller = api(business_id)
 
-    def get(tag: str | None = None):
+    def get(tag: str | None = None, path: str = f"/api/jobs/{job_id}"):
         headers = {**caller._headers, **({"If-None-Match": tag} if tag else {})}
-        return caller._client.simulate_get(f"/api/jobs/{job_id}", headers=headers)
+        return caller._client.simulate_get(path, headers=headers)
 
-    get.job_id = job_id
+    get.job_id, get.business_id = job_id, business_id
+    get.list = partial(get, path="/api/jobs")
     return get
 
 
@@ -66,3 +69,21 @@ def test_an_active_job_says_when_to_look_again(look, sql) -> None:
 def test_a_refusal_has_no_tag_and_is_not_kept(api, make) -> None:
     answer = api(make.business()).get("/api/jobs/999")
     assert (answer.status_code, answer.headers.get("etag")) == (404, None)
+
+
+def test_a_list_that_is_as_it_was_is_a_304_and_one_that_grew_or_moved_is_not(look, sql, make) -> None:
+    tag = look.list().headers["etag"]
+    assert (look.list(tag).status_code, look.list(tag).text) == (304, "")
+    sql("SELECT resume_job(:id, 'dana')", id=look.job_id)
+    moved = look.list(tag)
+    assert (moved.status_code, moved.json["jobs"][0]["status"]) == (200, "queued")
+    make.job(look.business_id, status="completed")
+    grown = look.list(moved.headers["etag"])
+    assert (grown.status_code, len(grown.json["jobs"])) == (200, 2)
+
+
+def test_the_ages_in_a_list_are_no_change(look, sql) -> None:
+    sql("UPDATE background_jobs SET heartbeat_at = now() - interval '5 s'")
+    first = look.list()
+    sql("SELECT pg_sleep(1.1)")
+    assert look.list(first.headers["etag"]).status_code == 304

@@ -112,7 +112,16 @@ def test_a_change_of_a_file_changes_its_address_and_the_pages_policy(tmp_path: P
         address for address in first.files if address.startswith("/assets/main.")
     }
     assert first.script_hash != second.script_hash
-    assert first.page.data.count(b"modulepreload") == 2
+    assert first.pages["en"].data.count(b"modulepreload") == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "language"),
+    [("", "he-IL,he;q=0.9,en;q=0.8", "he"), ("lang=en", "he-IL", "en"), ("", "fr, en-GB", "en"), ("", "", "en")],
+)
+def test_the_sentences_of_the_language_that_is_wanted_are_fetched_at_once(query, accepted, language, client) -> None:
+    page = client.simulate_get("/", query_string=query, headers={"Accept-Language": accepted})
+    assert re.findall(r'modulepreload" href="/assets/(en|he)\.', page.text) == [language]
 
 
 def test_files_are_asked_of_nobody_and_counted_for_nobody(api, make, client, page) -> None:

@@ -54,6 +54,18 @@ def test_a_start_that_is_not_understood_is_a_400_and_starts_nothing(body, senten
     assert sql("SELECT FROM background_jobs") == []
 
 
+def test_what_is_wrong_is_told_of_each_field_for_a_form_to_show_it_there(api, make) -> None:
+    caller = api(make.business())
+    params = {"format": "xml", "from_date": "yesterday"}
+    fields = caller.post(JOBS, {"job_type": "export_receipts", "params": params}).json["fields"]
+    assert fields.keys() == {"format", "from_date"}
+    assert "Found from_date = 'yesterday'" in fields["from_date"]
+    order = {"from_date": "2025-02-01", "to_date": "2025-01-01"}  # which of both is wrong cannot be told
+    assert caller.post(JOBS, {"job_type": "export_receipts", "params": order}).json["fields"] == {}
+    confirm = caller.post(JOBS, {"job_type": "delete_receipts", "confirm": "delete"}).json["fields"]
+    assert confirm == {"confirm": "Found confirm = 'delete', expected 'DELETE'"}
+
+
 def test_what_is_wrong_with_the_body_is_told_before_who_may_not_send_it(api, make) -> None:
     caller = api(make.business(), role="member")
     assert caller.post(JOBS, {"job_type": "delete_receipts"}).status_code == 400

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 
 class Params(BaseModel):
@@ -27,12 +28,24 @@ def read_only(model: type[Params]) -> set[str]:
 
 def sentence(error: ValidationError) -> str:
     """The first error: what is wrong, and where."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "params"
-    if "ctx" in first and isinstance(first["ctx"].get("error"), ValueError):
-        return str(first["ctx"]["error"])
-    if first["type"] == "extra_forbidden":
+    return _sentence(error.errors()[0])
+
+
+def sentences(error: ValidationError) -> dict[str, str]:
+    """What is wrong with each field: its first error."""
+    found: dict[str, str] = {}
+    for one in error.errors():
+        if one["loc"]:
+            found.setdefault(str(one["loc"][0]), _sentence(one))
+    return found
+
+
+def _sentence(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "params"
+    if "ctx" in error and isinstance(error["ctx"].get("error"), ValueError):
+        return str(error["ctx"]["error"])
+    if error["type"] == "extra_forbidden":
         return f"Unknown field {where!r}"
-    if first["type"] == "missing":
+    if error["type"] == "missing":
         return f"{where!r} is missing"
-    return f"Found {where} = {str(first['input'])[:80]!r}: {first['msg']}"
+    return f"Found {where} = {str(error['input'])[:80]!r}: {error['msg']}"

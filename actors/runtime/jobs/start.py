@@ -11,7 +11,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.errors import LonghaulError
 from actors.runtime.base.failures import is_timeout
 from actors.runtime.jobs.kinds import Kind, Start
-from actors.runtime.jobs.params import Params, read_only, sentence
+from actors.runtime.jobs.params import Params, read_only, sentence, sentences
 
 COUNT_SECONDS = 1  # if counting takes longer, the worker counts instead
 
@@ -38,7 +38,11 @@ START = text("""
 
 
 class ParamsError(LonghaulError):
-    """The params of a start are invalid."""
+    """The params of a start are invalid. `fields`: what is wrong with each, where that can be told."""
+
+    def __init__(self, error: str, fields: dict[str, str] | None = None) -> None:
+        super().__init__(error)
+        self.fields = fields or {}
 
 
 class JobActiveError(LonghaulError):
@@ -70,7 +74,7 @@ def read_params(kind: Kind, given: dict[str, Any]) -> Params:
     try:
         return kind.params.model_validate(given)
     except ValidationError as error:
-        raise ParamsError(sentence(error)) from None
+        raise ParamsError(sentence(error), sentences(error)) from None
 
 
 def start(

@@ -8,7 +8,7 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name, value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...there(children));
   return element;
 }
 
@@ -38,13 +38,48 @@ export function scrollable(element) {
   return element;
 }
 
+const there = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
 // Changes a text only where it differs: a screen reader and a selection are left in peace.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 export function setChildren(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  element.replaceChildren(...there(children));
+}
+
+const alike = (a, b) => a.nodeName === b.nodeName && a.dataset?.key === b.dataset?.key;
+
+// The same in place: what is there already stays, and with it the focus, a selection, how far it is scrolled, and whether
+// a <details> is open. For what nobody listens to: an element that stays keeps its old listeners. Rows of a list that
+// changes in its middle carry a data-key.
+export function update(element, ...children) {
+  const wanted = [...h("div", {}, there(children)).childNodes];
+  wanted.forEach((node, index) => {
+    const old = [...element.childNodes].slice(index).find((one) => alike(one, node));
+    if (!old) {
+      element.insertBefore(node, element.childNodes[index] ?? null);
+      return;
+    }
+    while (element.childNodes[index] !== old) element.childNodes[index].remove();
+    if (node instanceof Text) setText(old, node.data);
+    else {
+      takeAttributes(old, node);
+      update(old, ...node.childNodes);
+    }
+  });
+  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+}
+
+function takeAttributes(old, { attributes }) {
+  const names = [...old.attributes, ...attributes].map(({ name }) => name);
+  for (const name of new Set(names)) {
+    const value = attributes.getNamedItem(name)?.value ?? null;
+    if (name === "open" || old.getAttribute(name) === value) continue;
+    if (value === null) old.removeAttribute(name);
+    else old.setAttribute(name, value);
+  }
 }
 
 // A field with its label, and what to know before one fills it in.

@@ -1,19 +1,21 @@
 // One job: how far it is, why it is where it is, and its way until now.
-import { h, said, setChildren } from "./dom.js";
+import { h, said, setChildren, update } from "./dom.js";
 import { address, get } from "./api.js";
 import { t } from "./language.js";
-import { moment } from "./format.js";
-import { isActive, isStuck, kindLabel, kindName, remedyWords, whyWords } from "./job_words.js";
+import { isActive, isStuck, jobName, kindLabel, remedyWords, whyWords } from "./job_words.js";
 import { icon } from "./icons.js";
 import { JobPanel } from "./job_panel.js";
 import { failed } from "./messages.js";
 import { timeline } from "./timeline.js";
+import { at } from "./times.js";
 
 const LOOK_AGAIN = 10_000; // at what stands beside the progress
 
 class JobView {
   #asked = "";
   #askedAt = 0;
+  #asking = Promise.resolve(); // one after the other: an older answer does not undo a newer one
+  #events = [];
 
   constructor({ path, kinds, lastList }) {
     this.path = `/api/jobs/${Number(path[1]) || 0}`;
@@ -37,12 +39,12 @@ class JobView {
     if (asked === this.#asked && !(isActive(job) && Date.now() - this.#askedAt > LOOK_AGAIN)) return;
     if (!this.#asked) {
       setChildren(this.heading, kindLabel(job.job_type), " ", h("span.number", {}, t("job.number", { id: String(job.job_id) })));
-      document.title = t("title", { view: `${kindName(job.job_type)} ${job.job_id}` });
+      document.title = t("title", { view: jobName(job) });
     }
     this.#asked = asked;
     this.#askedAt = Date.now();
-    this.#explain(job);
-    this.#tell(job);
+    const look = () => Promise.all([this.#explain(job), this.#tell(job)]);
+    this.#asking = this.#asking.then(look, look);
     this.#list(job);
   }
 
@@ -54,7 +56,7 @@ class JobView {
     const remedy = told ? remedyWords(told) : null;
     this.why.hidden = facts.reason === "ended";
     this.why.classList.toggle("is-stuck", isStuck({ ...job, why: facts }));
-    setChildren(this.why, h("h2", {}, t("why.title")),
+    update(this.why, h("h2", {}, t("why.title")),
       h("p.why-words", {}, icon(isStuck({ ...job, why: facts }) ? "stuck" : job.status), h("span.clamp", {}, whyWords(job, told))),
       remedy && !quiet ? h("p", {}, h("strong", {}, t("why.remedy")), " ", remedy) : null,
       quiet || !facts.remedy ? null : h("details", {}, h("summary", {}, t("why.operators")), h("p", {}, said(facts.sentence)), h("p", {}, said(facts.remedy))));
@@ -62,26 +64,24 @@ class JobView {
 
   async #tell(job) {
     try {
-      const events = [];
-      for (let after = null, rounds = 0; rounds < 4; rounds += 1) {
-        const page = await get(address(`${this.path}/events`, { limit: 500, after }));
-        events.push(...page.events);
-        after = page.next_after;
-        if (!after) break;
+      for (let more = true; more && !this.stopped;) {
+        const page = await get(address(`${this.path}/events`, { limit: 500, after: this.#events.at(-1)?.id }));
+        this.#events.push(...page.events); // what is known stays: events are only ever added
+        more = page.next_after !== null;
       }
       if (this.stopped) return;
-      this.way.hidden = false;
-      const open = this.way.querySelector("details")?.open ?? false;
-      setChildren(this.way, h("h2", { id: "way-title" }, t("way.title")), timeline(events, job, open));
+      update(this.way, h("h2", { id: "way-title" }, t("way.title")), timeline(this.#events, job));
     } catch (error) {
-      if (!this.stopped) setChildren(this.way, failed(error));
+      if (!this.stopped) update(this.way, h("h2", { id: "way-title" }, t("way.title")), failed(error));
     }
+    this.way.hidden = false;
   }
 
   #list(job) {
-    const facts = [["created", moment(job.created_at)], ["started", moment(job.started_at)], ["finished", moment(job.finished_at)],
+    const moments = ["created", "started", "finished"].map((name) => [name, job[`${name}_at`] && at(job[`${name}_at`])]);
+    const facts = [...moments,
       ["by", job.requested_by_user_id === null ? "" : t("job.user", { id: String(job.requested_by_user_id) })], ["business", String(job.business_id)]];
-    setChildren(this.facts, facts.filter(([, value]) => value).map(([name, value]) =>
+    update(this.facts, facts.filter(([, value]) => value).map(([name, value]) =>
       h("div.fact", {}, h("dt", {}, t(`job.${name}`)), h("dd", {}, value))));
   }
 }

@@ -1,6 +1,6 @@
 // A job's codes in words.
 import { bdi, h, said } from "./dom.js";
-import { has, rich, t, word } from "./language.js";
+import { has, label, rich, t, word } from "./language.js";
 import { chip } from "./icons.js";
 import { moment, number } from "./format.js";
 
@@ -18,8 +18,10 @@ export const isStuck = (job) => isActive(job) && (isStale(job) || STUCK.includes
 
 export const kindName = (job_type) => word("kind", job_type);
 
-// The same as an element: a kind that the page does not know has an English name.
-export const kindLabel = (job_type) => (has(`kind.${job_type}`) ? kindName(job_type) : said(kindName(job_type)));
+// One job among others of its kind.
+export const jobName = ({ job_type, job_id }) => t("job.named", { kind: kindName(job_type), id: String(job_id) });
+
+export const kindLabel = (job_type) => label("kind", job_type);
 
 export function statusChip(job) {
   if (isStale(job)) return chip("stuck", t("stale.badge"));
@@ -28,9 +30,6 @@ export function statusChip(job) {
   if (job.with_failures) return chip("completed", t("status.with_failures"));
   return chip(job.status, word("status", job.status));
 }
-
-// What was done to its items, in the kind's own word: deleted, read, exported.
-export const doneLabel = (label) => (has(`done.${label}`) ? t(`done.${label}`) : label);
 
 // What a reason's sentence with facts cannot do without.
 const NEEDS = { no_worker: "queue", waiting_turn: "ahead", silent_worker: "worker" };
@@ -50,6 +49,7 @@ export function whyWords(job, facts = null) {
     queue: bdi(evidence.queue ?? job.queue ?? "…"), worker: String(evidence.worker ?? "…"),
     until: until ? moment(until) : "…", who: h("span", {}, actorWords(evidence.paused_by ?? evidence.by ?? "…")),
     error: said(evidence.waiting_for ?? evidence.last_error ?? job.waiting_for ?? job.last_error ?? "…"),
+    n: reason === "waiting_turn" ? evidence.ahead : job.failed_count,
     ahead: evidence.ahead_is_more ? t("why.more_than", { n: evidence.ahead }) : number(evidence.ahead ?? 0), failed: number(job.failed_count),
   };
   const isKnown = facts && (!NEEDS[reason] || (evidence[NEEDS[reason]] ?? null) !== null);

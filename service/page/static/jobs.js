@@ -1,13 +1,14 @@
 // All jobs: filters that stay in the address, progress in the list, and for an operator first those that stand still.
-import { code, field, h, select, setChildren, setText } from "./dom.js";
-import { address, get } from "./api.js";
+import { code, field, h, select, setChildren, setText, update } from "./dom.js";
+import { address } from "./api.js";
 import { t, word } from "./language.js";
-import { ago, moment, number, percent } from "./format.js";
-import { isActive, isStuck, kindLabel, kindName, statusChip, whyWords } from "./job_words.js";
+import { number, percent } from "./format.js";
+import { isActive, isStuck, jobName, kindLabel, kindName, statusChip, whyWords } from "./job_words.js";
 import { empty, failed, loading } from "./messages.js";
 import { filterForm, heading, pages, row, table, tableBody } from "./parts.js";
 import { Poller } from "./poll.js";
 import { filter } from "./router.js";
+import { since } from "./times.js";
 
 const STATUSES = ["queued", "running", "paused", "completed", "cancelled", "failed"];
 
@@ -15,35 +16,34 @@ const STATUSES = ["queued", "running", "paused", "completed", "cancelled", "fail
 class Row {
   constructor(columns, job, forOperator) {
     this.chip = h("span", {});
-    this.bar = h("progress", { max: "100", "aria-label": t("progress.of", { kind: `${kindName(job.job_type)} ${job.job_id}` }) });
+    this.bar = h("progress", { max: "100", "aria-label": t("progress.of", { kind: jobName(job) }) });
     this.done = h("span.numbers", {});
     this.why = h("span.clamp", {});
-    this.when = h("time", { datetime: job.created_at, title: moment(job.created_at) });
     const name = h("a.job-link", { href: `#/jobs/${job.job_id}` }, kindLabel(job.job_type), " ",
       h("span.number", {}, t("job.number", { id: String(job.job_id) })));
     this.element = row(columns, [name, ...(forOperator ? [code(job.business_id)] : []), this.chip,
-      h("div.small-bar", {}, this.bar, this.done), this.why, this.when]);
+      h("div.small-bar", {}, this.bar, this.done), this.why, since(job.created_at)]);
     this.show(job);
   }
 
   show(job) {
-    setText(this.when, ago(job.created_at));
     const told = JSON.stringify([job.status, job.requested, job.processed, job.total, job.why, job.is_stale, job.wait_until]);
     if (told === this.told) return;
     this.told = told;
-    setChildren(this.chip, statusChip(job));
+    update(this.chip, statusChip(job));
     if (job.total === null && isActive(job)) this.bar.removeAttribute("value");
     else this.bar.value = job.percent;
     setText(this.done, job.total === null ? number(job.processed)
       : `${percent(job.percent)} · ${t("figure.of", { done: job.processed, total: job.total })}`);
-    setChildren(this.why, job.why.reason === "ended" || job.why.reason === "running" ? [] : whyWords(job));
+    update(this.why, job.why.reason === "ended" || job.why.reason === "running" ? [] : whyWords(job));
     this.element.classList.toggle("is-stuck", isStuck(job));
   }
 }
 
-// Moves rows only where they differ, so that the focus stays.
+// Whatever comes or goes around it, a row stays where it is, and the focus on it.
 function place(body, rows) {
-  if (rows.length !== body.children.length || rows.some((one, index) => body.children[index] !== one)) setChildren(body, rows);
+  for (const row of [...body.children]) if (!rows.includes(row)) row.remove();
+  rows.forEach((row, index) => body.children[index] === row || body.insertBefore(row, body.children[index] ?? null));
 }
 
 class JobList {
@@ -61,12 +61,17 @@ class JobList {
       this.#filter(), this.stuck, this.list, h("p.quiet.foot", {}, t("progress.refreshes")));
     const { status, kind, day, business, after } = query;
     const path = address("/api/jobs", { status, job_type: kind, from_date: day, to_date: day, business_id: business, after, limit: 50 });
-    this.poller = new Poller(path, (found) => this.#show(found), { quick: 3_000, refused: (error) => setChildren(this.list, failed(error)) }).start();
+    const often = { quick: 3_000, hidden: Infinity };
+    this.pollers = [new Poller(path, (found) => this.#show(found), { ...often, refused: (error) => setChildren(this.list, failed(error)) })];
+    if (this.forOperator) {
+      const stuck = address("/api/jobs", { stuck: "true", business_id: business, limit: 50 });
+      this.pollers.push(new Poller(stuck, (found) => this.#showStuck(found), often));
+    }
+    this.pollers.forEach((one) => one.start());
   }
 
   stop() {
-    this.stopped = true;
-    this.poller.stop();
+    this.pollers.forEach((one) => one.stop());
   }
 
   #filter() {
@@ -81,18 +86,18 @@ class JobList {
   }
 
   #show({ jobs, next_after }) {
-    if (this.forOperator) this.#findStuck();
     if (!jobs.length) {
-      this.#rows.clear();
-      const narrowed = Object.entries(this.query).some(([name, value]) => value && name !== "after");
-      setChildren(this.list, empty("jobs", t(narrowed ? "jobs.none_so" : "jobs.none")));
+      const narrowed = Object.values(this.query).some(Boolean);
+      update(this.list, empty("jobs", t(narrowed ? "jobs.none_so" : "jobs.none")), pages(next_after));
       return;
     }
     const rows = jobs.map((job) => this.#row(job));
     if (!this.body?.isConnected) {
       this.body = tableBody();
-      setChildren(this.list, table(t("jobs.title"), this.columns, this.body), pages(next_after));
+      this.pages = h("div", {});
+      setChildren(this.list, table(t("jobs.title"), this.columns, this.body), this.pages);
     }
+    update(this.pages, pages(next_after)); // another one for each job that has come
     place(this.body, rows);
   }
 
@@ -103,14 +108,9 @@ class JobList {
     return rows.get(job.job_id).element;
   }
 
-  async #findStuck() {
-    if (this.finding) return;
-    this.finding = true;
-    const found = await get(address("/api/jobs", { stuck: "true", business_id: this.query.business, limit: 50 })).catch(() => null);
-    this.finding = false;
-    if (!found || this.stopped) return;
-    this.stuck.hidden = !found.jobs.length;
-    const rows = found.jobs.map((job) => this.#row(job, this.#stuckRows));
+  #showStuck({ jobs }) {
+    this.stuck.hidden = !jobs.length;
+    const rows = jobs.map((job) => this.#row(job, this.#stuckRows));
     if (!this.stuckBody) {
       this.stuckBody = tableBody();
       setChildren(this.stuck, h("h2", {}, t("jobs.stuck")), table(t("jobs.stuck"), this.columns, this.stuckBody));

@@ -1,5 +1,5 @@
 // Which language the page speaks, and its sentences. `lang` and `dir` change together.
-import { bdi } from "./dom.js";
+import { bdi, said } from "./dom.js";
 import { load } from "./modules.js";
 
 const CATALOGUES = {}; // those that were spoken until now
@@ -68,3 +68,6 @@ export function rich(key, values = {}) {
 export function word(group, name) {
   return has(`${group}.${name}`) ? t(`${group}.${name}`) : name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
 }
+
+// The same as an element: what the page does not know is in the server's words.
+export const label = (group, name) => (has(`${group}.${name}`) ? word(group, name) : said(word(group, name)));

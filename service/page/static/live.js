@@ -1,12 +1,15 @@
 // What a screen reader says by itself: changes of status and each tenth of the way, not every look at the server.
 import { t, word } from "./language.js";
-import { setText } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { number } from "./format.js";
 
-// One region for the whole page; it is there from the start, as screen readers want it.
+// One region for the whole page, which is there from the start, as screen readers want it; and one in each dialog, as
+// what stands behind an open dialog is not heard.
 export function announce(text) {
-  setText(document.getElementById("live"), text);
+  setText(document.querySelector("dialog[open] .live") ?? document.getElementById("live"), text);
 }
+
+export const region = () => h("div.live.unseen", { role: "status", "aria-live": "polite", "aria-atomic": "true" });
 
 // Follows one job, and speaks when there is something to say. The first look is silent: the view itself says it.
 export class Speaker {

@@ -2,7 +2,6 @@
 import { bdi, button, code, h, scrollable, setChildren } from "./dom.js";
 import { get, post, remove } from "./api.js";
 import { rich, t } from "./language.js";
-import { moment } from "./format.js";
 import { chip, icon } from "./icons.js";
 import { isActive, isStale } from "./job_words.js";
 import { JobPanel } from "./job_panel.js";
@@ -11,6 +10,7 @@ import { syncForm } from "./sync_form.js";
 import { Mails } from "./mails.js";
 import { Messages, empty, failed, loading, trying } from "./messages.js";
 import { ask, heading } from "./parts.js";
+import { at } from "./times.js";
 
 class Mailbox {
   constructor({ query, kinds, session }) {
@@ -52,7 +52,7 @@ class Mailbox {
       h("div.card-head", {}, h("h2.card-title", {}, bdi(one.account)),
         chip(works ? "completed" : "failed", t(works ? "connection.connected" : "connection.needs_reconnect"))),
       h("dl.facts", {}, fact("server", code(`${host}:${port}`)), fact("folder", bdi(folder)), fact("timezone", code(timezone)),
-        fact("currency", currency ? code(currency) : t("connection.no_currency")), fact("since", moment(one.created_at))),
+        fact("currency", currency ? code(currency) : t("connection.no_currency")), fact("since", at(one.created_at))),
       one.last_error ? h("p.note.is-failed", {}, icon("failed"), scrollable(h("span", {}, t("connection.last_error"), " ", bdi(one.last_error)))) : null,
       works ? syncForm(one, this.messages, (job) => this.#follow(job)) : null,
       h("div.card-foot", {}, h("p.quiet", {}, t("connection.read_only")), h("div.actions", {},

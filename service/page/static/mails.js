@@ -1,12 +1,13 @@
 // What became of each mail, and why. Nothing that a mail says is kept, so it is named by its day and its number.
 import { code, field, h, select, setChildren } from "./dom.js";
 import { address, get } from "./api.js";
-import { t, word } from "./language.js";
-import { moment, number } from "./format.js";
+import { label, t, word } from "./language.js";
+import { number } from "./format.js";
 import { chip } from "./icons.js";
 import { empty, failed, loading } from "./messages.js";
 import { filterForm, pages, row, table, tableBody } from "./parts.js";
 import { filter } from "./router.js";
+import { at } from "./times.js";
 
 const STATES = ["receipt", "not_receipt", "duplicate", "unreadable", "pending"];
 const SIGNS = { receipt: "completed", not_receipt: "cancelled", duplicate: "paused", unreadable: "failed", pending: "queued" };
@@ -31,8 +32,8 @@ export class Mails {
       const { state, after } = this.query;
       const found = await get(address("/api/receipts/sync/messages", { state, after, limit: 50 }));
       if (this.stopped) return;
-      setChildren(this.list, found.messages.length ? [this.#table(found.messages), pages(found.next_after)]
-        : empty("mail", t(state ? "mails.none_so" : "mails.none")));
+      setChildren(this.list, found.messages.length ? this.#table(found.messages)
+        : empty("mail", t(state || after ? "mails.none_so" : "mails.none")), pages(found.next_after));
     } catch (error) {
       if (!this.stopped) setChildren(this.list, failed(error, this.load));
     }
@@ -42,10 +43,10 @@ export class Mails {
     const columns = [[t("mails.received"), "date"], [t("mails.taken_for"), "state"], [t("mails.why"), "main"],
       [t("mails.decided_by"), "source"], [t("mails.number"), "amount"]];
     return table(t("mails.title"), columns, tableBody(mails.map((mail) => row(columns, [
-      h("time", { datetime: mail.received_at }, moment(mail.received_at)),
+      at(mail.received_at),
       chip(SIGNS[mail.state] ?? "queued", word("mail", mail.state)),
-      mail.reason ? word("reason", mail.reason) : "–",
-      mail.rule ? word("rule", mail.rule) : "–",
+      mail.reason ? label("reason", mail.reason) : "–",
+      mail.rule ? label("rule", mail.rule) : "–",
       h("span", {}, mail.receipt_id ? h("span.quiet", {}, t("mails.receipt", { id: String(mail.receipt_id) }), " · ") : null, code(number(mail.uid))),
     ]))));
   }

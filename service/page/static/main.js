@@ -111,21 +111,28 @@ async function lookWhoIsIn() {
   if (now && now.token_id !== state.session.token_id) location.reload();
 }
 
-async function begin() {
+async function begin(who = get("/api/session")) {
   try {
-    const session = await get("/api/session");
+    const session = await who;
     if (session.signed_in) await signedIn(session);
     else show(false);
   } catch (error) {
-    document.getElementById("page").replaceChildren(failed(error, begin));
+    document.getElementById("page").replaceChildren(failed(error, () => begin()));
   }
 }
 
-await speak();
+const who = get("/api/session"); // while the sentences are fetched
+who.catch(() => {}); // it is waited for later
+try {
+  await speak();
+} catch (error) {
+  document.querySelector(".late").classList.add("now"); // without sentences, that is all we can say
+  throw error;
+}
 addEventListener("hashchange", () => show(true));
 sessions.addEventListener("ended", () => ended(t("sign_in.ended")));
 // Out of the back/forward cache comes what was true then, perhaps of somebody who has signed out.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 otherTabs.addEventListener("message", lookWhoIsIn);
 document.addEventListener("visibilitychange", () => document.hidden || lookWhoIsIn());
-begin();
+begin(who);

@@ -33,7 +33,10 @@ export class Messages {
   good = (...children) => this.#put("good", "completed", children);
   bad = (...children) => this.#put("bad", "stuck", children);
   error = (error) => this.bad(...sentencesOf(error));
-  clear = () => setChildren(this.element);
+  clear = () => {
+    setChildren(this.element);
+    announce(""); // or the same message, put again, would not be heard
+  };
 }
 
 // Runs what a button does; what is refused is shown there.

@@ -1,6 +1,7 @@
 // What several views are made of: a table that becomes a list of cards on a phone, pages, a head, a question.
 import { h } from "./dom.js";
 import { t } from "./language.js";
+import { region } from "./live.js";
 import { here, href } from "./router.js";
 
 export const heading = (title, ...actions) =>
@@ -43,7 +44,7 @@ export function filterForm(label, fields, take, clear = null) {
 export function dialog(title, ...children) {
   const from = document.activeElement;
   const heading = h("h2", { id: "dialog-title" }, title);
-  const element = h("dialog", { "aria-labelledby": "dialog-title" }, heading, ...children);
+  const element = h("dialog", { "aria-labelledby": "dialog-title" }, heading, ...children, region());
   element.addEventListener("close", () => {
     element.remove();
     if (from?.isConnected) from.focus();

@@ -1,4 +1,4 @@
-// Looks at the server again and again: quickly while something moves and somebody watches, rarely otherwise.
+// Looks at the server again and again: quickly while something moves and somebody watches, rarely or not at all otherwise.
 import { said } from "./dom.js";
 import { Refused, Unreachable, call } from "./api.js";
 import { t } from "./language.js";
@@ -9,10 +9,9 @@ const HIDDEN = 15_000;
 const SECONDS = 10; // for an answer
 
 // Milliseconds until the next look. `still`: how many looks in a row have brought nothing new.
-export function delay({ failures, still, hidden, retryAfter = null, quick = QUICK }) {
+function delay({ failures, still, retryAfter = null, quick }) {
   if (failures) return Math.max((retryAfter ?? 0) * 1000, Math.min(QUICK * 2 ** failures, 30_000));
-  const wait = still < 20 ? quick : still < 60 ? quick * 3 : quick * 10;
-  return hidden ? Math.max(wait, HIDDEN) : wait;
+  return still < 20 ? quick : still < 60 ? quick * 3 : quick * 10;
 }
 
 export class Poller {
@@ -24,8 +23,10 @@ export class Poller {
   #asking = null; // of the newest look; an older one's answer is out of date, and dropped
 
   // `show(body)` gets what is new and returns false when that was the last; `refused(error)` what will not change.
-  constructor(path, show, { refused = () => {}, quick = QUICK } = {}) {
-    Object.assign(this, { path, show, refused, quick });
+  // `hidden`: milliseconds between two looks while nobody watches; Infinity: none until somebody does.
+  // `tells(error)`: whether a refusal has, beside what is wrong, all that there is to show.
+  constructor(path, show, { refused = () => {}, quick = QUICK, hidden = HIDDEN, tells = () => false } = {}) {
+    Object.assign(this, { path, show, refused, quick, hidden, tells });
     document.addEventListener("visibilitychange", this.#seen, { signal: this.#stop.signal });
     addEventListener("online", this.#seen, { signal: this.#stop.signal });
   }
@@ -48,10 +49,12 @@ export class Poller {
 
   #seen = () => {
     if (!document.hidden) this.look();
+    else if (this.#timer !== null) this.#wait();
   };
 
   async #round() {
     clearTimeout(this.#timer);
+    this.#timer = null;
     this.#asking?.abort();
     const asking = (this.#asking = new AbortController());
     const signal = AbortSignal.any([asking.signal, this.#stop.signal]);
@@ -60,15 +63,19 @@ export class Poller {
     try {
       goesOn = await this.#ask(signal);
     } finally {
-      if (goesOn && !signal.aborted) {
-        this.#timer = setTimeout(() => this.#round(), delay({ ...this.#state, hidden: document.hidden, quick: this.quick }));
-      }
+      if (goesOn && !signal.aborted) this.#wait();
     }
+  }
+
+  #wait() {
+    clearTimeout(this.#timer);
+    const wait = Math.max(delay({ ...this.#state, quick: this.quick }), document.hidden ? this.hidden : 0);
+    if (wait < Infinity) this.#timer = setTimeout(() => this.#round(), wait);
   }
 
   async #ask(signal) {
     try {
-      const { body, etag } = await call("GET", this.path, { etag: this.#etag, signal, seconds: SECONDS });
+      const { body, etag } = await call("GET", this.path, { etag: this.#etag, signal, seconds: SECONDS }).catch(this.#told);
       if (signal.aborted) return false;
       reached();
       this.#etag = etag;
@@ -82,6 +89,11 @@ export class Poller {
       return this.#failed(error);
     }
   }
+
+  #told = (error) => {
+    if (error instanceof Refused && this.tells(error)) return { body: error.body, etag: null };
+    throw error;
+  };
 
   #failed(error) {
     if (error instanceof Refused && error.status < 500 && error.status !== 429) {

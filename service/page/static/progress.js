@@ -1,10 +1,11 @@
 // How far a job is: one component for every kind, in every view.
-import { bdi, h, said, scrollable, setChildren, setText } from "./dom.js";
-import { t } from "./language.js";
-import { ago, duration, number, percent, range } from "./format.js";
-import { doneLabel, isActive, isStale, kindLabel, kindName, statusChip } from "./job_words.js";
+import { bdi, h, said, scrollable, setText, update } from "./dom.js";
+import { label, rich, t } from "./language.js";
+import { duration, number, percent, range } from "./format.js";
+import { isActive, isStale, kindLabel, kindName, statusChip } from "./job_words.js";
 import { Speaker } from "./live.js";
 import { TimeLeft } from "./time_left.js";
+import { since } from "./times.js";
 import { icon } from "./icons.js";
 
 // A named figure; it keeps its place when it has nothing to say.
@@ -19,8 +20,6 @@ const FIGURES = ["processed", "succeeded", "failed", "rate", "left", "segments"]
 export class Progress {
   #speaker = new Speaker();
   #time = new TimeLeft();
-  #chip = null;
-  #told = "";
 
   // `link` leads to the job's own view; `speaks`: for a screen reader.
   constructor({ done = "succeeded", link = false, speaks = true } = {}) {
@@ -47,19 +46,13 @@ export class Progress {
     this.#time.observe(job, now / 1000);
     this.#head(job);
     this.#numbers(job);
-    const notes = notesOf(job);
-    const told = notes.map((note) => note.textContent).join("\n");
-    if (told !== this.#told) setChildren(this.notes, notes); // whoever reads one of them is not disturbed
-    this.#told = told;
-    setText(this.footer, isActive(job) ? t("progress.refreshes")
-      : t("progress.over", { when: ago(job.finished_at ?? job.updated_at, now) }));
+    update(this.notes, notesOf(job));
+    update(this.footer, isActive(job) ? t("progress.refreshes") : rich("progress.over", { when: since(job.finished_at ?? job.updated_at) }));
     if (this.speaks) this.#speaker.tell(job, kindName(job.job_type));
   }
 
   #head(job) {
-    const chip = statusChip(job);
-    if (chip.outerHTML !== this.#chip) setChildren(this.state, chip);
-    this.#chip = chip.outerHTML;
+    update(this.state, statusChip(job));
     if (!this.bar.hasAttribute("aria-label")) {
       this.title.hidden = !this.link; // in the job's own view the name stands above
       this.title.append(h("a", { href: `#/jobs/${job.job_id}` }, kindLabel(job.job_type)), " ",
@@ -79,7 +72,7 @@ export class Progress {
     const { processed, succeeded, failed, rate, left, segments } = this.figures;
     setText(processed.value, job.total === null ? number(job.processed)
       : t("figure.of", { done: job.processed, total: job.total }));
-    setText(succeeded.name, this.done === "succeeded" ? t("figure.succeeded") : doneLabel(this.done));
+    update(succeeded.name, label("done", this.done)); // in the kind's own word: deleted, read, exported
     setText(succeeded.value, number(job.succeeded));
     setText(failed.value, number(job.failed_count));
     failed.element.classList.toggle("is-bad", job.failed_count > 0);
@@ -101,7 +94,7 @@ export class Progress {
   #statistics(stats) {
     const known = Object.entries(stats).filter(([name, value]) => typeof value === "number" && t(`stat.${name}`) !== `stat.${name}`);
     this.stats.hidden = known.length === 0;
-    setChildren(this.stats, known.map(([name, value]) =>
+    update(this.stats, known.map(([name, value]) =>
       h("div.figure", {}, h("dt", {}, t(`stat.${name}`)), h("dd", {}, number(value)))));
   }
 }

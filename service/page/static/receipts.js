@@ -2,7 +2,7 @@
 import { bdi, button, code, field, h, setChildren } from "./dom.js";
 import { address, get } from "./api.js";
 import { t } from "./language.js";
-import { day, money, number } from "./format.js";
+import { day, money } from "./format.js";
 import { deleteAll } from "./delete_all.js";
 import { exportDialog } from "./export.js";
 import { isActive, isStale } from "./job_words.js";
@@ -11,6 +11,7 @@ import { Messages, empty, failed, loading, trying } from "./messages.js";
 import { filterForm, heading, openLink, pages, row, table, tableBody } from "./parts.js";
 import { Poller } from "./poll.js";
 import { filter } from "./router.js";
+import { at } from "./times.js";
 
 const LIMIT = 25;
 
@@ -58,7 +59,7 @@ class Receipts {
       ]);
       if (this.stopped) return;
       this.count.textContent = counts.receipts === null ? t("receipts.many") : t("receipts.count", { n: counts.receipts });
-      setChildren(this.list, found.receipts.length ? [this.#table(found.receipts), pages(found.next_after)] : this.#empty());
+      setChildren(this.list, found.receipts.length ? this.#table(found.receipts) : this.#empty(), pages(found.next_after));
     } catch (error) {
       if (!this.stopped) setChildren(this.list, failed(error, this.#load));
     }
@@ -74,7 +75,7 @@ class Receipts {
     const columns = [[t("receipt.date"), "date"], [t("receipt.vendor"), "main"], [t("receipt.amount"), "amount"],
       [t("receipt.source"), "source"], [t("receipt.file"), "file"]];
     const rows = receipts.map((receipt) => row(columns, [
-      h("time", { datetime: receipt.received_at }, day(receipt.received_at)),
+      at(receipt.received_at, day),
       h("span.clamp", {}, bdi(receipt.vendor)),
       h("bdi.money", {}, money(receipt.amount, receipt.currency)),
       h("span.clamp", {}, code(receipt.source)),
@@ -131,7 +132,7 @@ class Receipts {
   #ended(job) {
     const told = { n: job.succeeded };
     if (job.status === "completed" && !job.failed_count) this.messages.good(t("receipts.deleted", told));
-    else if (job.status === "completed") this.messages.bad(t("receipts.deleted_but", { ...told, failed: number(job.failed_count) }));
+    else if (job.status === "completed") this.messages.bad(t("receipts.deleted", told), " ", t("receipts.not_deleted", { n: job.failed_count }));
     else if (job.status === "cancelled") this.messages.good(t("receipts.delete_cancelled", told));
     this.#load();
   }

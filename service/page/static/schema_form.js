@@ -1,6 +1,8 @@
 // A form from a JSON Schema as pydantic writes it: texts, numbers, days, choices, yes or no; anything else as JSON.
-import { field, h, said, select } from "./dom.js";
+// What the browser can check of it, it checks; what the server refuses is said at the field.
+import { bdi, field, h, said, select } from "./dom.js";
 import { has, t } from "./language.js";
+import { icon } from "./icons.js";
 
 // What a property really is: its $ref followed, the "or null" left out.
 function plain(schema, root) {
@@ -8,27 +10,48 @@ function plain(schema, root) {
   const some = schema.anyOf?.filter((one) => one.type !== "null");
   if (some?.length === 1) return { ...schema, ...plain(some[0], root), anyOf: undefined };
   if (schema.allOf?.length === 1) return { ...schema, ...plain(schema.allOf[0], root), allOf: undefined };
+  if (schema.const !== undefined) return { ...schema, enum: [schema.const] };
   return schema;
 }
 
 const given = (value) => (value === undefined || value === null ? "" : String(value));
+
+// A schema's pattern may match anywhere, an input's has to match all of it. One that the browser does not read is the
+// server's to check.
+function patternOf({ pattern }) {
+  try {
+    return pattern === undefined || !new RegExp(pattern, "v") ? null : `.*(?:${pattern}).*`;
+  } catch {
+    return null;
+  }
+}
+
+const safe = (limit) => (Number.isSafeInteger(limit) || !Number.isInteger(limit) ? limit : null);
+
+function numberInput(schema, attributes) {
+  const step = schema.type === "integer" ? 1 : null; // next to a limit that is itself outside
+  const { exclusiveMinimum: above, exclusiveMaximum: below } = schema;
+  return h("input", { type: "number", dir: "ltr", step: schema.multipleOf ?? step ?? "any", ...attributes,
+    min: safe(schema.minimum ?? (above === undefined ? null : above + step)), max: safe(schema.maximum ?? (below === undefined ? null : below - step)) });
+}
 
 function control(name, schema, required) {
   const value = schema.default;
   const common = { name, required };
   if (schema.enum) {
     const options = schema.enum.map((one) => [String(one), has(`option.${one}`) ? t(`option.${one}`) : String(one)]);
-    return select(name, required || value !== undefined ? options : [["", t("form.unset")], ...options], given(value));
+    const choice = select(name, given(value) ? options : [["", t("form.unset")], ...options], given(value));
+    choice.required = required;
+    return choice;
   }
   if (schema.type === "boolean") return h("input", { type: "checkbox", name, checked: value === true });
   if (schema.type === "integer" || schema.type === "number") {
-    return h("input", { type: "number", ...common, value: given(value), dir: "ltr", step: schema.type === "integer" ? "1" : "any",
-      min: schema.minimum ?? null, max: schema.maximum > Number.MAX_SAFE_INTEGER ? null : schema.maximum ?? null });
+    return numberInput(schema, { ...common, value: given(value) });
   }
   if (schema.format === "date") return h("input", { type: "date", ...common, value: given(value) });
   if (schema.type === "string") {
     return h("input", { type: schema.format === "password" ? "password" : "text", ...common, value: given(value), dir: "auto", autocomplete: "off",
-      minlength: schema.minLength ?? null, maxlength: schema.maxLength ?? null, pattern: schema.pattern ?? null });
+      minlength: schema.minLength ?? null, maxlength: schema.maxLength ?? null, pattern: patternOf(schema) });
   }
   return h("textarea.mono", { ...common, rows: "4", dir: "ltr", spellcheck: "false" }, value === undefined || value === null ? "" : JSON.stringify(value));
 }
@@ -42,24 +65,61 @@ function valueOf(input, schema) {
   return JSON.parse(input.value);
 }
 
-// → {element, read()}; read() gives {params, confirm}, and a SyntaxError where JSON is none.
+function blame({ element, input }, ...sentence) {
+  const id = `${input.id}-error`;
+  const wrong = h("p.field-error", { id }, icon("failed"), h("span", {}, ...sentence));
+  element.append(wrong);
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-describedby", [input.getAttribute("aria-describedby"), id].filter(Boolean).join(" "));
+}
+
+function forgive({ element, input }) {
+  element.querySelector(".field-error")?.remove();
+  input.removeAttribute("aria-invalid");
+  if (element.querySelector(".hint")) input.setAttribute("aria-describedby", `${input.id}-hint`);
+  else input.removeAttribute("aria-describedby");
+}
+
+const labelOf = (name, schema) => (has(`field.${name}`) ? t(`field.${name}`) : said(schema.title ?? name));
+
+// → {element, read(), refuse(fields)}; read() gives {params, confirm}, or null where a field does not hold what it should;
+// refuse() says at each field what the server has said of it, and whether it could.
 export function schemaForm(root, word) {
   const names = Object.keys(root.properties ?? {});
   const fields = names.map((name) => {
     const schema = plain(root.properties[name], root);
     const required = root.required?.includes(name) ?? false;
     const input = control(name, schema, required && schema.type !== "boolean");
-    const label = has(`field.${name}`) ? t(`field.${name}`) : said(schema.title ?? name);
+    const optional = !required && !given(schema.default) && schema.type !== "boolean";
+    const label = optional ? h("span", {}, labelOf(name, schema), " ", t("form.optional")) : labelOf(name, schema);
     const about = has(`field_hint.${name}`) ? t(`field_hint.${name}`) : schema.description ? said(schema.description) : null;
     return { name, schema, input, element: field(label, input, { wide: true, hint: about }) };
   });
   const confirm = word ? h("input.mono", { type: "text", name: "confirm", required: true, dir: "ltr", autocomplete: "off", spellcheck: "false" }) : null;
+  const confirmed = confirm ? [{ name: "confirm", input: confirm, element: field(t("delete.label", { word }), confirm, { wide: true }) }] : [];
+  const all = [...fields, ...confirmed];
+  const element = h("div.stack", {}, all.length ? all.map((one) => one.element) : h("p.quiet", {}, t("start.no_params")));
+  const focusFirst = () => element.querySelector("[aria-invalid]")?.focus();
   return {
-    element: h("div.stack", {}, fields.length || word ? fields.map((one) => one.element) : h("p.quiet", {}, t("start.no_params")),
-      confirm ? field(t("delete.label", { word }), confirm, { wide: true }) : null),
-    read: () => ({
-      params: Object.fromEntries(fields.map(({ name, schema, input }) => [name, valueOf(input, schema)]).filter(([, value]) => value !== undefined)),
-      confirm: confirm?.value.trim(),
-    }),
+    element,
+    read() {
+      all.forEach(forgive);
+      const params = {};
+      for (const one of fields) {
+        try {
+          params[one.name] = valueOf(one.input, one.schema); // undefined is not sent
+        } catch (error) {
+          blame(one, t("error.json"), " ", bdi(error.message));
+        }
+      }
+      focusFirst();
+      return element.querySelector("[aria-invalid]") ? null : { params, confirm: confirm?.value.trim() };
+    },
+    refuse(wrong) {
+      const blamed = all.filter(({ name }) => Object.hasOwn(wrong, name));
+      blamed.forEach((one) => blame(one, said(wrong[one.name])));
+      focusFirst();
+      return blamed.length > 0 && blamed.length === Object.keys(wrong).length;
+    },
   };
 }

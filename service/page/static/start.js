@@ -1,5 +1,5 @@
 // Starting a job of any kind: one that the page does not know gets a form from the schema of its params.
-import { h, said } from "./dom.js";
+import { h } from "./dom.js";
 import { Refused, start as begin } from "./api.js";
 import { has, t } from "./language.js";
 import { duration } from "./format.js";
@@ -22,22 +22,25 @@ function choice(kinds) {
 
 function form(kind) {
   const messages = new Messages();
-  const { element, read } = schemaForm(kind.params_schema, kind.confirm);
+  const { element, read, refuse } = schemaForm(kind.params_schema, kind.confirm);
   const submit = h("button.primary", { type: "submit" }, t("start.go"));
   const box = h("form.card.stack", { "aria-label": kindName(kind.job_type) }, element,
     kind.cooldown_seconds ? h("p.quiet", {}, t("start.cooldown", { time: duration(kind.cooldown_seconds) })) : null,
     messages.element, h("div.actions", {}, submit));
   box.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const given = read();
+    if (!given) return;
+    messages.clear();
     submit.disabled = true;
     try {
-      const { params, confirm } = read();
+      const { params, confirm } = given;
       const { job_id } = await begin("/api/jobs", { job_type: kind.job_type, params, ...(confirm ? { confirm } : {}) });
       if (box.isConnected) go(`jobs/${job_id}`);
     } catch (error) {
       if (!box.isConnected) return; // the reader has gone on
       if (error instanceof Refused && error.code === "job_active") go(`jobs/${error.body.job_id}`);
-      else if (error instanceof SyntaxError) messages.bad(t("error.json"), " ", said(error.message));
+      else if (error instanceof Refused && refuse(error.body.fields ?? {})) messages.bad(t("error.invalid_input"));
       else messages.error(error);
     } finally {
       submit.disabled = false;

@@ -1,7 +1,8 @@
 // A job's way: its segments as a bar over time, and in a table with what each did and why it ended.
 import { h, said, svg } from "./dom.js";
-import { isRightToLeft, t, has, word } from "./language.js";
+import { has, isRightToLeft, label, t } from "./language.js";
 import { clock, duration, exact, number } from "./format.js";
+import { at } from "./times.js";
 import { actorWords } from "./job_words.js";
 import { row, table, tableBody } from "./parts.js";
 
@@ -13,13 +14,13 @@ export function segmentsOf(events, job, now) {
   let processed = 0;
   let open = null;
   for (const event of events) {
-    const at = Date.parse(event.at);
+    const moment = Date.parse(event.at);
     if (event.event === "claimed") {
-      open = { attempt: event.attempt, worker: event.worker_id, from: at, before: processed };
+      open = { attempt: event.attempt, worker: event.worker_id, from: moment, before: processed };
       segments.push(open);
     } else if (open && event.from_status === "running" && event.to_status !== "running") {
       processed = event.detail?.processed ?? processed;
-      Object.assign(open, { to: at, done: processed - open.before, end: event.event, reason: event.reason });
+      Object.assign(open, { to: moment, done: processed - open.before, end: event.event, reason: event.reason });
       open = null;
     }
   }
@@ -35,7 +36,7 @@ function endWords({ end, reason }) {
   if (!end) return t("end.running");
   const known = REASONS.find(([pattern]) => pattern.test(reason ?? ""));
   if (known) return t(`end.${known[1]}`);
-  const name = has(`end.${end}`) ? t(`end.${end}`) : word("event", end);
+  const name = has(`end.${end}`) ? t(`end.${end}`) : label("event", end);
   return reason ? [name, " ", said(reason)] : name;
 }
 
@@ -50,23 +51,24 @@ function drawn(segments, from, to) {
   return h("div.strip", {},
     svg("svg", { class: "way-bar", viewBox: `0 0 ${WIDTH} 24`, preserveAspectRatio: "none", role: "img", "aria-label": t("way.drawn", { n: segments.length }) },
       svg("rect", { class: "way-ground", x: 0, y: 0, width: WIDTH, height: 24, rx: 2 }), bars),
-    h("div.strip-ends", {}, h("span", {}, clock(new Date(from).toISOString())), h("span", {}, clock(new Date(to).toISOString()))));
+    h("div.strip-ends", {}, at(new Date(from).toISOString(), clock), at(new Date(to).toISOString(), clock)));
 }
 
-export function timeline(events, job, isOpen) {
+export function timeline(events, job) {
   const now = Date.now();
   const segments = segmentsOf(events, job, now);
   const from = events.length ? Date.parse(events[0].at) : now;
   const to = job.finished_at ? Date.parse(job.finished_at) : Math.max(now, ...segments.map((one) => one.to));
   const columns = [[t("way.number"), "number-cell"], [t("way.worker"), "source"], [t("way.began"), "date"], [t("way.took"), "amount"],
     [t("way.items"), "amount"], [t("way.ended"), "main"]];
-  const rows = segments.map((one) => row(columns, [number(one.attempt), one.worker === null ? "–" : String(one.worker), exact(new Date(one.from).toISOString()),
+  const rows = segments.map((one) => row(columns, [number(one.attempt), one.worker === null ? "–" : String(one.worker), at(new Date(one.from).toISOString(), exact),
     duration((one.to - one.from) / 1000), number(Math.max(0, one.done)), h("span.clamp", {}, endWords(one))]));
   return [
     segments.length ? [drawn(segments, from, to), table(t("way.title"), columns, tableBody(rows))] : h("p.quiet", {}, t("way.none")),
-    h("details", { open: isOpen }, h("summary", {}, t("way.events", { n: events.length })), h("ol.events", { tabindex: "0", "aria-label": t("way.events", { n: events.length }) }, events.map(eventLine))),
+    events.length ? h("details", {}, h("summary", {}, t("way.events", { n: events.length })),
+      h("ol.events", { tabindex: "0", "aria-label": t("way.events", { n: events.length }) }, events.map(eventLine))) : null,
   ];
 }
 
-const eventLine = (event) => h("li", {}, h("time", { datetime: event.at }, exact(event.at)), " ", h("strong", {}, word("event", event.event)), " ",
+const eventLine = (event) => h("li", {}, at(event.at, exact), " ", h("strong", {}, label("event", event.event)), " ",
   h("span.quiet", {}, actorWords(event.actor)), event.reason ? h("span.clamp", {}, said(event.reason)) : null);

@@ -1,11 +1,11 @@
 // For an operator: the workers that live, and the queues that they really listen to.
-import { code, h, setChildren } from "./dom.js";
+import { code, h, setChildren, update } from "./dom.js";
 import { t } from "./language.js";
 import { duration, number } from "./format.js";
 import { chip, icon } from "./icons.js";
-import { Refused, get } from "./api.js";
 import { empty, failed, loading } from "./messages.js";
 import { heading, row, table, tableBody } from "./parts.js";
+import { Poller } from "./poll.js";
 
 const EACH = 5_000;
 
@@ -16,34 +16,22 @@ class Workers {
     this.state = h("div", {});
     this.list = h("div.list", {}, loading());
     this.element = h("div", {}, heading(t("workers.title")), this.state, this.list, h("p.quiet.foot", {}, t("progress.refreshes")));
-    this.#look();
+    this.poller = new Poller("/api/jobs/health", (health) => this.#show(health), {
+      quick: EACH, hidden: Infinity, tells: (error) => error.body.queues, // a 503 says what is wrong, and has all the figures
+      refused: (error) => setChildren(this.list, failed(error)),
+    }).start();
   }
 
   stop() {
-    this.stopped = true;
-    clearTimeout(this.timer);
-  }
-
-  async #look() {
-    try {
-      // A 503 says what is wrong, and has all the figures beside it.
-      const health = await get("/api/jobs/health").catch((error) => {
-        if (error instanceof Refused && error.body.queues) return error.body;
-        throw error;
-      });
-      if (!this.stopped) this.#show(health);
-    } catch (error) {
-      if (!this.stopped) setChildren(this.list, failed(error));
-    }
-    if (!this.stopped) this.timer = setTimeout(() => this.#look(), document.hidden ? 6 * EACH : EACH);
+    this.poller.stop();
   }
 
   #show(health) {
     const { queues, workers, sweep_age_seconds: sweep, stale_jobs: stale, code: wrong } = health;
-    setChildren(this.state, wrong ? note("stuck", t(`health.${wrong}`)) : note("completed", t("health.well")),
+    update(this.state, wrong ? note("stuck", t(`health.${wrong}`)) : note("completed", t("health.well")),
       h("dl.facts", {}, [["sweep", sweep === null ? t("workers.never") : duration(sweep)], ["stale", number(stale)]].map(([name, value]) =>
         h("div.fact", {}, h("dt", {}, t(`workers.${name}`)), h("dd", {}, value)))));
-    setChildren(this.list, h("h2", {}, t("workers.live")), workers.length ? this.#workers(workers) : empty("jobs", t("workers.none")),
+    update(this.list, h("h2", {}, t("workers.live")), workers.length ? this.#workers(workers) : empty("jobs", t("workers.none")),
       h("h2", {}, t("workers.queues")), this.#queues(queues));
   }
 
