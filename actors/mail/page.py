@@ -35,6 +35,8 @@ _CELLS = {"td", "th", "dt", "dd"}
 _SUPPRESSED = re.compile(
     r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|mso-hide\s*:\s*all"
 )
+_SPACES = re.compile(r"\s+")
+_AROUND_TABS = re.compile(r"[ \t]*\t[ \t]*")
 _VALUES = ("content", "href", "src", "datetime", "value")
 
 Item = dict[str, Any]  # schema.org, as JSON-LD has it; "@type" and properties
@@ -57,6 +59,7 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._open: list[tuple[str, bool, Item | None, str | None]] = []  # tag, hidden, its item, its property
+        self._hidden = 0  # of the open ones
         self._text: list[str] = []
         self._script: list[str] | None = None
         self._items: list[Item] = []
@@ -70,14 +73,19 @@ class _Reader(HTMLParser):
         self._tags += 1
         if self._tags > MAX_TAGS or len(self._open) > MAX_DEPTH:
             raise RecursionError("too many tags")
-        given = {name: value or "" for name, value in attributes}
         self._break_before(tag)
+        if not attributes and tag not in _HIDDEN:
+            if tag not in _VOID:
+                self._open.append((tag, False, None, None))
+            return
+        given = {name: value or "" for name, value in attributes}
         if tag == "script" and given.get("type", "").strip().lower() == "application/ld+json":
             self._script = []
         hidden = tag in _HIDDEN or "hidden" in given or ("style" in given and bool(_SUPPRESSED.search(given["style"])))
         item, name = self._property(given)
         if tag not in _VOID:
             self._open.append((tag, hidden, item, name))
+            self._hidden += hidden
 
     def _break_before(self, tag: str) -> None:
         if tag in _BREAKS:
@@ -116,9 +124,11 @@ class _Reader(HTMLParser):
         if tag == "script" and self._script is not None:
             self._items += _json_items("".join(self._script))
             self._script = None
-        if any(tag == opened[0] for opened in self._open):
-            while self._open.pop()[0] != tag:
-                pass
+        if any(tag == opened[0] for opened in reversed(self._open)):
+            closed = None
+            while closed != tag:
+                closed, hidden, _, _ = self._open.pop()
+                self._hidden -= hidden
         if tag in _BREAKS:
             self._text.append("\n")
 
@@ -132,11 +142,11 @@ class _Reader(HTMLParser):
                 item = next(item for _, _, item, _ in reversed(self._open) if item is not None)
                 _add(item, name, data.strip())
                 break
-        if not any(hidden for _, hidden, _, _ in self._open):
-            self._text.append(re.sub(r"\s+", " ", data))
+        if not self._hidden:
+            self._text.append(_SPACES.sub(" ", data))
 
     def page(self) -> Page:
-        lines = (re.sub(r"[ \t]*\t[ \t]*", "\t", line).strip() for line in "".join(self._text).split("\n"))
+        lines = (_AROUND_TABS.sub("\t", line).strip() for line in "".join(self._text).split("\n"))
         return Page([line for line in lines if line], self._items)
 
 
