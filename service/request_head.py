@@ -1,8 +1,11 @@
 """The head of a request: what is refused."""
 
 import re
+from typing import Any
 
 from waitress.parser import HTTPRequestParser, ParsingError
+
+from service.chunks import Chunks
 
 MAX_LINE_BYTES = 8 * 1024  # of a request line
 MAX_HEADERS = 100
@@ -16,6 +19,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     of waitress's patterns take quadratic time in a line's length.
     """
 
+    body_rcv: Any  # mypy can't see it in waitress
     is_too_many = False  # set by Turns if the token has too many requests in flight
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -44,6 +48,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
         except ValueError as error:  # an invalid number or address
             raise ParsingError(str(error)[:100]) from error
+        if self.chunked:
+            self.body_rcv = Chunks(self.body_rcv.getbuf())
 
 
 def _names_all(encodings: bytes) -> bool:
