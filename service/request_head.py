@@ -41,8 +41,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         fields = [line.partition(b":") for line in lines[1:] if line]
         if not all(colon for _, colon, _ in fields):
             raise ParsingError("A header has no colon")
-        if any(name.strip().lower() == b"transfer-encoding" and not _names_all(value) for name, _, value in fields):
-            raise ParsingError("A Transfer-Encoding has no name")
+        if any(name.strip().lower() == b"transfer-encoding" and not _is_clear(value) for name, _, value in fields):
+            raise ParsingError("A Transfer-Encoding has no name, or is applied twice")
         clean = [name + colon + value.strip(b" \t") for name, colon, value in fields]
         try:
             super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
@@ -52,6 +52,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self.body_rcv = Chunks(self.body_rcv.getbuf())
 
 
-def _names_all(encodings: bytes) -> bool:
-    """waitress leaves out those without a name: then a body would have no length where another server sees chunks."""
-    return all(encoding.strip(b" \t") for encoding in encodings.split(b","))
+def _is_clear(encodings: bytes) -> bool:
+    """waitress leaves out those without a name: then a body would have no length where another server sees chunks. It
+    reads chunks within chunks as chunks.
+    """
+    names = [encoding.strip(b" \t").lower() for encoding in encodings.split(b",")]
+    return all(names) and names.count(b"chunked") <= 1

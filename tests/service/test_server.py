@@ -169,6 +169,7 @@ def test_one_connection_serves_many_requests(web) -> None:
         b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: \t\r\n\r\n",
         b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: ,\r\n\r\n",
         b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked, Chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_closed(head, connect) -> None:
