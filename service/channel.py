@@ -120,6 +120,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         with self.requests_lock:
             while data and not (self.will_close or self.close_when_flushed or self.requests):
                 if self.request is None:
+                    data = data.lstrip(b"\r\n")  # thousands of blank lines would be as many empty requests
+                    if not data:
+                        break
                     self.request = self.parser_class(self.adj)
                 used = self.request.received(data)
                 waits = self.request.expect_continue and self.request.headers_finished and not self.request.completed

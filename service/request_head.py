@@ -1,8 +1,11 @@
 """The head of a request: what is refused."""
 
 import re
+from typing import Any
 
 from waitress.parser import HTTPRequestParser, ParsingError
+
+from service.chunks import Chunks
 
 MAX_LINE_BYTES = 8 * 1024  # of a request line
 MAX_HEADERS = 100
@@ -16,6 +19,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     of waitress's patterns take quadratic time in a line's length.
     """
 
+    body_rcv: Any  # mypy can't see it in waitress
     is_too_many = False  # set by Turns if the token has too many requests in flight
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -37,15 +41,20 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         fields = [line.partition(b":") for line in lines[1:] if line]
         if not all(colon for _, colon, _ in fields):
             raise ParsingError("A header has no colon")
-        if any(name.strip().lower() == b"transfer-encoding" and not _names_all(value) for name, _, value in fields):
-            raise ParsingError("A Transfer-Encoding has no name")
+        if any(name.strip().lower() == b"transfer-encoding" and not _is_clear(value) for name, _, value in fields):
+            raise ParsingError("A Transfer-Encoding has no name, or is applied twice")
         clean = [name + colon + value.strip(b" \t") for name, colon, value in fields]
         try:
             super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
         except ValueError as error:  # an invalid number or address
             raise ParsingError(str(error)[:100]) from error
+        if self.chunked:
+            self.body_rcv = Chunks(self.body_rcv.getbuf())
 
 
-def _names_all(encodings: bytes) -> bool:
-    """waitress leaves out those without a name: then a body would have no length where another server sees chunks."""
-    return all(encoding.strip(b" \t") for encoding in encodings.split(b","))
+def _is_clear(encodings: bytes) -> bool:
+    """waitress leaves out those without a name: then a body would have no length where another server sees chunks. It
+    reads chunks within chunks as chunks.
+    """
+    names = [encoding.strip(b" \t").lower() for encoding in encodings.split(b",")]
+    return all(names) and names.count(b"chunked") <= 1

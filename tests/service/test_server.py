@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 from types import SimpleNamespace
 
@@ -169,6 +169,7 @@ def test_one_connection_serves_many_requests(web) -> None:
         b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: \t\r\n\r\n",
         b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: ,\r\n\r\n",
         b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked, Chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_closed(head, connect) -> None:
@@ -338,6 +339,37 @@ def test_many_heads_at_once_cost_neither_time_nor_memory(web, connect) -> None:
         client.sendall(b"\r\n")
     assert longest_wait(web(), 0.5) < 1
     assert process.memory_info().rss < before + 40 * 2**20
+
+
+CHUNKED = b"POST /api/session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+TINY = {
+    "chunks of a byte": CHUNKED + b"1\r\nx\r\n" * 15_000,
+    "blank lines between chunks": CHUNKED + b"\r\n" * 45_000,
+    "extensions of chunks": CHUNKED + (b'1;a="' + b"\\a" * 400 + b'"\r\nx\r\n') * 100,
+    "a trailer that never ends": CHUNKED + b"0\r\na" + b"\r\na" * 20_000,
+    "blank lines before a request": b"\r\n" * 45_000,
+}
+
+
+@pytest.mark.parametrize("sort", TINY)
+def test_what_a_body_is_framed_with_costs_the_loop_no_more_than_a_body(sort: str, web, connect) -> None:
+    clients = [connect() for _ in range(200)]
+    for client in clients:
+        client.setblocking(False)
+        with suppress(OSError):  # what fits into the buffers
+            client.send(TINY[sort])
+    assert longest_wait(web(), 0.5) < 1
+    if TINY[sort].startswith(CHUNKED):
+        client = connect()
+        assert ask(client, TINY[sort])[0] == 400
+
+
+def test_a_body_of_some_chunks_is_read_however_they_are_cut(web, connect) -> None:
+    body = json.dumps({"token": "x" * 200}).encode()
+    chunks = b"".join(b"%x;a=b\r\n%b\r\n" % (len(body[n : n + 20]), body[n : n + 20]) for n in range(0, len(body), 20))
+    head = CHUNKED.replace(b"Host", b"Content-Type: application/json\r\nConnection: close\r\nHost")
+    status, answer = ask(connect(), b"\r\n\r\n" + head + chunks + b"0\r\nSome: trailer\r\n\r\n")
+    assert (status, answer["code"]) == (401, "unauthorized")
 
 
 def test_a_304_leaves_the_connection_open_for_the_next_poll(web, connect, make) -> None:

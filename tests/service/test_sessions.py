@@ -212,6 +212,7 @@ def test_another_site_cannot_sign_somebody_in(browser, token, sql) -> None:
         ("http://falconframework.org", None, 200),
         ("http://elsewhere.example", None, 403),
         ("null", None, 403),
+        ("http://[", None, 403),
         ("https://longhaul.example", "https://longhaul.example", 200),
         ("http://longhaul.example", "https://longhaul.example", 403),
         ("https://longhaul.example.org", "https://longhaul.example", 403),
