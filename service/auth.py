@@ -9,44 +9,16 @@ from typing import Any
 import falcon
 import structlog
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.config import Settings
-from actors.runtime.base.failures import describe
-from service.credentials import Credential, Lately, Owner, cookie_name, credential, hash_of, known_credentials
+from service.credentials import Credential, Lately, cookie_name, credential, hash_of
 from service.errors import ApiError
+from service.look_ups import LookUps
 from service.same_origin import SAFE_METHODS, require_our_page
-from sql.engine import reading
 
 log = structlog.get_logger("longhaul.auth")
 
 WRITERS = ("owner", "admin")
-
-CALLER = """
-    t.id, t.business_id, t.user_id, t.role, c.allowance,
-    coalesce(extract(epoch FROM clock_timestamp() - c.at)::float8, 0) AS seconds_since_change,
-    coalesce(t.last_used_at < now() - interval '1 minute', true)
-        AND current_setting('transaction_read_only') = 'off' AS unused,
-    t.expires_at AS token_expires_at, coalesce(t.expires_at < now() + interval '14 days', false) AS ends_soon
-"""
-IS_GOOD = "t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)"
-
-# By hash: the time this takes reveals nothing about any token or session.
-FIND_TOKEN = text(f"""
-    SELECT {CALLER}, NULL::bigint AS session_id, t.expires_at
-    FROM api_tokens t LEFT JOIN token_changes c ON c.token_id = t.id WHERE t.token_sha256 = :hash AND {IS_GOOD}
-""")  # noqa: S608 - constants
-FIND_SESSION = text(f"""
-    SELECT {CALLER}, s.id AS session_id, least(s.expires_at, t.expires_at) AS expires_at
-    FROM sessions s JOIN api_tokens t ON t.id = s.token_id LEFT JOIN token_changes c ON c.token_id = t.id
-    WHERE s.session_sha256 = :hash AND s.expires_at > now() AND {IS_GOOD}
-""")  # noqa: S608 - constants
-
-# Skipped if the row is locked: a revocation left open in psql must not hang requests.
-TOUCH = text("""
-    UPDATE api_tokens SET last_used_at = now() WHERE token_sha256 = (
-        SELECT token_sha256 FROM api_tokens WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED)
-""")
 
 CREATE = text("""
     INSERT INTO api_tokens (id, token_sha256, business_id, user_id, role, name, expires_at, issued_by)
@@ -117,7 +89,7 @@ class Authentication:
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
+        self._look_ups = LookUps(engine)
         self._lately = Lately()
         self._settings = settings
         self._cookie = cookie_name(settings)
@@ -130,12 +102,12 @@ class Authentication:
     def identify(self, request: falcon.Request) -> Caller | None:
         """The caller, by token or cookie; None if the request has neither, or an invalid one."""
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
-        row = None if shown is None else self._look_up(shown)
+        row = None if shown is None else self._look_ups.find(shown)
         return None if row is None else _caller_of(row)
 
     def by_token(self, token: str) -> Caller:
         """The token's caller; 401 if the token is invalid."""
-        row = self._look_up(Credential(hash_of(token), is_session=False))
+        row = self._look_ups.find(Credential(hash_of(token), is_session=False))
         if row is None:
             raise refused("This token is unknown, has expired or has been revoked")
         return _caller_of(row)
@@ -148,7 +120,7 @@ class Authentication:
         row = self._lately.get(shown.hashed) if may_remember else None
         if row is None:
             began = time.monotonic()
-            row = self._look_up(shown)
+            row = self._look_ups.find(shown)
             if row is not None and may_remember:
                 self._lately.add(shown.hashed, row, began)
         if row is None and shown.is_session:
@@ -160,27 +132,6 @@ class Authentication:
         if row.ends_soon:
             response.set_header("X-Token-Expires", row.token_expires_at.isoformat())
         return _caller_of(row)
-
-    def _look_up(self, shown: Credential) -> Any:
-        """The token's row; None if it is invalid."""
-        with reading(self._engine) as connection:
-            find = FIND_SESSION if shown.is_session else FIND_TOKEN
-            row = connection.execute(find, {"hash": shown.hashed}).one_or_none()
-        if row is None:
-            known_credentials.forget(shown.hashed)
-            return None
-        known_credentials.add(shown.hashed, Owner(row.id, row.business_id))
-        if row.unused:
-            self._touch(row.id)
-        return row
-
-    def _touch(self, token_id: int) -> None:
-        """Records the use of a token; the request goes on even if the database can't be written."""
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(TOUCH, {"id": token_id})
-        except DBAPIError as error:
-            log.warning("token.not_touched", error=describe(error))
 
 
 def refused(error: str) -> ApiError:
