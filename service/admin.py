@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe, is_data
-from service.auth import Caller, name_token
+from service.caller import Caller, name_token
 from service.errors import not_found
 from service.jobs import reply
 from service.openapi import NoQuery, Success, parse_id, responses, spec

@@ -1,9 +1,7 @@
-"""Authentication: tokens and sessions, of which only hashes are stored, and what each role may do."""
+"""Authentication by token or session, of which only hashes are stored."""
 
 import secrets
 import time
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import falcon
@@ -11,6 +9,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
+from service.caller import Caller
 from service.credentials import Credential, Lately, cookie_name, credential, hash_of
 from service.errors import ApiError
 from service.look_ups import LookUps
@@ -18,45 +17,12 @@ from service.same_origin import SAFE_METHODS, require_our_page
 
 log = structlog.get_logger("longhaul.auth")
 
-WRITERS = ("owner", "admin")
-
 CREATE = text("""
     INSERT INTO api_tokens (id, token_sha256, business_id, user_id, role, name, expires_at, issued_by)
     VALUES (:id, :hash, :business_id, :user_id, :role, :name, now() + make_interval(days => :days), :issued_by)
 """)
 
 NEXT_ID = text("SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('api_tokens', 'id')::regclass)")
-
-
-@dataclass(frozen=True)
-class Caller:
-    business_id: int | None  # None: an operator, who belongs to no business
-    user_id: int | None
-    role: str
-    token_id: int = 0
-    allowance: float | None = None  # changes left after the token's last one; None: it never made one
-    seconds_since_change: float = 0.0  # since that change
-    session_id: int | None = None  # None: not signed in to the page
-    expires_at: datetime | None = None  # of the session, or of the token
-    shell: str | None = None  # the command line's user, who has no token
-
-    @property
-    def name(self) -> str:
-        """How this caller is named in a job's events."""
-        if self.shell is not None:
-            return f"shell:{self.shell}"
-        return f"{'operator' if self.role == 'operator' else 'user'}:{self.user_id or 'unnamed'}"
-
-    def require(self, roles: tuple[str, ...]) -> None:
-        """403 unless the caller has one of these roles; an operator may do everything."""
-        if self.role != "operator" and self.role not in roles:
-            raise ApiError(403, "forbidden", f"A token with the role {self.role} may not do this")
-
-    def own_business(self) -> int:
-        """The caller's business; 403 for an operator."""
-        if self.business_id is None:
-            raise ApiError(403, "no_business", "An operator's token has no business; name a job")
-        return self.business_id
 
 
 def create_token(
@@ -75,11 +41,6 @@ def create_token(
     values = {"id": token_id, "hash": hash_of(token), "business_id": business_id, "user_id": user_id, "role": role}
     connection.execute(CREATE, {**values, "name": name, "days": days, "issued_by": issued_by})
     return token
-
-
-def name_token(connection: Connection, caller: Caller) -> None:
-    """The events of this transaction name the caller's token."""
-    connection.execute(text("SELECT set_config('longhaul.token', :id, true)"), {"id": str(caller.token_id)})
 
 
 class Authentication:

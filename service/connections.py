@@ -14,7 +14,7 @@ from actors.mail.errors import LoginRefusedError
 from actors.mail.line import Line
 from actors.mail.mailbox import Mailbox
 from actors.outside.vault import NotConfiguredError, SealedError, Vault
-from service.auth import WRITERS, Caller, name_token
+from service.caller import WRITERS, Caller, name_token
 from service.errors import ApiError, not_found
 from service.job_view import Jobs
 from service.jobs import reply

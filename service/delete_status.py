@@ -4,7 +4,7 @@ import falcon
 from sqlalchemy import text
 
 from actors.delete_receipts import delete_receipts
-from service.auth import Caller
+from service.caller import Caller
 from service.job_model import Job
 from service.job_view import Jobs
 from service.jobs import reply

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.failures import sqlstate
-from service.auth import Caller
+from service.caller import Caller
 from service.errors import ApiError, bad_input
 
 MAX_KEY = 255  # characters

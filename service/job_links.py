@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import Kind
-from service.auth import WRITERS, Caller
+from service.caller import WRITERS, Caller
 from sql.states import COMPLETED, verb_changes
 
 # The addresses of kinds that have their own; all others start at START_ADDRESS.

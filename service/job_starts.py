@@ -15,7 +15,7 @@ from actors.runtime.jobs.start import (
     is_second,
     start,
 )
-from service.auth import Caller, name_token
+from service.caller import Caller, name_token
 from service.errors import ApiError, bad_input
 from service.idempotency import Idempotency
 from service.job_model import Notices

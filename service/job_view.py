@@ -12,7 +12,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import describe, is_lost, sqlstate
 from actors.runtime.jobs.percent import percent
 from actors.runtime.jobs.reconcile import Swept, reconcile
-from service.auth import Caller
+from service.caller import Caller
 from service.days import within_days
 from service.errors import not_found, outdated
 from service.job_links import links

@@ -9,7 +9,7 @@ import falcon
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
 from sqlalchemy import text
 
-from service.auth import WRITERS, Caller, name_token
+from service.caller import WRITERS, Caller, name_token
 from service.days import Day
 from service.errors import not_found
 from service.etag import reply_unless_known

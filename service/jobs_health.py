@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import QUEUES, Settings
-from service.auth import Caller
+from service.caller import Caller
 from service.errors import ApiError
 from service.jobs import reply
 from service.openapi import NoQuery, Success, responses, spec

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import Kind
 from actors.runtime.jobs.params import read_only
-from service.auth import Caller
+from service.caller import Caller
 from service.job_rows import KINDS
 from service.openapi import NoQuery, Success, responses, spec
 

@@ -9,7 +9,7 @@ import falcon
 from sqlalchemy import Connection, text
 
 from actors.runtime.base.config import Settings
-from service.auth import Caller
+from service.caller import Caller
 from service.channel import IS_TOO_MANY
 from service.errors import ApiError
 

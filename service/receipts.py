@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import is_timeout
 from actors.runtime.base.storage import Bucket
-from service.auth import Caller
+from service.caller import Caller
 from service.days import Day, within_days
 from service.errors import ApiError, bad_input, not_found
 from service.jobs import Page, paginate, reply

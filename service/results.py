@@ -4,7 +4,7 @@ import falcon
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.storage import Bucket
-from service.auth import Caller
+from service.caller import Caller
 from service.errors import ApiError
 from service.job_rows import KINDS
 from service.job_view import Jobs

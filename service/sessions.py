@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field
 from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
-from service.auth import Authentication, Caller, refused
+from service.auth import Authentication, refused
+from service.caller import Caller
 from service.credentials import cookie_name, hash_of, is_secure, session_id
 from service.openapi import Input, NoQuery, Success, open_responses, spec
 from service.rate_limits import Rates, spend_change

@@ -12,7 +12,7 @@ from actors.runtime.jobs.start import (
     ParamsError,
     read_params,
 )
-from service.auth import Caller
+from service.caller import Caller
 from service.errors import bad_input
 from service.idempotency import Idempotency
 from service.job_model import Job

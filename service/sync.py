@@ -7,7 +7,7 @@ import falcon
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine, text
 
-from service.auth import Caller
+from service.caller import Caller
 from service.errors import ApiError
 from service.job_model import Job
 from service.job_starts import Starts

@@ -7,7 +7,7 @@ import falcon
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, text
 
-from service.auth import Caller
+from service.caller import Caller
 from service.openapi import NoQuery, Success, parse_id, responses, spec
 
 Reason = Literal[

@@ -9,7 +9,7 @@ from actors.runtime.base.config import load_settings
 from actors.runtime.base.errors import LonghaulError
 from actors.runtime.jobs.kinds import load_kinds
 from actors.runtime.jobs.start import ParamsError, read_params
-from service.auth import Caller
+from service.caller import Caller
 from service.commands.arguments import Add, number
 from service.commands.database import require_business
 from service.errors import ApiError
