@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_test_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "SECURITY.md"))
+    named = set(re.findall(r"`(test_\w+)`", text))
     written = set(re.findall(r"def (test_\w+)", "".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py"))))
     assert len(named) > 20
     assert named - written == set()
