@@ -138,6 +138,7 @@ class Run(Generic[P]):
         TimeoutError if it takes longer than `seconds` in total; a stop, a pause or a cancel does not wait for it.
         An abandoned call ends by its own time limits, and its result is ignored.
         """
+        self._require_outside("call")  # before it begins
         return self.result(self.submit(partial(function, *arguments, **named), seconds))
 
     def submit(self, function: Callable[[], Result], seconds: float = CALL_SECONDS) -> Call[Result]:
@@ -146,7 +147,7 @@ class Run(Generic[P]):
 
     def result(self, call: Call[Result]) -> Result:
         """Waits for a submitted call as `call` does."""
-        self._require_outside("call")
+        self._require_outside("result")
         return call.result(self._end_if_told)
 
     def snooze(self, seconds: float, sentence: str) -> None:

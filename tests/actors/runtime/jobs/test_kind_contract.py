@@ -30,15 +30,24 @@ def test_a_second_begin_is_an_error_of_the_kind_and_nothing_of_its_batch_is_kept
     assert "begin() was called in an open transaction" in job["last_error"]
 
 
-@pytest.mark.parametrize("name", ["call", "wait"])
+@pytest.mark.parametrize("name", ["call", "result", "wait"])
 def test_the_world_is_not_called_with_a_transaction_open(name, run) -> None:
+    called = Event()
+
     @kind
     def calls_inside(run):
+        submitted = run.submit(lambda: None)
         run.begin()
-        run.call(lambda: None) if name == "call" else run.wait(1)
+        if name == "call":
+            run.call(called.set)
+        elif name == "result":
+            run.result(submitted)
+        else:
+            run.wait(1)
         yield run.take([1], {"at": 1})
 
     assert f"{name}() was called in an open transaction" in run(calls_inside)["last_error"]
+    assert not called.is_set()
 
 
 def test_without_begin_there_is_no_connection_to_write_with(run) -> None:
