@@ -103,9 +103,13 @@ def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:
 
 def test_no_flood_without_a_token_takes_the_threads_that_tokens_have(turns) -> None:
     floods = [[turns(Held(path=path)) for _ in range(6)] for path in ("/healthz", "/readyz", "/api/jobs")]
-    assert all(flood[0].begun.wait(5) for flood in floods)
+
+    def begun() -> list[int]:
+        return [sum(held.begun.is_set() for held in flood) for flood in floods]
+
+    wait_until(lambda: begun() == [2, 1, 2], 5, "the threads that each flood may take")
     assert turns(Held("a")).begun.wait(5)
-    assert [sum(held.begun.is_set() for held in flood) for flood in floods] == [2, 1, 2]
+    assert begun() == [2, 1, 2]
 
 
 def test_whether_the_process_is_ready_is_asked_beside_all_tokens(turns) -> None:

@@ -46,7 +46,7 @@ def holder(settings, done) -> Iterator[Any]:
 def limited(how: str, statement: str = "SELECT 1") -> Any:
     @kind
     def work(run: Run) -> Iterator[Batch]:
-        limit = text(f"SET LOCAL {how} = '800ms'; {statement}")
+        limit = text(f"SET LOCAL {how} = '3s'; {statement}")  # long enough for a look on a busy machine
         yield from numbers(run, 10, before=lambda: run.connection.execute(limit))
 
     return work
@@ -90,7 +90,7 @@ def test_the_wait_says_it_too_while_it_lasts(holder, run, make, waits, job_row) 
 
 
 def test_a_statement_that_takes_long_by_itself_blames_nobody(fails_at_once) -> None:
-    job, lines = fails_at_once(limited("statement_timeout", "SELECT pg_sleep(5)"))
+    job, lines = fails_at_once(limited("statement_timeout", "SELECT pg_sleep(9)"))
     assert job["last_error"].endswith("canceling statement due to statement timeout")
     assert [line for line in lines if line["event"] == "batch.blocked"] == []
 
@@ -140,8 +140,8 @@ def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> No
             if not run.cursor and not seen:
                 seen.append(other.execute(text("SELECT pg_backend_pid()")).scalar_one())
                 other.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
-                run.connection.execute(text("SET LOCAL lock_timeout = '800ms'"))
-                Timer(1.2, other.close).start()
+                run.connection.execute(text("SET LOCAL lock_timeout = '3s'"))
+                Timer(4, other.close).start()
 
         yield from numbers(run, 10, before=lock)
 
