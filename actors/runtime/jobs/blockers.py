@@ -14,14 +14,18 @@ LOOK_SECONDS = 1
 INTRODUCE = text("SELECT pg_backend_pid() FROM set_config('application_name', :name, false)")
 NAME = "longhaul worker, job {job_id}/{attempt}"
 
-# If there are several, the one with the oldest transaction. A prepared transaction has no session, and pid 0.
+# A row for each transaction that still goes on, even if nobody blocks it. After an error it does not: the wait is over,
+# and whoever was seen last is to blame. If several block it, it is the one with the oldest transaction. A prepared
+# transaction has no session, and pid 0.
 BLOCKERS = text("""
     SELECT DISTINCT ON (waiting) waiting, b.pid,
            extract(epoch FROM clock_timestamp() - session.xact_start)::integer AS seconds,
            session.application_name AS application, left(session.query, 200) AS query
     FROM unnest(CAST(:waiting AS integer[])) AS waiting
-    CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting)) AS b (pid)
+    JOIN pg_stat_activity own ON own.pid = waiting
+    LEFT JOIN LATERAL unnest(pg_blocking_pids(waiting)) AS b (pid) ON true
     LEFT JOIN pg_stat_activity session ON session.pid = b.pid
+    WHERE coalesce(own.state, '') NOT IN ('idle', 'idle in transaction (aborted)')
     ORDER BY waiting, session.xact_start NULLS LAST
 """)
 
@@ -43,11 +47,19 @@ class Blocker:
 
 @dataclass(eq=False)
 class Wait:
-    """A batch in its transaction, and who blocked it at the last check."""
+    """A batch in its transaction, and who blocks it."""
 
     pid: int
     began: float
     blocker: Blocker | None = None
+    _is_doubtful: bool = False  # the last look found nobody
+
+    def saw(self, blocker: Blocker | None) -> None:
+        """A blocker is forgotten at the second look without one: during the first, a time limit may be ending the wait."""
+        if blocker is None and self.blocker and not self._is_doubtful:
+            self._is_doubtful = True
+        else:
+            self.blocker, self._is_doubtful = blocker, False
 
 
 @dataclass
@@ -73,10 +85,14 @@ class Waits:
         with engine.begin() as connection:
             found = _blockers(connection, [wait.pid for wait in waits])
         for wait in waits:
-            wait.blocker = found.get(wait.pid)
+            if wait.pid in found:
+                wait.saw(found[wait.pid])
 
 
-def _blockers(connection: Connection, pids: list[int]) -> dict[int, Blocker]:
+def _blockers(connection: Connection, pids: list[int]) -> dict[int, Blocker | None]:
     connection.execute(text("SET LOCAL statement_timeout = '1s'"))
     rows = connection.execute(BLOCKERS, {"waiting": pids})
-    return {row.waiting: Blocker(row.pid, row.seconds, row.application, row.query) for row in rows}
+    return {
+        row.waiting: None if row.pid is None else Blocker(row.pid, row.seconds, row.application, row.query)
+        for row in rows
+    }

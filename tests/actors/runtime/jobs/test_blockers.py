@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Thread, Timer
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from actors.runtime.base.periodic import Periodic
@@ -17,6 +19,7 @@ from service.local.processes import wait_until
 from sql.engine import make_engine
 from tests.actors.runtime.tiny import kind, numbers
 
+LIMIT = "4s"  # long enough for a look on a busy machine
 SECRET = "SELECT 'another tenant' FROM done"
 
 
@@ -25,6 +28,8 @@ def waits(engine, monkeypatch) -> Iterator[Waits]:
     """Those of a worker, looked at often."""
     monkeypatch.setattr(blockers, "LONG_SECONDS", 0.1)
     watched = Waits()
+    with engine.connect(), engine.connect(), engine.connect():  # so that a look finds one that is open
+        pass
     watcher = Periodic(0.1, "watch", lambda: watched.look(engine))
     watcher.start()
     yield watched
@@ -46,7 +51,7 @@ def holder(settings, done) -> Iterator[Any]:
 def limited(how: str, statement: str = "SELECT 1") -> Any:
     @kind
     def work(run: Run) -> Iterator[Batch]:
-        limit = text(f"SET LOCAL {how} = '3s'; {statement}")  # long enough for a look on a busy machine
+        limit = text(f"SET LOCAL {how} = '{LIMIT}'; {statement}")
         yield from numbers(run, 10, before=lambda: run.connection.execute(limit))
 
     return work
@@ -81,16 +86,16 @@ def test_the_wait_says_it_too_while_it_lasts(holder, run, make, waits, job_row) 
     job_id = make.job()
     worker = Thread(target=run, args=(limited("lock_timeout"), job_id), kwargs={"waits": waits})
     worker.start()
-    wait_until(lambda: job_row(job_id)["waiting_for"], 10, "the wait")
+    wait_until(lambda: job_row(job_id)["waiting_for"], 30, "the wait")
     assert "; blocked by the session with the pid " in job_row(job_id)["waiting_for"]
     holder.rollback()  # it lets go, and the job goes on
-    worker.join(10)
+    worker.join(30)
     job = job_row(job_id)
     assert (job["status"], job["waiting_for"], job["last_error"]) == ("completed", None, None)
 
 
 def test_a_statement_that_takes_long_by_itself_blames_nobody(fails_at_once) -> None:
-    job, lines = fails_at_once(limited("statement_timeout", "SELECT pg_sleep(9)"))
+    job, lines = fails_at_once(limited("statement_timeout", "SELECT pg_sleep(20)"))
     assert job["last_error"].endswith("canceling statement due to statement timeout")
     assert [line for line in lines if line["event"] == "batch.blocked"] == []
 
@@ -140,8 +145,8 @@ def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> No
             if not run.cursor and not seen:
                 seen.append(other.execute(text("SELECT pg_backend_pid()")).scalar_one())
                 other.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
-                run.connection.execute(text("SET LOCAL lock_timeout = '3s'"))
-                Timer(4, other.close).start()
+                run.connection.execute(text(f"SET LOCAL lock_timeout = '{LIMIT}'"))
+                Timer(5, other.close).start()
 
         yield from numbers(run, 10, before=lock)
 
@@ -150,6 +155,49 @@ def test_a_lock_on_the_jobs_own_row_is_named_too(run, make, engine, waits) -> No
         job = run(work, job_id, waits=waits)
     assert job["status"] == "completed"
     assert [line["pid"] for line in lines if line["event"] == "batch.blocked"] == seen
+
+
+@pytest.fixture
+def waiting(holder, engine) -> Iterator[tuple[Waits, Wait, Connection, Thread]]:
+    """A batch that waits for the lock, whose holder has been seen; and the thread in which it waits."""
+    waits = Waits()
+    with engine.connect() as connection:
+        wait = Wait(connection.execute(text("SELECT pg_backend_pid()")).scalar_one(), 0)
+
+        def insert() -> None:
+            with suppress(OperationalError):
+                connection.execute(text("INSERT INTO done VALUES (1)"))
+
+        thread = Thread(target=insert)
+        thread.start()
+        with waits.noted(wait):
+            wait_until(lambda: waits.look(engine) or wait.blocker, 10, "the holder to be seen")
+            yield waits, wait, connection, thread
+        holder.rollback()
+        thread.join()
+
+
+def test_a_look_after_the_limit_has_ended_the_wait_forgets_nobody(waiting, engine, sql) -> None:
+    waits, wait, _, thread = waiting
+    holder_pid = wait.blocker.pid
+    sql("SELECT pg_cancel_backend(:pid)", pid=wait.pid)
+    thread.join()
+    for _ in range(5):
+        waits.look(engine)
+    assert wait.blocker
+    assert wait.blocker.pid == holder_pid
+
+
+def test_who_blocks_no_more_is_forgotten_at_the_second_look(waiting, holder, engine) -> None:
+    waits, wait, connection, thread = waiting
+    holder.rollback()
+    thread.join()
+    seen = []
+    for _ in range(3):
+        waits.look(engine)
+        seen.append(wait.blocker is None)
+    assert seen == [False, True, True]
+    connection.rollback()
 
 
 def test_without_a_long_wait_postgres_is_not_asked() -> None:
