@@ -12,6 +12,7 @@ from spectree import Response, SecurityScheme, SpecTree
 from spectree.models import InType, SecureType, SecuritySchemeData
 from spectree.plugins.falcon_plugin import FalconPlugin
 
+from actors.runtime.jobs.params import sentence, sentences
 from service.credentials import COOKIE
 from service.errors import bad_input
 from service.json_handler import MAX_FIELDS
@@ -34,7 +35,7 @@ class Success(BaseModel):
 
 
 class Failure(BaseModel):
-    """Every failure; some carry more, such as the running job's progress."""
+    """Every failure; some carry more: the running job's progress, or `fields`: what is wrong with each field."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -83,15 +84,7 @@ class Plugin(FalconPlugin):
 def _refuse_invalid(_request: Any, _response: Any, error: Any, _resource: Any, _adapter: Any) -> None:
     if error is None:
         return
-    first = error.errors()[0]
-    if "ctx" in first and isinstance(first["ctx"].get("error"), ValueError):
-        raise bad_input(str(first["ctx"]["error"]))  # our own sentence
-    where = ".".join(str(part) for part in first["loc"]) or "the body"
-    if first["type"] == "extra_forbidden":
-        raise bad_input(f"Unknown field {where!r}")
-    if first["type"] == "missing":
-        raise bad_input(f"{where!r} is missing")
-    raise bad_input(f"Found {where} = {str(first['input'])[:80]!r}: {first['msg']}")
+    raise bad_input(sentence(error, "the body"), fields=sentences(error))
 
 
 spec = SpecTree(

@@ -91,6 +91,16 @@ def test_what_cannot_be_connected_is_refused_with_its_reason(owner, mails, sql, 
     assert sql("SELECT * FROM connections") == []
 
 
+def test_all_that_is_wrong_is_told_field_by_field(owner, mails) -> None:
+    params = {**mails.params, "port": 0, "currency": "ZZZ", "colour": "red", "password": "\n"}
+    del params["user"]
+    fields = owner().post("/api/connections", params).json["fields"]
+    assert fields.keys() == {"port", "currency", "colour", "password", "user"}
+    assert fields["user"] == "'user' is missing"
+    assert fields["colour"] == "Unknown field 'colour'"
+    assert "\n" not in fields["password"]
+
+
 def test_private_hosts_are_refused_unless_they_are_allowed(owner, mails) -> None:
     caller = owner(ALLOW_PRIVATE_HOSTS=False)
     refusal = caller.post("/api/connections", {**mails.params, "tls": "tls", "port": 993})

@@ -5,6 +5,7 @@ import io
 import os
 import select
 import sys
+import time
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, RLock, Thread
@@ -12,6 +13,7 @@ from typing import Any
 
 MOST_WAITING = 10_000
 DRAIN_SECONDS = 0.5  # for each of the two
+COLLECT_SECONDS = 0.005  # lines that come together wake the writer once: each time, it takes the interpreter's lock
 
 
 class Lines:
@@ -76,8 +78,10 @@ class Lines:
             item = waiting.get()
             if isinstance(item, Event):
                 item.set()
-            else:
-                self._write(item)
+                continue
+            if waiting.empty():
+                time.sleep(COLLECT_SECONDS)
+            self._write(item)
 
     def _write(self, line: bytes) -> None:
         """One line at a time, so that it stays whole among other processes' lines."""

@@ -55,7 +55,7 @@ class Wait:
     _is_doubtful: bool = False  # the last look found nobody
 
     def saw(self, blocker: Blocker | None) -> None:
-        """A blocker is forgotten at the second look without one: during the first, a time limit may be ending the wait."""
+        """Forgets a blocker at the second look without one: during the first, a time limit may be ending the wait."""
         if blocker is None and self.blocker and not self._is_doubtful:
             self._is_doubtful = True
         else:

@@ -171,7 +171,8 @@ class Loop:
             **{self.kind.done_label: batch.succeeded},
         )
         self.place.wake_outbox()
-        self.place.stopping.wait(self.throttle)
+        if self.throttle:
+            self.place.stopping.wait(self.throttle)
 
     def _narrow_down(self, failed: Batch, error: str) -> None:
         """Halves the batch that failed on its data, down to the one row that does."""

@@ -26,9 +26,9 @@ def read_only(model: type[Params]) -> set[str]:
     }
 
 
-def sentence(error: ValidationError) -> str:
-    """The first error: what is wrong, and where."""
-    return _sentence(error.errors()[0])
+def sentence(error: ValidationError, whole: str = "params") -> str:
+    """The first error: what is wrong, and where; `whole` names what is wrong with all of it."""
+    return _sentence(error.errors()[0], whole)
 
 
 def sentences(error: ValidationError) -> dict[str, str]:
@@ -40,8 +40,8 @@ def sentences(error: ValidationError) -> dict[str, str]:
     return found
 
 
-def _sentence(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "params"
+def _sentence(error: ErrorDetails, whole: str = "") -> str:
+    where = ".".join(str(part) for part in error["loc"]) or whole
     if "ctx" in error and isinstance(error["ctx"].get("error"), ValueError):
         return str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":

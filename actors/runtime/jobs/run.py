@@ -61,6 +61,7 @@ class Run(Generic[P]):
         self._claim = claim
         self._session = session
         self._stopping = stopping
+        self._bound = {"business_id": self.business_id, "job_id": self.job_id, **params.model_dump()}
 
     def begin(self) -> Connection:
         """Opens the transaction of the next batch; KindError if one is open."""
@@ -84,9 +85,9 @@ class Run(Generic[P]):
 
         A list of numbers becomes one literal, '{1,2,3}', which costs a fraction of a list of 50 parameters.
         """
-        bound = {"business_id": self.business_id, "job_id": self.job_id, **self.params.model_dump(), **values}
+        bound = {**self._bound, **values}
         for name, value in values.items():
-            if isinstance(value, list | tuple) and all(type(one) is int for one in value):
+            if isinstance(value, list | tuple) and set(map(type, value)) <= {int}:
                 bound[name] = f"{{{','.join(map(str, value))}}}"
         return bound
 

@@ -1,6 +1,7 @@
 // Connecting a mailbox over IMAP: the server logs in there before it answers.
 import { field, h, select } from "./dom.js";
-import { post } from "./api.js";
+import { Refused, post } from "./api.js";
+import { blameAll, fieldsOf, forgive } from "./field_errors.js";
 import { t } from "./language.js";
 import { Messages } from "./messages.js";
 import { dialog } from "./parts.js";
@@ -38,6 +39,8 @@ export function connectForm(connected) {
     event.preventDefault();
     const given = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
     if (given.currency) given.currency = given.currency.toUpperCase();
+    fieldsOf(form).forEach(forgive);
+    messages.clear();
     submit.disabled = true;
     submit.textContent = t("connect.trying");
     try {
@@ -45,7 +48,8 @@ export function connectForm(connected) {
       box.close();
       connected(made);
     } catch (error) {
-      messages.error(error);
+      if (error instanceof Refused && blameAll(fieldsOf(form), form, error.body.fields ?? {})) messages.bad(t("error.invalid_input"));
+      else messages.error(error);
     } finally {
       submit.disabled = false;
       submit.textContent = t("connect.go");

@@ -1,8 +1,8 @@
 // A form from a JSON Schema as pydantic writes it: texts, numbers, days, choices, yes or no; anything else as JSON.
 // What the browser can check of it, it checks; what the server refuses is said at the field.
 import { bdi, field, h, said, select } from "./dom.js";
+import { blame, blameAll, focusWrong, forgive } from "./field_errors.js";
 import { has, t } from "./language.js";
-import { icon } from "./icons.js";
 
 // What a property really is: its $ref followed, the "or null" left out.
 function plain(schema, root) {
@@ -65,21 +65,6 @@ function valueOf(input, schema) {
   return JSON.parse(input.value);
 }
 
-function blame({ element, input }, ...sentence) {
-  const id = `${input.id}-error`;
-  const wrong = h("p.field-error", { id }, icon("failed"), h("span", {}, ...sentence));
-  element.append(wrong);
-  input.setAttribute("aria-invalid", "true");
-  input.setAttribute("aria-describedby", [input.getAttribute("aria-describedby"), id].filter(Boolean).join(" "));
-}
-
-function forgive({ element, input }) {
-  element.querySelector(".field-error")?.remove();
-  input.removeAttribute("aria-invalid");
-  if (element.querySelector(".hint")) input.setAttribute("aria-describedby", `${input.id}-hint`);
-  else input.removeAttribute("aria-describedby");
-}
-
 const labelOf = (name, schema) => (has(`field.${name}`) ? t(`field.${name}`) : said(schema.title ?? name));
 
 // → {element, read(), refuse(fields)}; read() gives {params, confirm}, or null where a field does not hold what it should;
@@ -99,7 +84,6 @@ export function schemaForm(root, word) {
   const confirmed = confirm ? [{ name: "confirm", input: confirm, element: field(t("delete.label", { word }), confirm, { wide: true }) }] : [];
   const all = [...fields, ...confirmed];
   const element = h("div.stack", {}, all.length ? all.map((one) => one.element) : h("p.quiet", {}, t("start.no_params")));
-  const focusFirst = () => element.querySelector("[aria-invalid]")?.focus();
   return {
     element,
     read() {
@@ -112,14 +96,9 @@ export function schemaForm(root, word) {
           blame(one, t("error.json"), " ", bdi(error.message));
         }
       }
-      focusFirst();
+      focusWrong(element);
       return element.querySelector("[aria-invalid]") ? null : { params, confirm: confirm?.value.trim() };
     },
-    refuse(wrong) {
-      const blamed = all.filter(({ name }) => Object.hasOwn(wrong, name));
-      blamed.forEach((one) => blame(one, said(wrong[one.name])));
-      focusFirst();
-      return blamed.length > 0 && blamed.length === Object.keys(wrong).length;
-    },
+    refuse: (wrong) => blameAll(all, element, wrong),
   };
 }
