@@ -130,7 +130,7 @@ def test_while_a_batch_is_stored_the_next_is_fetched(mails, connect, sync, monke
         return fetch(mailbox, uids, seconds)
 
     def put_late(*arguments):
-        assert second.wait(10), "the first batch is stored, and the second is not fetched meanwhile"
+        assert second.wait(30), "the first batch is stored, and the second is not fetched meanwhile"
         return put(*arguments)
 
     monkeypatch.setattr(ImapMailbox, "fetch", noted)
@@ -449,7 +449,7 @@ def test_a_log_in_that_is_given_up_leaves_no_connection_behind(connect, sync, mo
     with hostile(behave) as server:
         business_id, _ = connect(port=server.port)
         assert sync(business_id)["status"] == "failed"
-        assert server.hung_up.wait(5)
+        assert server.hung_up.wait(30)
         assert server.sent < 20_000_000  # most of it is in the buffers of the sockets
 
 
@@ -464,10 +464,10 @@ def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(connect, engine,
             started = start(connection, sync_receipts, here, business_id, params, who="test")
         thread = Thread(target=perform, args=(started.job_id, sync_receipts, place))
         thread.start()
-        assert server.accepted.wait(20)
-        wait_until(lambda: behave is silent or b"UID" in server.heard, 20, "the first search")
+        assert server.accepted.wait(30)
+        wait_until(lambda: behave is silent or b"UID" in server.heard, 30, "the first search")
         stopping.set()
-        assert server.hung_up.wait(5)
+        assert server.hung_up.wait(30)
         thread.join()
     assert sql("SELECT status FROM background_jobs") == [{"status": "queued"}]
 

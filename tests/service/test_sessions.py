@@ -288,7 +288,7 @@ def test_neither_token_nor_session_is_in_any_log(start, web, make, tmp_path) -> 
     def logs() -> str:
         return "".join(file.read_text() for file in tmp_path.glob("*.log"))
 
-    wait_until(lambda: logs().count("/api/session") == 4, 5, "the log")
+    wait_until(lambda: logs().count("/api/session") == 4, 30, "the log")
     secrets = (token, cookie.partition("=")[2], "no-such-token")
     assert not [secret for secret in secrets if secret in logs()]
     assert re.search(r'"token": [0-9]+', logs())

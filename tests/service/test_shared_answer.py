@@ -17,7 +17,7 @@ def test_who_asks_while_somebody_looks_gets_what_that_one_finds() -> None:
 
     def look() -> int:
         looks.append(1)
-        let_go.wait(5)
+        let_go.wait(30)
         return len(looks)
 
     answer = SharedAnswer(look)

@@ -70,7 +70,7 @@ def test_a_message_that_kills_its_worker_is_rejected_at_the_third_and_costs_no_o
     (killer,) = sql("SELECT message ->> 'actor_name' AS actor, reason FROM dramatiq.queue WHERE state = 'rejected'")
     assert killer["actor"] == "kill"
     assert killer["reason"].endswith("died, the third in a row")
-    wait_until(lambda: sum(p.poll() is not None for p in inserting.processes) == 3, 10, "the third parent to end too")
+    wait_until(lambda: sum(p.poll() is not None for p in inserting.processes) == 3, 30, "the third parent to end too")
 
 
 @pytest.mark.scale
@@ -82,7 +82,7 @@ def test_what_a_worker_that_stood_still_ends_late_changes_nothing(inserting: Ins
 
     def stopped_with_messages_in_hand() -> bool:
         signal_group(frozen, signal.SIGSTOP)
-        wait_until(lambda: not sql(ACTIVE), 10, "the server to end what it was asked before the stop")
+        wait_until(lambda: not sql(ACTIVE), 30, "the server to end what it was asked before the stop")
         held[:] = sql("SELECT message_id, worker_id, delivery FROM dramatiq.queue WHERE state = 'consumed'")
         if not held:  # it was stopped between two claims
             signal_group(frozen, signal.SIGCONT)
@@ -104,7 +104,7 @@ def test_what_a_worker_that_stood_still_ends_late_changes_nothing(inserting: Ins
     for message in held:
         (now,) = sql("SELECT delivery, worker_id FROM dramatiq.queue WHERE message_id = :id", id=message["message_id"])
         assert now["delivery"] > message["delivery"] or now["worker_id"] == message["worker_id"]
-    wait_until(lambda: "fetcher.lost" in inserting.log.read_text(), 20, "the frozen one to notice")
+    wait_until(lambda: "fetcher.lost" in inserting.log.read_text(), 30, "the frozen one to notice")
 
 
 @pytest.mark.scale

@@ -81,10 +81,10 @@ def test_the_wait_says_it_too_while_it_lasts(holder, run, make, waits, job_row) 
     job_id = make.job()
     worker = Thread(target=run, args=(limited("lock_timeout"), job_id), kwargs={"waits": waits})
     worker.start()
-    wait_until(lambda: job_row(job_id)["waiting_for"], 10, "the wait")
+    wait_until(lambda: job_row(job_id)["waiting_for"], 30, "the wait")
     assert "; blocked by the session with the pid " in job_row(job_id)["waiting_for"]
     holder.rollback()  # it lets go, and the job goes on
-    worker.join(10)
+    worker.join(30)
     job = job_row(job_id)
     assert (job["status"], job["waiting_for"], job["last_error"]) == ("completed", None, None)
 
@@ -116,7 +116,7 @@ def test_a_batch_that_is_cut_off_while_it_waits_for_a_lock_blames_no_holder(hold
     """It was the connection that failed; the lock might have come."""
 
     def cut_off() -> None:
-        wait_until(lambda: [wait for wait in list(waits._open.values()) if wait.blocker], 10, "the look")
+        wait_until(lambda: [wait for wait in list(waits._open.values()) if wait.blocker], 30, "the look")
         sql("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE wait_event_type = 'Lock' AND datname = current_database()""")
 
