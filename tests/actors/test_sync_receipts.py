@@ -446,6 +446,7 @@ def test_another_businesss_mailbox_is_not_found(connect, sync, make) -> None:
 @pytest.mark.parametrize("behave", [silent, dripping, endless(b"* X " + b"a" * 900_000 + b"\r\n")])
 def test_a_log_in_that_is_given_up_leaves_no_connection_behind(connect, sync, monkeypatch, behave) -> None:
     monkeypatch.setattr("actors.mail.sync.LOG_IN_SECONDS", 4)  # enough to connect on a busy machine
+    monkeypatch.setattr("actors.mail.line.SILENCE_SECONDS", 90)
     with hostile(behave) as server:
         business_id, _ = connect(port=server.port)
         assert sync(business_id)["status"] == "failed"
@@ -454,7 +455,11 @@ def test_a_log_in_that_is_given_up_leaves_no_connection_behind(connect, sync, mo
 
 
 @pytest.mark.parametrize("behave", [silent, until_uid(silent), until_uid(dripping)])
-def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(connect, engine, here, sql, behave) -> None:
+def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(
+    connect, engine, here, sql, behave, monkeypatch
+) -> None:
+    for limit in ("sync.LOG_IN_SECONDS", "line.SILENCE_SECONDS", "imap.LIST_SECONDS"):  # none of these ends it
+        monkeypatch.setattr(f"actors.mail.{limit}", 90)
     with hostile(behave) as server:
         business_id, _ = connect(port=server.port)
         stopping = Event()

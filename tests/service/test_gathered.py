@@ -21,7 +21,7 @@ class Looks:
         number = len(self.asked)
         self.asked.append(set(keys))
         if number == 0:
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(100)
         if self.error:
             raise self.error
         return {key: f"{key} in look {number}" for key in keys if key < 100}

@@ -235,7 +235,7 @@ def test_a_token_in_the_header_is_what_counts_and_needs_no_origin(signed_in, mak
     assert signed_in.call("GET", "/api/jobs", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_asking_who_is_signed_in_counts_as_a_read(browser, token) -> None:
+def test_asking_who_is_signed_in_counts_as_a_read(browser, token, reads_stand_still) -> None:
     mine = browser(READS_PER_SECOND=5)
     mine.sign_in(token)
     codes = [mine.call("GET", "/api/session").status_code for _ in range(30)]

@@ -28,7 +28,7 @@ class Held:
 
     def service(self) -> None:
         self.begun.set()
-        self.let_go.wait(30)
+        self.let_go.wait(100)
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -159,10 +159,10 @@ def test_40_starts_against_a_locked_business_hold_up_nobody_else(
             pool.submit(blocked.post, "/api/receipts/delete_all", {"confirm": "DELETE"}) for _ in range(40)
         ]
         wait_until(lambda: sum(s.done() for s in starts) >= 8, 30, "those beyond 32 to be refused")
-        assert {start.result().status for start in starts if start.done()} == {429}
+        assert {start.result().status for start in starts if start.done()} - {503} == {429}  # 503 after 10 s
         for path in ("/healthz", "/api/jobs", "/healthz", "/api/jobs"):
             began = time.monotonic()
             assert poller.get(path).status == 200
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5  # and not the 10 s of the lock
         connection.rollback()
         assert sorted({start.result().status for start in starts}) in ([202, 409, 429], [202, 429, 503])

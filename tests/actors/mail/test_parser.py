@@ -95,7 +95,7 @@ def test_a_mail_that_takes_too_long_is_given_up(parser, monkeypatch) -> None:
 def test_a_parser_ends_with_the_worker_that_started_it() -> None:
     child = start()
     child.stdin.close()
-    assert child.wait(10) == 0
+    assert child.wait(30) == 0
     child.stdout.close()
 
 

@@ -88,17 +88,19 @@ def test_a_worker_without_messages_or_without_room_for_them_asks_once_in_a_while
     broker, free = process(threads=1).broker(), Event()
 
     def hold() -> None:
-        free.wait(30)
+        free.wait(100)
 
     holding = actor(broker, hold)
     work(broker)
     wait_until(lambda: asked, 30, "the worker")
+    began, before = time.monotonic(), len(asked)
     Event().wait(1.5)
     holding.send()
     holding.send()
     wait_until(lambda: states() == {"consumed": 1, "queued": 1}, 30, "the first")
     Event().wait(1.5)
-    assert len(asked) < 30  # each round of a second, and what wakes it, asks at most twice
+    rounds = 1 + time.monotonic() - began
+    assert len(asked) - before < 2 * rounds + 22  # each of a second, and what wakes it, asks at most twice
     free.set()
 
 
@@ -153,7 +155,12 @@ def test_messages_that_take_no_time_are_soon_claimed_ahead_of_free_threads(proce
         noting.send()
     work(broker)
     wait_until(lambda: states() == {"done": 20}, 30, "all to be done")
-    wait_until(lambda: one.fetcher.prefetch.for_short("low") > 2, 30, "room for more than its threads")
+
+    def are_claimed_ahead() -> bool:
+        noting.send()  # on a busy machine some of them do take time
+        return one.fetcher.prefetch.for_short("low") > 2
+
+    wait_until(are_claimed_ahead, 30, "room for more than its threads")
 
 
 def test_a_single_thread_goes_round_all_queues_of_long_jobs(process, work, states) -> None:
@@ -204,7 +211,7 @@ def test_short_messages_get_through_though_long_jobs_wait_in_another_queue(proce
     broker, go_on, seen = process(threads=2).broker(), Event(), []
 
     def long() -> None:
-        go_on.wait(30)
+        go_on.wait(100)
 
     def short() -> None:
         seen.append(1)
@@ -252,15 +259,18 @@ def test_a_delayed_message_stays_in_the_table_until_it_is_due(process, work, sta
     broker, seen = process().broker(), []
 
     def note() -> None:
-        seen.append(1)
+        seen.append(time.time() * 1000)
 
-    actor(broker, note).send_with_options(delay=1500)
+    actor(broker, note).send_with_options(delay=600_000)
     work(broker)
-    wait_until(lambda: sql("SELECT FROM workers"), 30, "the worker")
+    wait_until(lambda: sql("SELECT FROM watched_clock WHERE swept_at > now() - interval '1 hour'"), 30, "a sweep")
     assert sql("SELECT queue_name, state::text FROM dramatiq.queue") == [{"queue_name": "low.DQ", "state": "queued"}]
     assert seen == []
+    due = int(time.time() * 1000) + 1500
+    sql(f"UPDATE dramatiq.queue SET message = jsonb_set(message, '{{options,eta}}', '{due}')")  # sooner than that
     wait_until(lambda: states() == {"done": 1}, 30, "its time")
-    assert seen == [1]
+    assert len(seen) == 1
+    assert seen[0] >= due
 
 
 def test_a_message_sent_inside_a_transaction_exists_when_that_commits_or_never(process, engine, sql) -> None:
@@ -459,14 +469,14 @@ def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
     process, work, states, monkeypatch
 ) -> None:
     """All of a round takes longer than the silence after which others would think it dead, but no statement does."""
-    monkeypatch.setattr("actors.runtime.messages.identity.SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr("actors.runtime.messages.identity.SILENCE_SECONDS", 2.5)
     monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 0.2)
     one = process()
 
     def slow_tick() -> None:
         session = one.identity.session()
-        for _ in range(4):
-            session.execute(text("SELECT pg_sleep(0.25)"))
+        for _ in range(6):
+            session.execute(text("SELECT pg_sleep(0.5)"))
         session.rollback()
 
     monkeypatch.setattr(one.fetcher, "_tick", slow_tick)
@@ -478,7 +488,7 @@ def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
     work(broker)
     wait_until(lambda: one.identity.current, 30, "an identity")
     identity = one.identity.current
-    for _ in range(3):
+    for _ in range(2):
         noting.send()
         wait_until(lambda: set(states()) == {"done"}, 30, "it to be done")
     assert one.identity.current == identity
@@ -608,6 +618,16 @@ def test_ends_from_many_threads_at_once_are_all_written(process, sql, states) ->
     assert states() == {"done": 400}
 
 
+def let_go_once_stopped(worker: dramatiq.Worker, go_on: Event) -> None:
+    """Its threads may begin nothing more by then."""
+
+    def look() -> None:
+        wait_until(lambda: not any(thread.running for thread in worker.workers), 30, "the threads to be told")
+        go_on.set()
+
+    threading.Thread(target=look).start()
+
+
 def test_on_shutdown_what_nobody_began_goes_back_and_is_told_of(process, work, states) -> None:
     one, began, go_on = process(threads=2), Event(), Event()
     one.fetcher.prefetch = Prefetch(2, fixed=16)
@@ -621,22 +641,22 @@ def test_on_shutdown_what_nobody_began_goes_back_and_is_told_of(process, work, s
     for _ in range(20):
         slows.send()
     worker = work(broker)
-    began.wait(30)
+    assert began.wait(30)
     wait_until(lambda: states().get("consumed", 0) > 2, 30, "some to be claimed ahead")
-    threading.Timer(0.5, go_on.set).start()
-    worker.stop(timeout=10_000)
+    let_go_once_stopped(worker, go_on)
+    worker.stop(timeout=30_000)
     assert set(states()) == {"done", "queued"}
     assert states()["done"] <= 4
 
 
 def test_when_the_session_is_cut_nothing_is_lost_and_nothing_is_begun_twice(process, work, states, sql) -> None:
     one = process(threads=2)
-    broker, runs, lock = one.broker(), {}, threading.Lock()
+    broker, runs, lock, most = one.broker(), {}, threading.Lock(), [50]
 
     def note(n: int) -> None:
         with lock:
             runs[n] = runs.get(n, 0) + 1
-        Event().wait(0.005)
+        wait_until(lambda: len(runs) <= most[0], 30, "the cut")  # with messages in hand
 
     noting = actor(broker, note)
     for n in range(300):
@@ -644,9 +664,10 @@ def test_when_the_session_is_cut_nothing_is_lost_and_nothing_is_begun_twice(proc
     work(broker)
     for _ in range(3):
         wait_until(lambda: one.identity.current, 30, "an identity")
-        cut = len(runs)
-        wait_until(lambda cut=cut: len(runs) > cut + 20, 30, "some work")
+        wait_until(lambda: len(runs) > most[0], 30, "some work")
         sql("SELECT end_sessions(ARRAY[:id])", id=one.identity.current)
+        most[0] += 50
+    most[0] = 300
     wait_until(lambda: states() == {"done": 300}, 30, "all to be done")
     assert set(runs) == set(range(300))
     assert sum(runs.values()) - 300 <= 3 * 2  # at most what was in the threads' hands at each cut

@@ -154,9 +154,9 @@ def test_a_process_waits_for_an_identity_only_so_long_and_gets_the_next_one_at_o
 
     identity.session()
     identity.drop()
-    ask(0.2).join(5)
+    ask(0.2).join(30)
     assert [type(one) for one in found] == [TimeoutError]
-    asking = ask(20)
+    asking = ask(60)
     identity.session()
     asking.join(30)
     assert found[1:] == [identity.current]
