@@ -75,7 +75,7 @@ def test_each_receipt_is_stored_once_through_a_kill_9_and_the_password_is_nowher
     watcher.start()
     answers = [owner.post("/api/connections", {**mails.params, "currency": "USD"})]
     assert answers[0].status == 201
-    worker = start("worker", SYNC_RECEIPTS_THROTTLE_MS=500, **keys)
+    worker = start("worker", SYNC_RECEIPTS_THROTTLE_MS=2000, **keys)  # so it is killed in the middle
     started = owner.post("/api/receipts/sync", {})
     assert started.status == 202
     job = f"/api/jobs/{started.body['job_id']}"

@@ -57,6 +57,7 @@ def test_a_rolling_restart_of_all_workers_does_not_one_batch_twice(owner, start)
     workers[2].signal(signal.SIGTERM)
     job = user.wait_for(job_id, "completed")
     assert (job["processed"], job["succeeded"]) == (4000, 4000)
+    wait_until(lambda: any(worker.lines("job.finished") for worker in workers), 30, "the last line")
     begun = [line["first"] for worker in workers for line in worker.lines("batch.start")]
     assert sorted(begun) == user.ids[::50]
     assert {event["event"] for event in user.events(job_id)} <= {"created", "claimed", "requeued", "completed"}
@@ -65,7 +66,7 @@ def test_a_rolling_restart_of_all_workers_does_not_one_batch_twice(owner, start)
 def test_a_job_that_an_operator_takes_from_a_worker_stays_taken_and_can_be_resumed(
     owner, start, web, make, sql
 ) -> None:
-    user = owner(1000)
+    user = owner(2000)
     worker = start("worker")
     job_id = user.start()
     user.wait_for_progress(job_id)
@@ -76,12 +77,12 @@ def test_a_job_that_an_operator_takes_from_a_worker_stays_taken_and_can_be_resum
     assert job["status"] == "failed"
     assert deleted(sql) == job["processed"]
     user.client.post(f"/api/jobs/{job_id}/resume")
-    assert user.wait_for(job_id, "completed")["succeeded"] == 1000
+    assert user.wait_for(job_id, "completed")["succeeded"] == 2000
 
 
 def test_a_job_without_a_sign_of_life_fails_and_its_late_batch_is_not_written(owner, start, sql) -> None:
     user = owner(1000)
-    worker = start("worker", THROTTLE_MS=3000)  # long enough to look at it between two batches
+    worker = start("worker", THROTTLE_MS=5000)  # long enough to look at it between two batches
     job_id = user.start()
     before = user.wait_for_progress(job_id)
     sql("UPDATE background_jobs SET heartbeat_at = now() - interval '3 minutes'")

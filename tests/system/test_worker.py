@@ -76,6 +76,7 @@ def test_a_bucket_that_refuses_us_does_not_keep_a_worker_from_starting(
     worker = start("worker", **changes)
     job_id = user.start()
     assert user.wait_for(job_id, "completed", seconds=60)["succeeded"] == 5
+    wait_until(lambda: worker.lines("bucket.refused"), 30, "the warning")
     (warning,) = worker.lines("bucket.refused")
     assert says in warning["error"]
     wait_until(lambda: "attachments_error" in user.job(job_id)["stats"], 30, "the bucket to be tried")

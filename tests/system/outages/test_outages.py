@@ -76,9 +76,7 @@ def answers(sql) -> bool:
 def test_messages_outlive_a_postgres_that_restarts_three_times(messages, inserting, postgres) -> None:
     workers = [inserting.start() for _ in range(2)]
     for _ in range(3):
-        inserting.send(messages)
-        inserting.wait_for_progress()
-        assert not inserting.all_done(), "the restart comes too late to show anything"
+        inserting.send_until_some_are_in_hand(messages)
         postgres.stop()
         postgres.start()
         wait_until(lambda: answers(inserting.sql), 30, "Postgres to answer")
@@ -109,7 +107,7 @@ def test_a_server_that_is_read_only_for_a_while_as_after_a_failover_is_waited_ou
 
 
 def test_a_cancel_during_an_outage_ends_in_cancelled_with_exact_counters(owner, start, between, exact, sql) -> None:
-    user = owner(3000)
+    user = owner(20_000)
     worker = start("worker", THROTTLE_MS=20)
     job_id = user.start()
     user.wait_for_progress(job_id)
@@ -125,7 +123,7 @@ def test_a_cancel_during_an_outage_ends_in_cancelled_with_exact_counters(owner, 
     between.database.heal()
     job = user.wait_for(job_id, "cancelled")
     assert job["processed"] == before["processed"], "no batch more"
-    assert 0 < job["processed"] < 3000
+    assert 0 < job["processed"] < 20_000
     exact(user)
 
 
@@ -192,7 +190,7 @@ def test_a_bucket_that_cannot_be_reached_does_not_keep_a_worker_from_starting(ho
     break_bucket(how, between.bucket)
     worker = start("worker")
     assert user.wait_for(user.start(), "completed", seconds=60)["succeeded"] == 5
-    assert worker.lines("bucket.unreachable")
+    wait_until(lambda: worker.lines("bucket.unreachable"), 60, "the warning")
 
 
 def test_a_postgres_that_is_down_at_start_is_said_within_seconds(start, between) -> None:
@@ -226,7 +224,7 @@ def test_with_all_workers_and_postgres_killed_the_status_is_true_and_users_can_g
 ) -> None:
     """The predecessor's users stared at "0 out of 412" for ever here."""
     user = owner(412)
-    dynos = [start("worker"), start("worker")]
+    dynos = [start("worker", THROTTLE_MS=1000), start("worker", THROTTLE_MS=1000)]  # killed in the middle
     job_id = user.start()
     before = user.wait_for_progress(job_id)
     for dyno in dynos:
