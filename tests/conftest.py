@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from actors.runtime.base.config import Settings, load_settings
 from actors.runtime.base.periodic import Periodic
@@ -260,14 +260,16 @@ def worker_at(
         voice = Periodic(1, "voice", lambda: speak(connection))
         if speaks:
             voice.start()
-        yield connection
-        if speaks:
-            voice.stop(30)
-        connection.invalidate()
+        try:
+            yield connection
+        finally:
+            if speaks:
+                voice.stop(30)
+            connection.invalidate()
 
 
 def speak(connection: Connection) -> None:
-    with suppress(DBAPIError), connection.begin():  # somebody may have ended the session
+    with suppress(SQLAlchemyError), connection.begin():  # somebody may have ended the session
         connection.execute(text("SELECT 1"))
 
 
