@@ -471,12 +471,13 @@ def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
     """All of a round takes longer than the silence after which others would think it dead, but no statement does."""
     monkeypatch.setattr("actors.runtime.messages.identity.SILENCE_SECONDS", 2.5)
     monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 0.2)
-    one = process()
+    one, over = process(), Event()
 
     def slow_tick() -> None:
         session = one.identity.session()
         for _ in range(6):
-            session.execute(text("SELECT pg_sleep(0.5)"))
+            if not over.is_set():  # else the end of the test would come into the middle of a round
+                session.execute(text("SELECT pg_sleep(0.5)"))
         session.rollback()
 
     monkeypatch.setattr(one.fetcher, "_tick", slow_tick)
@@ -492,6 +493,7 @@ def test_a_server_that_is_slow_to_answer_does_not_cost_a_worker_its_identity(
         noting.send()
         wait_until(lambda: set(states()) == {"done"}, 30, "it to be done")
     assert one.identity.current == identity
+    over.set()
 
 
 def test_a_message_of_a_megabyte_passes(process, work, states) -> None:
