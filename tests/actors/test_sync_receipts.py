@@ -130,7 +130,7 @@ def test_while_a_batch_is_stored_the_next_is_fetched(mails, connect, sync, monke
         return fetch(mailbox, uids, seconds)
 
     def put_late(*arguments):
-        assert second.wait(10), "the first batch is stored, and the second is not fetched meanwhile"
+        assert second.wait(30), "the first batch is stored, and the second is not fetched meanwhile"
         return put(*arguments)
 
     monkeypatch.setattr(ImapMailbox, "fetch", noted)
@@ -446,15 +446,20 @@ def test_another_businesss_mailbox_is_not_found(connect, sync, make) -> None:
 @pytest.mark.parametrize("behave", [silent, dripping, endless(b"* X " + b"a" * 900_000 + b"\r\n")])
 def test_a_log_in_that_is_given_up_leaves_no_connection_behind(connect, sync, monkeypatch, behave) -> None:
     monkeypatch.setattr("actors.mail.sync.LOG_IN_SECONDS", 4)  # enough to connect on a busy machine
+    monkeypatch.setattr("actors.mail.line.SILENCE_SECONDS", 90)
     with hostile(behave) as server:
         business_id, _ = connect(port=server.port)
         assert sync(business_id)["status"] == "failed"
-        assert server.hung_up.wait(5)
+        assert server.hung_up.wait(30)
         assert server.sent < 20_000_000  # most of it is in the buffers of the sockets
 
 
 @pytest.mark.parametrize("behave", [silent, until_uid(silent), until_uid(dripping)])
-def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(connect, engine, here, sql, behave) -> None:
+def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(
+    connect, engine, here, sql, behave, monkeypatch
+) -> None:
+    for limit in ("sync.LOG_IN_SECONDS", "line.SILENCE_SECONDS", "imap.LIST_SECONDS"):  # none of these ends it
+        monkeypatch.setattr(f"actors.mail.{limit}", 90)
     with hostile(behave) as server:
         business_id, _ = connect(port=server.port)
         stopping = Event()
@@ -464,10 +469,10 @@ def test_a_job_that_is_told_to_stop_leaves_no_connection_behind(connect, engine,
             started = start(connection, sync_receipts, here, business_id, params, who="test")
         thread = Thread(target=perform, args=(started.job_id, sync_receipts, place))
         thread.start()
-        assert server.accepted.wait(20)
-        wait_until(lambda: behave is silent or b"UID" in server.heard, 20, "the first search")
+        assert server.accepted.wait(30)
+        wait_until(lambda: behave is silent or b"UID" in server.heard, 30, "the first search")
         stopping.set()
-        assert server.hung_up.wait(5)
+        assert server.hung_up.wait(30)
         thread.join()
     assert sql("SELECT status FROM background_jobs") == [{"status": "queued"}]
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -78,6 +79,12 @@ def api(settings: Settings, make: Any, monkeypatch: pytest.MonkeyPatch) -> Calla
         return Api(client, make.token(business_id, role) if role else None)
 
     return caller
+
+
+@pytest.fixture
+def reads_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes for the limit of reads: on a slow machine it would be earned again between two of them."""
+    monkeypatch.setattr("service.rate_limits.time", SimpleNamespace(monotonic=lambda: 100.0))
 
 
 @dataclass

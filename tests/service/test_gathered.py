@@ -21,7 +21,7 @@ class Looks:
         number = len(self.asked)
         self.asked.append(set(keys))
         if number == 0:
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(100)
         if self.error:
             raise self.error
         return {key: f"{key} in look {number}" for key in keys if key < 100}
@@ -60,11 +60,11 @@ def waiting(ask: Any, number: int) -> bool:
 def test_who_asks_during_a_look_is_answered_by_the_next_together_with_others(looks, ask, monkeypatch) -> None:
     monkeypatch.setattr(gathered, "PATIENCE_SECONDS", 60)
     first = ask(1)
-    wait_until(lambda: len(looks.asked) == 1, 10, "the first look")
+    wait_until(lambda: len(looks.asked) == 1, 30, "the first look")
     later = [ask(key) for key in (2, 3, 1, 100)]
-    wait_until(lambda: waiting(ask, 4), 10, "all to ask")
+    wait_until(lambda: waiting(ask, 4), 30, "all to ask")
     looks.go_on.set()
-    wait_until(lambda: all([first, *later]), 10, "the answers")
+    wait_until(lambda: all([first, *later]), 30, "the answers")
     assert first == ["1 in look 0"]
     assert later == [["2 in look 1"], ["3 in look 1"], ["1 in look 1"], [None]]
     assert looks.asked == [{1}, {1, 2, 3, 100}]
@@ -73,12 +73,12 @@ def test_who_asks_during_a_look_is_answered_by_the_next_together_with_others(loo
 def test_an_error_is_everybodys_who_asked_and_the_next_look_is_a_new_one(looks, ask, monkeypatch) -> None:
     monkeypatch.setattr(gathered, "PATIENCE_SECONDS", 60)
     first = ask(1)
-    wait_until(lambda: len(looks.asked) == 1, 10, "the first look")
+    wait_until(lambda: len(looks.asked) == 1, 30, "the first look")
     later = [ask(2), ask(3)]
-    wait_until(lambda: waiting(ask, 2), 10, "all to ask")
+    wait_until(lambda: waiting(ask, 2), 30, "all to ask")
     looks.error = ValueError("away")
     looks.go_on.set()
-    wait_until(lambda: all([first, *later]), 10, "the errors")
+    wait_until(lambda: all([first, *later]), 30, "the errors")
     assert [first, *later] == [[looks.error]] * 3
     looks.error = None
     assert ask.gathered.get(4) == "4 in look 2"
@@ -86,9 +86,9 @@ def test_an_error_is_everybodys_who_asked_and_the_next_look_is_a_new_one(looks, 
 
 def test_a_look_that_hangs_holds_up_the_others_for_a_second_only(looks, ask) -> None:
     hanging = ask(1)
-    wait_until(lambda: len(looks.asked) == 1, 10, "the first look")
+    wait_until(lambda: len(looks.asked) == 1, 30, "the first look")
     others = [ask(2), ask(3)]
-    wait_until(lambda: all(others), 10, "the others to be answered")
+    wait_until(lambda: all(others), 30, "the others to be answered")
     assert not hanging
     looks.go_on.set()
-    wait_until(lambda: bool(hanging), 10, "the first answer")
+    wait_until(lambda: bool(hanging), 30, "the first answer")

@@ -30,7 +30,7 @@ def test_a_job_is_shown_flat_with_all_that_the_contract_names(api, make, worker_
     }
     assert all(value.endswith("+00:00") for value in shown.values())
     assert len(shown) == 4
-    assert answer.pop("seconds_since_heartbeat") in (0, 1)
+    assert answer.pop("seconds_since_heartbeat") in range(10)
     assert answer == {
         "success": True,
         "job_id": job_id,

@@ -41,7 +41,7 @@ def test_it_is_healthy_while_workers_take_what_waits(api, make, listening, swept
     answer = api(make.business(), "member").get("/api/jobs/health")
     assert answer.status_code == 200, answer.json
     queue = answer.json["queues"]["maintenance"]
-    assert queue.pop("oldest_age_seconds") in (0, 1, 2)
+    assert queue.pop("oldest_age_seconds") in range(30)
     assert queue == {
         "waiting": 1,
         "running": 1,
@@ -53,7 +53,7 @@ def test_it_is_healthy_while_workers_take_what_waits(api, make, listening, swept
         "failed": 1,
     }
     assert answer.json["stale_jobs"] == 0
-    assert answer.json["sweep_age_seconds"] <= 5
+    assert answer.json["sweep_age_seconds"] <= 30
     assert answer.json["worker_config"]["listens_to_maintenance"] is True
 
 

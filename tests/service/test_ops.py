@@ -13,6 +13,7 @@ from service.__main__ import main
 from sql.engine import make_engine
 from sql.roles import OPERATOR, grant_to_operator, operator_grants
 from tests.actors.runtime.tiny import as_role
+from tests.conftest import worker_at
 
 VIEWS = text("SELECT relname FROM pg_class WHERE relnamespace = 'ops'::regnamespace AND relkind = 'v' ORDER BY 1")
 
@@ -72,15 +73,16 @@ def test_a_role_without_any_right_on_the_tables_sees_every_view(operator, ask, m
             ask(f"SELECT * FROM {table if '.' in table else 'public.' + table}")
 
 
-def test_a_worker_that_fell_silent_is_shown_with_for_how_long(ask, worker_id, sql) -> None:
-    sql("UPDATE watched_clock SET seen_at = clock_timestamp()")
-    ask("SELECT pg_sleep(6)")
-    sql("UPDATE watched_clock SET seen_at = clock_timestamp()")
-    (worker,) = ask("SELECT state, silent_for FROM ops.workers")
-    assert worker["state"] == "silent"
-    assert 5 < worker["silent_for"].total_seconds() < 15
-    sql("INSERT INTO workers (hostname, pid, queues, release) VALUES ('gone', 7, '{}', '')")
-    assert [row["state"] for row in ask("SELECT state FROM ops.workers ORDER BY id")] == ["silent", "dead"]
+def test_a_worker_that_fell_silent_is_shown_with_for_how_long(ask, engine, sql) -> None:
+    with worker_at(engine, speaks=False):
+        sql("UPDATE watched_clock SET seen_at = clock_timestamp()")
+        ask("SELECT pg_sleep(6)")
+        sql("UPDATE watched_clock SET seen_at = clock_timestamp()")
+        (worker,) = ask("SELECT state, silent_for FROM ops.workers")
+        assert worker["state"] == "silent"
+        assert 5 < worker["silent_for"].total_seconds() < 15
+        sql("INSERT INTO workers (hostname, pid, queues, release) VALUES ('gone', 7, '{}', '')")
+        assert [row["state"] for row in ask("SELECT state FROM ops.workers ORDER BY id")] == ["silent", "dead"]
 
 
 @pytest.mark.parametrize(

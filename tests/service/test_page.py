@@ -124,7 +124,7 @@ def test_the_sentences_of_the_language_that_is_wanted_are_fetched_at_once(query,
     assert re.findall(r'modulepreload" href="/assets/(en|he)\.', page.text) == [language]
 
 
-def test_files_are_asked_of_nobody_and_counted_for_nobody(api, make, client, page) -> None:
+def test_files_are_asked_of_nobody_and_counted_for_nobody(api, make, client, page, reads_stand_still) -> None:
     business_id = make.business()
     caller = api(business_id, READS_PER_SECOND=1)
     caller.get("/api/jobs")

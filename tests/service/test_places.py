@@ -34,8 +34,9 @@ def sockets() -> dict[int, Any]:
 
 
 @pytest.fixture
-def turn(sockets: dict[int, Any]) -> Iterator[Any]:
+def turn(sockets: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """turn(): a turn of the loop of a server with few places; turn.connect(bytes): a client."""
+    monkeypatch.setattr("service.channel.SECONDS_IN_A_CROWD", {})  # nobody goes because of his deadline
     with ExitStack() as defer:
         listening = defer.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
         turns = Turns(2, most_in_flight=0, cookie="session")
@@ -45,7 +46,7 @@ def turn(sockets: dict[int, Any]) -> Iterator[Any]:
         defer.callback(wasyncore.close_all, sockets)
 
         def connect(says: bytes = b"") -> socket.socket:
-            client = defer.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+            client = defer.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
             client.sendall(says)
             return client
 
@@ -79,7 +80,7 @@ def is_closed(client: socket.socket) -> bool:
     except BlockingIOError:
         return False
     finally:
-        client.settimeout(5)
+        client.settimeout(30)
 
 
 def test_a_turn_of_the_loop_accepts_more_than_one_connection(turn, sockets) -> None:
@@ -102,9 +103,10 @@ def test_with_all_places_taken_a_new_connection_takes_that_of_the_longest_silent
     silent = [connect() for _ in range(2 * LIMIT)]
     began = time.monotonic()
     assert connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")
-    assert time.monotonic() - began < 1
-    wait_until(lambda: sum(map(is_closed, silent)) >= LIMIT, 2, "the connections beyond the limit to be closed")
-    assert [is_closed(client) for client in silent] == sorted(map(is_closed, silent), reverse=True)
+    assert time.monotonic() - began < 5  # and not until a silent one's deadline of 10 s
+    wait_until(lambda: sum(map(is_closed, silent)) >= LIMIT, 30, "the connections beyond the limit to be closed")
+    closed = [is_closed(client) for client in reversed(silent)]
+    assert closed == sorted(closed)
 
 
 def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> None:
@@ -123,7 +125,7 @@ def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> 
         for _ in range(10):
             began = time.monotonic()
             assert connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
     finally:
         stop.set()
         for thread in threads:

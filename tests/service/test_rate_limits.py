@@ -47,7 +47,7 @@ def test_a_start_is_a_change_and_a_start_that_is_refused_is_none(api, business_i
     assert owner.post("/api/receipts/delete_all", {}).status_code == 400
 
 
-def test_reads_have_a_limit_of_their_own(api, business_id) -> None:
+def test_reads_have_a_limit_of_their_own(api, business_id, reads_stand_still) -> None:
     reader = api(business_id, "member", READS_PER_SECOND=5)
     codes = [reader.get("/api/jobs").status_code for _ in range(30)]
     assert codes[:5] == [200] * 5

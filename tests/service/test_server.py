@@ -16,6 +16,7 @@ from service.channel import Channel
 from service.local.client import Client
 from service.local.processes import wait_until
 
+AT_ONCE = 5  # seconds, on a busy machine; who waited for a slow client would wait for its deadline of 10 s
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 PARTS: dict[str, tuple[bytes, bytes]] = {  # what a client sends at once, and then byte by byte
     "says nothing": (b"", b""),
@@ -57,7 +58,7 @@ def test_200_clients_of_each_slow_sort_delay_nobody(sort: str, web, connect) -> 
     for n in range(3):
         for client in clients if rest else []:
             client.sendall(rest[n : n + 1])
-        assert longest_wait(web(), 0.5) < 1
+        assert longest_wait(web(), 0.5) < AT_ONCE
 
 
 def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) -> None:
@@ -65,7 +66,7 @@ def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) ->
         client = connect()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         client.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
-    assert longest_wait(web(), 2) < 1
+    assert longest_wait(web(), 2) < AT_ONCE
 
 
 def test_a_request_that_expects_100_without_a_body_lends_its_token_to_no_other(web, connect, make) -> None:
@@ -89,7 +90,7 @@ def test_a_head_that_takes_longer_than_10_s_is_cut_off_however_it_drips(sort: st
     began = time.monotonic()
     client.sendall(first)
     client.settimeout(0.5)
-    while time.monotonic() - began < seconds + 5:
+    while time.monotonic() - began < seconds + 20:
         try:
             if not client.recv(100):
                 break
@@ -98,7 +99,7 @@ def test_a_head_that_takes_longer_than_10_s_is_cut_off_however_it_drips(sort: st
                 client.sendall(rest[:1])
         except ConnectionError:
             break
-    assert seconds - 1 <= time.monotonic() - began < seconds + 4
+    assert seconds - 1 <= time.monotonic() - began < seconds + 15
 
 
 def ask(client: socket.socket, request: bytes) -> tuple[int, dict[str, object]]:
@@ -222,7 +223,7 @@ def test_clients_that_ask_for_much_and_never_read_cost_neither_threads_nor_memor
         greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         greedy.sendall(request * (8000 // len(request)))
     longest_wait(client, 3)  # while the 40 answers are made; after that, nobody waits
-    assert longest_wait(client, 1) < 1
+    assert longest_wait(client, 1) < AT_ONCE
     assert process.memory_info().rss < before + 60 * 2**20
 
 
@@ -266,7 +267,7 @@ def test_all_slow_sorts_together_for_a_minute_delay_nobody(web, connect, make) -
             pool.submit(longest, "/api/jobs", "GET"),
             pool.submit(longest, "/api/receipts/delete_all", "POST"),
         ]
-        assert max(wait.result() for wait in waits) < 1
+        assert max(wait.result() for wait in waits) < AT_ONCE
         for one in attacks:
             one.result()
     assert all(process.is_running() for process in processes)
@@ -281,13 +282,18 @@ def test_a_web_process_that_is_told_to_stop_is_gone_though_connections_are_open(
     master = listening.parent() or listening
     began = time.monotonic()
     master.terminate()
-    wait_until(lambda: not listening.is_running(), 10, "the web process to stop")
-    assert time.monotonic() - began < 5
+    wait_until(lambda: not listening.is_running(), 30, "the web process to stop")
+    assert time.monotonic() - began < 15  # of the 20 s that requests in hand would get
 
 
 def listeners(port: int) -> list[psutil.Process]:
     found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
     return [psutil.Process(c.pid) for c in found if c.pid]
+
+
+def used(processes: list[psutil.Process]) -> float:
+    """Seconds of a processor, whatever else the machine does meanwhile."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 LONG = 31_000
@@ -308,10 +314,12 @@ HOSTILE = {
 
 
 def test_no_head_costs_the_loop_more_than_its_length_does(web, connect) -> None:
+    processes = listeners(int(web().address.rpartition(":")[2]))
     for hostile, head in HOSTILE.items():
-        client = connect()
+        client, before = connect(), used(processes)
         client.sendall(head + b"Connection: close\r\n\r\n")
-        assert longest_wait(web(), 0.2) < 0.5, hostile
+        longest_wait(web(), 0.2)
+        assert used(processes) - before < 0.7, hostile  # with what the questions of these 0.2 s have cost
         assert ask(client, b"")[0] in (200, 400, 404, 405, 415, 431), hostile
 
 
@@ -322,7 +330,7 @@ def test_bodies_that_are_sent_in_part_cost_no_more_files_than_there_are_places(w
         connect().sendall(
             b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nContent-Length: 102000\r\n\r\n" + b"x" * 101_000
         )
-    assert longest_wait(web(), 0.5) < 1
+    assert longest_wait(web(), 0.5) < AT_ONCE
     assert process.num_fds() <= before + 110
 
 
@@ -337,7 +345,7 @@ def test_many_heads_at_once_cost_neither_time_nor_memory(web, connect) -> None:
         client.sendall(heads[n % 3])
     for client in clients:
         client.sendall(b"\r\n")
-    assert longest_wait(web(), 0.5) < 1
+    assert longest_wait(web(), 0.5) < AT_ONCE
     assert process.memory_info().rss < before + 40 * 2**20
 
 
@@ -358,7 +366,7 @@ def test_what_a_body_is_framed_with_costs_the_loop_no_more_than_a_body(sort: str
         client.setblocking(False)
         with suppress(OSError):  # what fits into the buffers
             client.send(TINY[sort])
-    assert longest_wait(web(), 0.5) < 1
+    assert longest_wait(web(), 0.5) < AT_ONCE
     if TINY[sort].startswith(CHUNKED):
         client = connect()
         assert ask(client, TINY[sort])[0] == 400

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, event
@@ -11,19 +12,20 @@ from service.local.processes import wait_until
 from service.shared_answer import SECONDS, SharedAnswer
 
 
-def test_who_asks_while_somebody_looks_gets_what_that_one_finds() -> None:
+def test_who_asks_while_somebody_looks_gets_what_that_one_finds(monkeypatch) -> None:
+    monkeypatch.setattr("service.shared_answer.SECONDS", 60)
     looks: list[int] = []
     let_go = Event()
 
     def look() -> int:
         looks.append(1)
-        let_go.wait(5)
+        let_go.wait(30)
         return len(looks)
 
     answer = SharedAnswer(look)
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(answer.get) for _ in range(20)]
-        wait_until(lambda: bool(looks), 5, "the first to look")
+        wait_until(lambda: bool(looks), 30, "the first to look")
         let_go.set()
         assert {one.result() for one in asked} == {1}
 
@@ -31,8 +33,10 @@ def test_who_asks_while_somebody_looks_gets_what_that_one_finds() -> None:
 def test_an_answer_is_never_older_than_a_second() -> None:
     answer = SharedAnswer(time.monotonic)
     first = answer.get()
+    found_at = asked_at = time.monotonic()
     while (found := answer.get()) == first:
-        assert time.monotonic() - first < SECONDS + 0.5
+        assert asked_at - found_at < SECONDS
+        asked_at = time.monotonic()
     assert found - first >= SECONDS
 
 
@@ -45,21 +49,15 @@ def test_an_error_is_shared_too_and_forgotten_as_soon(monkeypatch) -> None:
             raise LookupError("no")
         return 7
 
+    now = [100.0]
+    monkeypatch.setattr("service.shared_answer.time", SimpleNamespace(monotonic=lambda: now[0]))
     answer = SharedAnswer(look)
     for _ in range(2):
         with pytest.raises(LookupError, match="no"):
             answer.get()
     assert len(looks) == 1
-    monkeypatch.setattr("service.shared_answer.SECONDS", 0)
-    wait_until(lambda: len(looks) == 2 or _is_good(answer), 3, "the error to be forgotten")
+    now[0] += SECONDS
     assert answer.get() == 7
-
-
-def _is_good(answer: SharedAnswer[int]) -> bool:
-    try:
-        return answer.get() == 7
-    except LookupError:
-        return False
 
 
 @pytest.mark.parametrize(

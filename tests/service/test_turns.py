@@ -28,7 +28,7 @@ class Held:
 
     def service(self) -> None:
         self.begun.set()
-        self.let_go.wait(20)
+        self.let_go.wait(100)
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -59,46 +59,46 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_token_holds_at_most_half_of_the_threads_and_others_overtake_the_rest(turns) -> None:
     mine = [turns(Held("a")) for _ in range(3)]
-    wait_until(lambda: mine[0].begun.is_set() and mine[1].begun.is_set(), 5, "half of the threads")
+    wait_until(lambda: mine[0].begun.is_set() and mine[1].begun.is_set(), 30, "half of the threads")
     other = turns(Held("b"))
-    assert other.begun.wait(5)
+    assert other.begun.wait(30)
     assert not mine[2].begun.is_set()
     mine[0].let_go.set()
-    assert mine[2].begun.wait(5)
+    assert mine[2].begun.wait(30)
 
 
 def test_all_tokens_of_a_business_share_one_share_and_each_operators_has_its_own(turns) -> None:
     mine = [turns(Held(token)) for token in ("a", "another of a", "a", "another of a")]
-    wait_until(lambda: sum(held.begun.is_set() for held in mine) == 2, 5, "half of the threads")
-    assert turns(Held("operator")).begun.wait(5)
-    assert turns(Held("another operator")).begun.wait(5)
+    wait_until(lambda: sum(held.begun.is_set() for held in mine) == 2, 30, "half of the threads")
+    assert turns(Held("operator")).begun.wait(30)
+    assert turns(Held("another operator")).begun.wait(30)
     assert sum(held.begun.is_set() for held in mine) == 2
 
 
 def test_a_thread_that_is_free_again_goes_to_who_has_the_fewest(turns) -> None:
     mine, others = [turns(Held("a")) for _ in range(2)], [turns(Held("b")) for _ in range(2)]
-    assert all(held.begun.wait(5) for held in mine + others)
+    assert all(held.begun.wait(30) for held in mine + others)
     again, newcomer = turns(Held("a")), turns(Held("c"))
     mine[0].let_go.set()
-    assert newcomer.begun.wait(5)
+    assert newcomer.begun.wait(30)
     assert not again.begun.is_set()
     others[0].let_go.set()
-    assert again.begun.wait(5)
+    assert again.begun.wait(30)
 
 
 def test_made_up_tokens_share_one_share(turns) -> None:
     made_up = [turns(Held(f"made up {n}")) for n in range(5)]
-    wait_until(lambda: sum(held.begun.is_set() for held in made_up) == 2, 5, "half of the threads")
-    assert turns(Held("a")).begun.wait(5)
-    assert turns(Held(path="/readyz")).begun.wait(5)
+    wait_until(lambda: sum(held.begun.is_set() for held in made_up) == 2, 30, "half of the threads")
+    assert turns(Held("a")).begun.wait(30)
+    assert turns(Held(path="/readyz")).begun.wait(30)
     assert sum(held.begun.is_set() for held in made_up) == 2
 
 
 def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:
     for token in ("a", "a", "b", "b"):
-        assert turns(Held(token)).begun.wait(5)
+        assert turns(Held(token)).begun.wait(30)
     assert not turns(Held("c")).begun.wait(0.2)
-    assert turns(Held(path="/healthz")).begun.wait(5)
+    assert turns(Held(path="/healthz")).begun.wait(30)
 
 
 def test_no_flood_without_a_token_takes_the_threads_that_tokens_have(turns) -> None:
@@ -107,15 +107,15 @@ def test_no_flood_without_a_token_takes_the_threads_that_tokens_have(turns) -> N
     def begun() -> list[int]:
         return [sum(held.begun.is_set() for held in flood) for flood in floods]
 
-    wait_until(lambda: begun() == [2, 1, 2], 5, "the threads that each flood may take")
-    assert turns(Held("a")).begun.wait(5)
+    wait_until(lambda: begun() == [2, 1, 2], 30, "the threads that each flood may take")
+    assert turns(Held("a")).begun.wait(30)
     assert begun() == [2, 1, 2]
 
 
 def test_whether_the_process_is_ready_is_asked_beside_all_tokens(turns) -> None:
     for token in ("a", "a", "b", "b"):
-        assert turns(Held(token)).begun.wait(5)
-    assert turns(Held(path="/readyz")).begun.wait(5)
+        assert turns(Held(token)).begun.wait(30)
+    assert turns(Held(path="/readyz")).begun.wait(30)
     assert not turns(Held("c")).begun.wait(0.2)
 
 
@@ -125,7 +125,7 @@ def test_the_fourth_in_hand_is_refused_however_the_header_spells_its_token(turns
     again = Held("a")
     again.request.headers["AUTHORIZATION"] = "bearer   a "
     assert turns(again).request.is_too_many
-    assert again.begun.wait(5)
+    assert again.begun.wait(30)
     assert not turns(Held("b")).request.is_too_many
 
 
@@ -133,7 +133,7 @@ def test_what_was_served_is_not_in_hand_any_more(turns) -> None:
     held = [turns(Held("a")) for _ in range(3)]
     for one in held:
         one.let_go.set()
-    wait_until(lambda: not turns(Held("a")).request.is_too_many, 5, "the three to be served")
+    wait_until(lambda: not turns(Held("a")).request.is_too_many, 30, "the three to be served")
 
 
 def test_what_still_waits_at_the_end_is_cancelled() -> None:
@@ -141,7 +141,7 @@ def test_what_still_waits_at_the_end_is_cancelled() -> None:
     first, second = Held("a"), Held("a")
     turns.add_task(first)
     turns.add_task(second)
-    assert first.begun.wait(5)
+    assert first.begun.wait(30)
     turns.shutdown(timeout=0.1)
     first.let_go.set()
     assert second.cancelled.is_set()
@@ -158,11 +158,11 @@ def test_40_starts_against_a_locked_business_hold_up_nobody_else(
         starts: list[Future[Any]] = [
             pool.submit(blocked.post, "/api/receipts/delete_all", {"confirm": "DELETE"}) for _ in range(40)
         ]
-        wait_until(lambda: sum(s.done() for s in starts) >= 8, 5, "those beyond 32 to be refused")
-        assert {start.result().status for start in starts if start.done()} == {429}
+        wait_until(lambda: sum(s.done() for s in starts) >= 8, 30, "those beyond 32 to be refused")
+        assert {start.result().status for start in starts if start.done()} - {503} == {429}  # 503 after 10 s
         for path in ("/healthz", "/api/jobs", "/healthz", "/api/jobs"):
             began = time.monotonic()
             assert poller.get(path).status == 200
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5  # and not the 10 s of the lock
         connection.rollback()
         assert sorted({start.result().status for start in starts}) in ([202, 409, 429], [202, 429, 503])

@@ -1,6 +1,7 @@
 """The database's doors: whose function is called, who may change the timeline, and what is left in the queue."""
 
 import json
+import secrets
 import time
 
 import pytest
@@ -105,15 +106,16 @@ def test_forty_thousand_stale_messages_are_gone_in_no_time_and_no_others(engine,
 def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
     from sql.release import close_doors
 
+    guest = f"longhaul_test_{secrets.token_hex(4)}"
     with engine.begin() as connection:
-        connection.execute(text("CREATE ROLE longhaul_test_guest"))
+        connection.execute(text(f"CREATE ROLE {guest}"))
         try:
-            connection.execute(text("SET LOCAL ROLE longhaul_test_guest"))
+            connection.execute(text(f"SET LOCAL ROLE {guest}"))
             assert close_doors(connection) is None  # somebody has closed them before
             connection.execute(text("RESET ROLE"))
             connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
-            connection.execute(text("SET LOCAL ROLE longhaul_test_guest"))
+            connection.execute(text(f"SET LOCAL ROLE {guest}"))
             assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in (close_doors(connection) or "")
         finally:
             connection.execute(text("RESET ROLE"))
-            connection.execute(text("DROP ROLE longhaul_test_guest"))
+            connection.execute(text(f"DROP ROLE {guest}"))

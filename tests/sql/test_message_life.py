@@ -150,7 +150,7 @@ def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(hist
             session = self.workers.pop(worker)
             session.invalidate()
             session.close()
-            wait_until(lambda: worker not in self.alive(), 10, "the server to notice")
+            wait_until(lambda: worker not in self.alive(), 30, "the server to notice")
             held = [m for m in self.messages.values() if m.state == "consumed" and m.worker == worker]
             with engine.begin() as connection:
                 assert connection.execute(text("SELECT recover_messages()")).scalar() == len(held)

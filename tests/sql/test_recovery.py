@@ -35,7 +35,7 @@ def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
         session.execute(text("SELECT pg_advisory_lock(worker_lock_space(), 77)"))
         assert sql("SELECT live_workers() AS id") == [{"id": 77}]
         session.invalidate()
-    wait_until(lambda: sql("SELECT live_workers() AS id") == [], 5, "the server to notice")
+    wait_until(lambda: sql("SELECT live_workers() AS id") == [], 30, "the server to notice")
 
 
 def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql, servers) -> None:

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -128,6 +129,15 @@ class Inserting:
         except DBAPIError:
             return False
         return bool(row["n"] == self.number)
+
+    def send_until_some_are_in_hand(self, number: int, seconds: float = 0) -> None:
+        """So many more, or again as many where all of them are done before anybody has looked."""
+        while True:
+            self.send(number)
+            self.wait_for_progress()
+            Event().wait(seconds)
+            if not self.all_done():
+                return
 
     def wait_for_progress(self) -> None:
         before = self.effects()["messages"]

@@ -125,7 +125,7 @@ def dovecot() -> Iterator[Dovecot]:
         command = [path, "-F", "-c", str(folder / "dovecot.conf")]
         process = subprocess.Popen(command, stdout=-3, stderr=-3, start_new_session=True, **who)
         try:
-            wait_until(lambda: answers(server), 20, "Dovecot")
+            wait_until(lambda: answers(server), 30, "Dovecot")
             yield server
         finally:
             stop_process(process, 5)

@@ -30,7 +30,7 @@ def copy(tmp_path: Path):
                 lines.append(str(process.info))
         return lines
 
-    wait_until(lambda: not left(), 10, f"everything to be gone; left: {left()}")
+    wait_until(lambda: not left(), 30, f"everything to be gone; left: {left()}")
 
 
 def service(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

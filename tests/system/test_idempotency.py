@@ -20,7 +20,7 @@ def test_twenty_clients_and_a_web_that_is_killed_make_one_job_and_one_answer(sta
     port, token = free_port(), make.token(business_id)
     address = f"http://127.0.0.1:{port}"
     web = start("web", PORT=port)
-    wait_until(lambda: answers(Client(address)), 20, "the web process")
+    wait_until(lambda: answers(Client(address)), 30, "the web process")
     found: list[Any] = []
     goes, deadline = Event(), time.monotonic() + 60
 
@@ -51,7 +51,7 @@ def test_twenty_clients_and_a_web_that_is_killed_make_one_job_and_one_answer(sta
     holding = (
         "SELECT FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active' AND datname = current_database()"
     )
-    wait_until(lambda: sql(holding), 20, "a start to be about to commit")
+    wait_until(lambda: sql(holding), 30, "a start to be about to commit")
     web.signal(signal.SIGKILL)
     start("web", PORT=port)
     for thread in threads:

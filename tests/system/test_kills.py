@@ -28,7 +28,7 @@ def test_a_worker_killed_at_20_random_moments_skips_and_repeats_nothing(
         wait_until(lambda kill=kill: user.job(job_id)["attempt"] > kill, 30, "the next claim")
         Event().wait(chance.uniform(0, 0.8))
         worker.signal(signal.SIGKILL)
-        worker.process.wait(5)
+        worker.process.wait(30)
         (row,) = sql("SELECT count(*) AS n FROM receipts WHERE is_deleted")
         assert row["n"] == user.job(job_id)["processed"]
         worker = start("worker", BATCH_SIZE=10, THROTTLE_MS=50)

@@ -75,7 +75,7 @@ def test_each_receipt_is_stored_once_through_a_kill_9_and_the_password_is_nowher
     watcher.start()
     answers = [owner.post("/api/connections", {**mails.params, "currency": "USD"})]
     assert answers[0].status == 201
-    worker = start("worker", SYNC_RECEIPTS_THROTTLE_MS=500, **keys)
+    worker = start("worker", SYNC_RECEIPTS_THROTTLE_MS=2000, **keys)  # so it is killed in the middle
     started = owner.post("/api/receipts/sync", {})
     assert started.status == 202
     job = f"/api/jobs/{started.body['job_id']}"
@@ -93,7 +93,7 @@ def test_each_receipt_is_stored_once_through_a_kill_9_and_the_password_is_nowher
     amounts = [row["amount"] for row in sql("SELECT amount::float8 AS amount FROM receipts ORDER BY amount")]
     assert amounts == [n + 0.5 for n in range(1, RECEIPTS + 1)]
     sql("UPDATE attachments SET purge_after = now() WHERE receipt_id IS NULL")  # what the kill left, an hour early
-    wait_until(lambda: len(bucket.keys()) == RECEIPTS, 20, "the bucket to hold the receipts' files and no other")
+    wait_until(lambda: len(bucket.keys()) == RECEIPTS, 30, "the bucket to hold the receipts' files and no other")
     again = owner.post("/api/receipts/sync", {})
     wait_until(
         lambda: owner.get(f"/api/jobs/{again.body['job_id']}").body["status"] == "completed", 30, "the next sync"

@@ -164,7 +164,7 @@ def test_a_kind_that_calls_a_slow_server_keeps_its_promises_whatever_happens(
         # Its thread, the only one, is free meanwhile; and a deploy changes nothing of it.
         other = sql("SELECT id FROM start_job(:b, 'delete_receipts', 'low', '{\"max_id\"\\: 9}', 0, 7, 'dana')",
                     b=business_id)[0]["id"]  # fmt: skip
-        wait_until(lambda: job_row(other)["status"] == "completed", 10, "the other job to be done meanwhile")
+        wait_until(lambda: job_row(other)["status"] == "completed", 30, "the other job to be done meanwhile")
         worker.signal(signal.SIGTERM)
         assert job_row(job_id)["wait_until"] == row["wait_until"]
 

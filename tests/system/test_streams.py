@@ -65,31 +65,31 @@ def test_a_worker_whose_output_nobody_reads_does_its_job_and_obeys_sigterm(unrea
     business_id = make.business()
     make.receipts(business_id, 500)
     worker = unread("worker", THROTTLE_MS="0", BATCH_SIZE="1")  # a thousand lines: more than any buffer takes
-    wait_until(lambda: sql("SELECT FROM workers"), 20, "the worker")
+    wait_until(lambda: sql("SELECT FROM workers"), 30, "the worker")
     (job,) = sql(START, b=business_id)
     wait_until(lambda: job_row(job["id"])["status"] == "completed", 30, "the job")
     assert job_row(job["id"])["succeeded"] == 500
     signal_group(worker, signal.SIGTERM)
-    assert worker.wait(15) == 0
+    assert worker.wait(30) == 0
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
 
 
 def test_sigterm_to_the_parent_alone_ends_a_worker_whose_output_nobody_reads(unread, sql) -> None:
     worker = unread("worker")
-    wait_until(lambda: sql("SELECT FROM workers"), 20, "the worker")
+    wait_until(lambda: sql("SELECT FROM workers"), 30, "the worker")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(15) == 0
+    assert worker.wait(30) == 0
 
 
 def test_a_web_process_whose_output_nobody_reads_answers_and_obeys_sigterm(unread) -> None:
     port = free_port()
     web = unread("web", PORT=str(port))
     client = Client(f"http://127.0.0.1:{port}")
-    wait_until(lambda: answers(client), 20, "the web process")
+    wait_until(lambda: answers(client), 30, "the web process")
     for _ in range(600):
         assert client.get("/readyz").status == 200
     web.send_signal(signal.SIGTERM)
-    assert web.wait(15) == 0
+    assert web.wait(30) == 0
 
 
 def standard_streams(process: "subprocess.Popen[bytes]") -> set[str]:
@@ -109,12 +109,12 @@ def test_a_worker_that_was_started_without_stdout_works_and_writes_into_nothing_
     business_id = make.business()
     make.receipts(business_id, 5)
     worker = closed("worker", streams)
-    wait_until(lambda: sql("SELECT FROM workers"), 20, "the worker")
+    wait_until(lambda: sql("SELECT FROM workers"), 30, "the worker")
     assert not [name for name in standard_streams(worker) if name.startswith(("socket:", "anon_inode:"))]
     sql(START, b=business_id)
-    wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'completed'"), 20, "the job")
+    wait_until(lambda: sql("SELECT FROM background_jobs WHERE status = 'completed'"), 30, "the job")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(15) == 0
+    assert worker.wait(30) == 0
 
 
 @pytest.mark.parametrize("streams", CLOSED)
@@ -122,8 +122,8 @@ def test_a_web_process_started_without_stdout_works_and_writes_into_nothing_else
     port = free_port()
     web = closed("web", streams, PORT=str(port))
     client = Client(f"http://127.0.0.1:{port}")
-    wait_until(lambda: answers(client), 20, "the web process")
+    wait_until(lambda: answers(client), 30, "the web process")
     assert client.get("/readyz").status == 200
     assert not [name for name in standard_streams(web) if name.startswith(("socket:", "anon_inode:"))]
     web.send_signal(signal.SIGTERM)
-    assert web.wait(15) == 0
+    assert web.wait(30) == 0

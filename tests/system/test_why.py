@@ -1,7 +1,6 @@
 """Troubles made on purpose, with real workers: what psql and curl say, and that the remedy works."""
 
 import signal
-import time
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ def test_a_worker_on_other_queues_and_then_one_on_the_right_queue(owner, start, 
     job_id = user.start()
     assert why(user, job_id)["reason"] == reason(job_id) == "no_worker"
     start("worker", WORKER_QUEUES="receipts")
-    wait_until(lambda: "listen to receipts" in why(user, job_id)["sentence"], 20, "the worker")
+    wait_until(lambda: "listen to receipts" in why(user, job_id)["sentence"], 30, "the worker")
     start("worker", WORKER_QUEUES="maintenance", **SLOW)
     user.wait_for_progress(job_id)
     assert why(user, job_id)["reason"] == reason(job_id) == "running"
@@ -45,9 +44,8 @@ def test_a_row_lock_in_the_batch_is_named_before_it_has_timed_out(owner, start, 
     with engine.connect() as holder:
         pid = holder.execute(text("SELECT pg_backend_pid()")).scalar_one()
         holder.execute(text("SELECT FROM receipts WHERE NOT is_deleted FOR UPDATE"))
-        began = time.monotonic()
-        wait_until(lambda: reason(job_id) == "blocked", 10, "the lock")
-        assert time.monotonic() - began < 5
+        wait_until(lambda: reason(job_id) == "blocked", 30, "the lock")
+        assert user.job(job_id)["waiting_for"] is None, "it has timed out"
         told = why(user, job_id)
         assert (told["reason"], told["evidence"]["blocker"]["pid"]) == ("blocked", pid)
         sql("SELECT pg_terminate_backend(:pid)", pid=pid)  # as the remedy says
@@ -62,9 +60,15 @@ def test_a_worker_that_is_stopped_is_silent_before_it_is_dead_and_goes_on(owner,
     job_id = user.start()
     user.wait_for_progress(job_id)
     worker.signal(signal.SIGSTOP)
-    began = time.monotonic()
-    wait_until(lambda: user.job(job_id)["why"]["reason"] == "silent_worker", 15, "the silence")
-    assert time.monotonic() - began < 12
+    said: list[str] = []
+
+    def is_silent() -> bool:
+        told = user.job(job_id)["why"]
+        said.append(told["sentence"])
+        return bool(told["reason"] == "silent_worker")
+
+    wait_until(is_silent, 30, "the silence")
+    assert "after 15 s it counts as dead" in said[-1]
     assert reason(job_id) == "silent_worker"
     worker.signal(signal.SIGCONT)
     user.wait_for(job_id, "completed")

@@ -95,7 +95,7 @@ def test_a_mail_that_takes_too_long_is_given_up(parser, monkeypatch) -> None:
 def test_a_parser_ends_with_the_worker_that_started_it() -> None:
     child = start()
     child.stdin.close()
-    assert child.wait(10) == 0
+    assert child.wait(30) == 0
     child.stdout.close()
 
 
@@ -112,9 +112,9 @@ def test_a_call_that_the_end_of_its_job_left_behind_starts_no_other_parser(parse
 
     call = Thread(target=left_behind)
     call.start()
-    wait_until(lambda: call.is_alive(), 5, "the call")
+    wait_until(lambda: call.is_alive(), 30, "the call")
     parser.end()
-    call.join(10)
+    call.join(30)
     assert outcome
     assert parser._child is None
 

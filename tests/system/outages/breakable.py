@@ -164,7 +164,7 @@ class Postgres:
         """SIGINT: an orderly restart, which ends every session. SIGQUIT: a crash."""
         postmaster = psutil.Process(int(self._pid_file.read_text().split()[0]))
         os.kill(postmaster.pid, how)
-        wait_until(lambda: not postmaster.is_running() or postmaster.status() == "zombie", 20, "Postgres to stop")
+        wait_until(lambda: not postmaster.is_running() or postmaster.status() == "zombie", 30, "Postgres to stop")
 
     def start(self) -> None:
         """Returns when it lets clients in: after a crash that may take longer than the 10 s that the package waits."""

@@ -18,8 +18,8 @@ def test_a_step_is_seen_by_all_sessions_and_leaves_timeouts_as_long_as_they_are(
             for session in (one, other):
                 with session, session.cursor() as cursor:
                     cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float")
-                    assert time.time() - cursor.fetchone()[0] == pytest.approx(behind, abs=1)
+                    assert time.time() - cursor.fetchone()[0] == pytest.approx(behind, abs=4)
             began = time.monotonic()
             with pytest.raises(psycopg2.errors.QueryCanceled), one, one.cursor() as cursor:
-                cursor.execute("SET statement_timeout = '500ms'; SELECT pg_sleep(5)")
-            assert 0.4 < time.monotonic() - began < 3
+                cursor.execute("SET statement_timeout = '500ms'; SELECT pg_sleep(25)")
+            assert 0.4 < time.monotonic() - began < 10  # 12 s is by how much the clock steps

@@ -51,9 +51,9 @@ print("done", file=sys.stderr, flush=True)
         stdout=write,
         stderr=subprocess.PIPE,
     )
-    assert process.communicate(timeout=20) == (None, b"done\n")
+    assert process.communicate(timeout=60) == (None, b"done\n")
     assert process.returncode == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 45
     os.close(read)
     os.close(write)
 
@@ -76,7 +76,7 @@ log.info("again")
     with process.stderr, os.fdopen(read, "rb") as output:
         assert process.stderr.readline() == b"logged\n"
         found = events(output.read())
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     lines = [event["n"] for event in found if event["event"] == "line"]
     lost = [event["lines"] for event in found if event["event"] == "log.lines_lost"]
     assert lines == list(range(len(lines)))
@@ -95,7 +95,7 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
 def test_the_last_lines_before_the_end_of_a_process_are_written(end: str) -> None:
     process = run(f"for n in range(500): log.info('line', n=n)\n{end}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=60)
     assert [event["n"] for event in events(output)] == list(range(500))
     assert (b"boom" in errors) == ("boom" in end)
     assert process.returncode != 0
@@ -106,7 +106,7 @@ def test_what_was_printed_right_before_an_orderly_end_is_written() -> None:
     program = "import sys\nfrom actors.runtime.base.streams import print_without_waiting\nprint_without_waiting()\n"
     program += "for n in range(1000): print(n, file=sys.stderr)"
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE)
-    assert process.communicate(timeout=20)[1].split() == [b"%d" % n for n in range(1000)]
+    assert process.communicate(timeout=60)[1].split() == [b"%d" % n for n in range(1000)]
 
 
 CHILD_ENDS = {"its end": "pass", "an exit": "sys.exit(3)", "a crash": "raise LookupError('boom')"}
@@ -129,7 +129,7 @@ child.join()
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=60)
     for who in ("parent", "child"):
         assert [event["n"] for event in events(output) if event["event"] == who] == list(range(500))
     assert (b"boom" in errors) == ("boom" in end)
@@ -140,13 +140,13 @@ def test_a_line_from_a_signal_handler_that_interrupts_a_line_is_written() -> Non
         """
 import signal
 signal.signal(signal.SIGALRM, lambda *_: log.info("alarm"))
-signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
 for n in range(3000): log.info("line", n=n)
 signal.setitimer(signal.ITIMER_REAL, 0)
 """,
         stdout=subprocess.PIPE,
     )
-    found = events(process.communicate(timeout=20)[0])
+    found = events(process.communicate(timeout=60)[0])
     assert [event["n"] for event in found if event["event"] == "line"] == list(range(3000))
     assert [event for event in found if event["event"] == "alarm"]
 
@@ -158,7 +158,7 @@ def test_a_stdout_that_somebody_made_non_blocking_loses_no_line() -> None:
     os.close(write)
     with os.fdopen(read, "rb") as output:
         found = events(output.read())
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     assert [event["n"] for event in found] == list(range(2000))
 
 
@@ -166,4 +166,4 @@ def test_a_line_is_written_while_python_ends() -> None:
     program = "import threading\nthreading._register_atexit(lambda: None)\nimport atexit\n"
     program += "atexit.register(lambda: log.info('last'))"
     process = run(program, stdout=subprocess.PIPE)
-    assert [event["event"] for event in events(process.communicate(timeout=20)[0])] == ["last"]
+    assert [event["event"] for event in events(process.communicate(timeout=60)[0])] == ["last"]

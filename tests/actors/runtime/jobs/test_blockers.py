@@ -121,7 +121,7 @@ def test_a_batch_that_is_cut_off_while_it_waits_for_a_lock_blames_no_holder(hold
     """It was the connection that failed; the lock might have come."""
 
     def cut_off() -> None:
-        wait_until(lambda: [wait for wait in list(waits._open.values()) if wait.blocker], 10, "the look")
+        wait_until(lambda: [wait for wait in list(waits._open.values()) if wait.blocker], 30, "the look")
         sql("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE wait_event_type = 'Lock' AND datname = current_database()""")
 

@@ -101,7 +101,7 @@ def test_a_lock_timeout_of_one_row_keeps_it_in_our_hands(acks, deliveries, state
 def test_a_connection_that_breaks_loses_no_end(acks, deliveries, states, sql) -> None:
     acks.add(Ack.of(deliveries[0], DONE))
     sql("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-           WHERE pid <> pg_backend_pid() AND query LIKE '%ack_messages%'""")
+           WHERE pid <> pg_backend_pid() AND query LIKE '%ack_messages%' AND datname = current_database()""")
     with pytest.raises(Exception, match=r"connection|terminat"):
         end_all(acks, deliveries[1:])
     acks.flush()

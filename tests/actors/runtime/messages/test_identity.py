@@ -31,7 +31,7 @@ def alive(sql) -> list[int]:
 def test_a_process_is_registered_with_what_it_listens_to_and_alive(identity, sql) -> None:
     identity.session()
     identity.session()
-    wait_until(lambda: alive(sql) == [identity.worker_id()], 5, "the server to notice")
+    wait_until(lambda: alive(sql) == [identity.worker_id()], 30, "the server to notice")
     (row,) = sql("SELECT queues, stopped_at FROM workers")
     assert row == {"queues": ["maintenance"], "stopped_at": None}
 
@@ -42,10 +42,10 @@ def test_a_lost_session_makes_a_new_identity_and_the_old_one_is_dead(identity, s
     sql("SELECT end_sessions(ARRAY[:id])", id=first)
     with pytest.raises(DBAPIError):
         identity.session().execute(text("SELECT 1"))
-    wait_until(lambda: alive(sql) == [], 5, "the server to notice")
+    wait_until(lambda: alive(sql) == [], 30, "the server to notice")
     identity.session()
     assert identity.worker_id() != first
-    wait_until(lambda: alive(sql) == [identity.worker_id()], 5, "the server to notice")
+    wait_until(lambda: alive(sql) == [identity.worker_id()], 30, "the server to notice")
 
 
 def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(identity, sql) -> None:
@@ -55,13 +55,13 @@ def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(iden
     session.invalidate()
     identity.session()
     assert identity.worker_id() != first
-    wait_until(lambda: alive(sql) == [identity.worker_id()], 5, "the server to notice")
+    wait_until(lambda: alive(sql) == [identity.worker_id()], 30, "the server to notice")
 
 
 def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(identity, sql) -> None:
     identity.session()
     identity.deregister()
-    wait_until(lambda: alive(sql) == [], 5, "the server to notice")
+    wait_until(lambda: alive(sql) == [], 30, "the server to notice")
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
 
 
@@ -154,9 +154,9 @@ def test_a_process_waits_for_an_identity_only_so_long_and_gets_the_next_one_at_o
 
     identity.session()
     identity.drop()
-    ask(0.2).join(5)
+    ask(0.2).join(30)
     assert [type(one) for one in found] == [TimeoutError]
-    asking = ask(20)
+    asking = ask(60)
     identity.session()
-    asking.join(5)
+    asking.join(30)
     assert found[1:] == [identity.current]

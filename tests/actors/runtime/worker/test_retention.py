@@ -99,4 +99,4 @@ def test_a_worker_clears_what_is_old_by_itself(process, work, sql) -> None:
     sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
            VALUES (gen_random_uuid(), 'done', now() - interval '400 days')""")
     work(process().broker())
-    wait_until(lambda: sql("SELECT FROM dramatiq.queue") == [], 10, "the old message to go")
+    wait_until(lambda: sql("SELECT FROM dramatiq.queue") == [], 30, "the old message to go")
