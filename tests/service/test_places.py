@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
@@ -83,6 +83,13 @@ def is_closed(client: socket.socket) -> bool:
         client.settimeout(30)
 
 
+def is_answered(connect: Connect) -> bool:
+    """Not if our thread gets no turn between connecting and asking: then it may be the longest silent itself."""
+    with suppress(ConnectionError):
+        return connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")
+    return False
+
+
 def test_a_turn_of_the_loop_accepts_more_than_one_connection(turn, sockets) -> None:
     for _ in range(4):
         turn.connect()
@@ -123,9 +130,7 @@ def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> 
         thread.start()
     try:
         for _ in range(10):
-            began = time.monotonic()
-            assert connect(REQUEST).recv(100).startswith(b"HTTP/1.1 200 ")
-            assert time.monotonic() - began < 5
+            wait_until(lambda: is_answered(connect), 5, "an answer")
     finally:
         stop.set()
         for thread in threads:
