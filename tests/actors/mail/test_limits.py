@@ -105,6 +105,13 @@ def test_a_line_that_was_cut_before_it_was_connected_is_not_connected() -> None:
         assert not server.accepted.is_set()
 
 
+@pytest.mark.parametrize("uid_next", ["0", "4294967297", "9" * 30, "9" * 5000], ids=len)
+def test_a_folder_without_end_is_not_listed(scripted, uid_next: str) -> None:
+    server = scripted({"EXAMINE": f"* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT {uid_next}] ok\nOK done"})
+    with pytest.raises(UnreachableError, match=r"next mail|no IMAP"):
+        ImapMailbox(server, "dana", "hunter2")
+
+
 @pytest.mark.parametrize(
     "mail",
     [

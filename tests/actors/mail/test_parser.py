@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 
 from actors.mail.parser import Parser, start
+from actors.mail.storing import receipt
 from actors.mail.verdict import Context
 from service.local.processes import wait_until
 
@@ -66,6 +67,15 @@ def test_what_is_malformed_is_no_receipt(parser, raw) -> None:
     parsed = parser.parse(raw, CONTEXT)
     assert parsed.judged is not None
     assert not parsed.judged.is_receipt
+
+
+@pytest.mark.parametrize("word", [b"=?utf-7?Q?+2AA-?=", b"=?unicode_escape?Q?=5Cudc80?="])
+def test_half_a_letter_in_a_header_is_no_obstacle_to_a_receipt(parser, word) -> None:
+    raw = GOOD.replace(b"<1@x>", word).replace(b"a@b", word + b" <a@b>")
+    parsed = parser.parse(raw, CONTEXT)
+    judged = parsed.judged
+    assert receipt(1, parsed.message_id, judged.rule, judged.found, judged.files, raw).source_id
+    assert parsed.message_id == "?"
 
 
 def test_a_parser_that_somebody_kills_is_replaced_and_the_mail_is_read(parser) -> None:
