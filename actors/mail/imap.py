@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, timedelta
+from datetime import UTC, date, timedelta
 from email.parser import BytesHeaderParser
 from threading import Lock
 from typing import Any
@@ -38,7 +38,7 @@ HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a sp
 HEAD = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]<0.{MAX_HEAD_BYTES}>"
 ASKED = ["INTERNALDATE", "RFC822.SIZE", HEAD]
 # Of the client, over an answer that is none.
-NO_IMAP = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
+NO_IMAP = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError, OverflowError)
 
 logging.getLogger("imapclient").setLevel(logging.WARNING)  # below that it tells what is sent
 
@@ -106,7 +106,7 @@ class ImapMailbox:
         criteria: list[Any] = ["UID", f"{first}:{last}"]
         if window.from_date is not None:
             criteria += ["SINCE", window.from_date]
-        if window.to_date is not None:
+        if window.to_date is not None and window.to_date < date.max:
             criteria += ["BEFORE", window.to_date + timedelta(days=1)]
         with self._in_hand, _told():
             self._imap.allow(LIST_SECONDS, ANSWER_COSTS)
@@ -155,7 +155,7 @@ def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
     headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes((head or b"")[:MAX_HEAD_BYTES])
     # Raw: items() makes objects of those with bytes beyond ASCII, which have no order, and no repr that lasts.
     message_id = str(headers.get("Message-ID") or "") or repr(sorted(headers.raw_items()))
-    return Listed(uid, moment, size, message_hash(message_id, size))
+    return Listed(uid, moment.astimezone(UTC), size, message_hash(message_id, size))
 
 
 @contextmanager

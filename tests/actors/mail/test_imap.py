@@ -2,6 +2,7 @@
 
 import ssl
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -71,6 +72,8 @@ def test_a_window_of_days_includes_its_first_and_its_last(mailbox) -> None:
     window = Window(0, mailbox.position().last_uid, date(2025, 3, 15), date(2025, 5, 15))
     page, _ = mailbox.page(window, 100)
     assert [one.received_at.month for one in page] == [3, 4, 5]
+    for_ever = replace(window, to_date=date.max)
+    assert [one.received_at.month for one in mailbox.page(for_ever, 100)[0]] == [3, 4, 5, 6, 7]
 
 
 def test_a_window_above_the_last_mail_is_empty(mailbox) -> None:

@@ -119,6 +119,7 @@ def test_a_folder_without_end_is_not_listed(scripted, uid_next: str) -> None:
         "RFC822.SIZE 5 INTERNALDATE NIL",
         "RFC822.SIZE NIL INTERNALDATE NIL",
         'RFC822.SIZE 5 INTERNALDATE "17-Jul-2025 02:44:25 +0000" BODY[HEADER.FIELDS (FROM)] (a b)',
+        'RFC822.SIZE 5 INTERNALDATE "31-Dec-9999 23:44:25 -1200" BODY[HEADER.FIELDS (FROM)] "a"',
     ],
 )
 def test_a_mail_that_is_listed_as_no_server_should_is_an_error_of_the_server(scripted, mail: str) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -90,6 +91,12 @@ def test_a_parser_does_not_heed_the_signals_of_its_dyno(parser) -> None:
     os.kill(child.pid, signal.SIGTERM)
     assert parser.parse(GOOD, CONTEXT).judged.is_receipt
     assert parser._child is child
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux only")
+def test_where_memory_runs_out_the_parser_ends_before_its_worker(parser) -> None:
+    parser.parse(GOOD, CONTEXT)
+    assert Path(f"/proc/{parser._child.pid}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_a_mail_that_takes_too_long_is_given_up(parser, monkeypatch) -> None:
