@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
+from actors.runtime.base.failures import is_transient
+
 PATIENCE_SECONDS = 1.0  # with a look that hangs: then everybody looks alone
 
 Key = TypeVar("Key", bound=Hashable)
@@ -26,7 +28,9 @@ class _Round(Generic[Key, Answer]):
 
 class Gathered(Generic[Key, Answer]):
     def __init__(self, look: Callable[[Sequence[Key]], Mapping[Key, Answer]]) -> None:
-        """`look(keys)` returns what it finds, by key; an error of it is everybody's who asked."""
+        """`look(keys)` returns what it finds, by key. After an error that may be over one of several questions, each is
+        asked alone.
+        """
         self._look = look
         self._next = _Round[Key, Answer]()
         self._joining = Lock()
@@ -43,6 +47,8 @@ class Gathered(Generic[Key, Answer]):
         elif not mine.ended.wait(PATIENCE_SECONDS):
             return self._look([key]).get(key)
         if mine.error is not None:
+            if len(mine.keys) > 1 and not is_transient(mine.error):
+                return self._look([key]).get(key)
             raise mine.error
         return mine.answers.get(key)
 

@@ -9,8 +9,10 @@ import resource
 import signal
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Any
 
 from actors.mail.judge import judge
@@ -29,6 +31,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # if the machine has no memory left, this process ends, and not the worker
+        Path("/proc/self/oom_score_adj").write_text("1000")
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while (head := read_block(source)) is not None:
         raw = read_block(source) or b""

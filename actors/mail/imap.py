@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, timedelta
+from datetime import UTC, date, timedelta
 from email.parser import BytesHeaderParser
 from threading import Lock
 from typing import Any
@@ -30,12 +30,15 @@ from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 
 LIST_SECONDS = 15
 ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
-MAX_HEAD_BYTES = 64 * 1024  # of the headers of a mail: parsed, they take fifty times as much memory
+# Of the headers of a mail: whoever sends mails with more must not make a page too large or too slow for its limits.
+MAX_HEAD_BYTES = 16 * 1024
+MAX_UID = 2**32 - 1
 SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
-ASKED = ["INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"]
+HEAD = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]<0.{MAX_HEAD_BYTES}>"
+ASKED = ["INTERNALDATE", "RFC822.SIZE", HEAD]
 # Of the client, over an answer that is none.
-NO_IMAP = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
+NO_IMAP = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError, OverflowError)
 
 logging.getLogger("imapclient").setLevel(logging.WARNING)  # below that it tells what is sent
 
@@ -82,7 +85,10 @@ class ImapMailbox:
         uid_next = answer.get(b"UIDNEXT")
         if uid_next is None:  # it need not say
             uid_next = max(self._imap.search(["UID", "1:*"]), default=0) + 1
-        return Position(int(answer[b"UIDVALIDITY"]), int(uid_next) - 1)
+        position = Position(int(answer[b"UIDVALIDITY"]), int(uid_next) - 1)
+        if not 0 <= position.last_uid <= MAX_UID:  # it would be listed for ever
+            raise UnreachableError(f"The mail server says that its next mail's number is {int(uid_next)}")
+        return position
 
     @property
     def _imap(self) -> Client:
@@ -100,7 +106,7 @@ class ImapMailbox:
         criteria: list[Any] = ["UID", f"{first}:{last}"]
         if window.from_date is not None:
             criteria += ["SINCE", window.from_date]
-        if window.to_date is not None:
+        if window.to_date is not None and window.to_date < date.max:
             criteria += ["BEFORE", window.to_date + timedelta(days=1)]
         with self._in_hand, _told():
             self._imap.allow(LIST_SECONDS, ANSWER_COSTS)
@@ -147,8 +153,9 @@ def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
         moment = moment.replace(tzinfo=UTC)
     head = next((part for name, part in answer.items() if name.startswith(HEADERS)), None)
     headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes((head or b"")[:MAX_HEAD_BYTES])
-    message_id = str(headers.get("Message-ID") or "") or repr(sorted(headers.items()))
-    return Listed(uid, moment, size, message_hash(message_id, size))
+    # Raw: items() makes objects of those with bytes beyond ASCII, which have no order, and no repr that lasts.
+    message_id = str(headers.get("Message-ID") or "") or repr(sorted(headers.raw_items()))
+    return Listed(uid, moment.astimezone(UTC), size, message_hash(message_id, size))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import email
 import email.policy
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.errors import MessageError
@@ -100,10 +101,9 @@ def _leaves(message: Message, depth: int = 0) -> Iterator[Message]:
 def _header(message: Message, name: str) -> str:
     raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
     written = raw.encode("ascii", "surrogateescape").decode("utf-8", "replace")  # some send it as it is
-    try:
+    with suppress(MessageError, LookupError, ValueError, UnicodeError):  # of a charset that there is not
         written = str(make_header(decode_header(written)))
-    except (MessageError, LookupError, ValueError, UnicodeError):  # of a charset that there is not
-        written = written.encode(errors="replace").decode(errors="replace")
+    written = written.encode(errors="replace").decode()  # UTF-7, for one, gives halves of characters
     return " ".join(written.split())[:1000]
 
 

@@ -77,4 +77,4 @@ BEGIN
     RETURN number;
 END $$;
 COMMENT ON FUNCTION ops.retry_purge(text, text) IS
-    'Retries at once all objects that are still to be deleted from the bucket. ops.retry_purge(''your name'', ''why'')';
+    'Retries at once all objects that could not be deleted from the bucket. ops.retry_purge(''your name'', ''why'')';

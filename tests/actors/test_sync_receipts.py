@@ -203,6 +203,17 @@ def test_two_mails_without_a_message_id_and_with_one_file_are_two_receipts(mails
     assert sql("SELECT count(*) AS n FROM receipts") == [{"n": 2}]
 
 
+WITHOUT_ID = b"From: \xe9 <a@x.example>\r\nFrom: \xe8 <b@x.example>\r\nSubject: Your receipt\r\n\r\nTotal: $9.50\r\n"
+
+
+def test_a_mail_with_headers_that_are_no_text_costs_itself(mails, connect, sync, sql) -> None:
+    mails.fill([(mail(1), at(1)), (WITHOUT_ID, at(2)), (mail(3), at(3))])
+    business_id, _ = connect()
+    job = sync(business_id)
+    assert (counted(job), job["last_error"]) == (("completed", 3, 3, 0), None)
+    assert {"1.50", "3.50"} <= {row["amount"] for row in sql("SELECT amount::text FROM receipts")}
+
+
 def test_a_copy_in_another_mailbox_of_the_business_is_a_duplicate(mails, connect, sync, states, sql) -> None:
     mails.fill([(mail(1), at(1))])
     business_id, first = connect()

@@ -16,6 +16,7 @@ class Looks:
         self.asked: list[set[int]] = []
         self.go_on = Event()
         self.error: Exception | None = None
+        self.bad_key: int | None = None
 
     def __call__(self, keys: Any) -> dict[int, str]:
         number = len(self.asked)
@@ -24,6 +25,8 @@ class Looks:
             assert self.go_on.wait(100)
         if self.error:
             raise self.error
+        if self.bad_key in keys:
+            raise ValueError(self.bad_key)
         return {key: f"{key} in look {number}" for key in keys if key < 100}
 
 
@@ -43,7 +46,7 @@ def ask(looks: Looks) -> Callable[[int], list[Any]]:
         def work() -> None:
             try:
                 answers.append(one.get(key))
-            except ValueError as error:
+            except (ValueError, TimeoutError) as error:
                 answers.append(error)
 
         Thread(target=work).start()
@@ -70,18 +73,34 @@ def test_who_asks_during_a_look_is_answered_by_the_next_together_with_others(loo
     assert looks.asked == [{1}, {1, 2, 3, 100}]
 
 
-def test_an_error_is_everybodys_who_asked_and_the_next_look_is_a_new_one(looks, ask, monkeypatch) -> None:
+def test_a_lost_connection_is_everybodys_who_asked_and_the_next_look_is_a_new_one(looks, ask, monkeypatch) -> None:
     monkeypatch.setattr(gathered, "PATIENCE_SECONDS", 60)
     first = ask(1)
     wait_until(lambda: len(looks.asked) == 1, 30, "the first look")
     later = [ask(2), ask(3)]
     wait_until(lambda: waiting(ask, 2), 30, "all to ask")
-    looks.error = ValueError("away")
+    looks.error = TimeoutError("away")
     looks.go_on.set()
     wait_until(lambda: all([first, *later]), 30, "the errors")
     assert [first, *later] == [[looks.error]] * 3
     looks.error = None
     assert ask.gathered.get(4) == "4 in look 2"
+
+
+def test_a_question_that_cannot_be_answered_costs_itself(looks, ask, monkeypatch) -> None:
+    monkeypatch.setattr(gathered, "PATIENCE_SECONDS", 60)
+    first = ask(1)
+    wait_until(lambda: len(looks.asked) == 1, 30, "the first look")
+    later = [ask(2), ask(13), ask(3)]
+    wait_until(lambda: waiting(ask, 3), 30, "all to ask")
+    looks.bad_key = 13
+    looks.go_on.set()
+    wait_until(lambda: all([first, *later]), 30, "the answers")
+    assert [answer[:4] if isinstance(answer, str) else type(answer) for (answer,) in later] == [
+        "2 in",
+        ValueError,
+        "3 in",
+    ]
 
 
 def test_a_look_that_hangs_holds_up_the_others_for_a_second_only(looks, ask) -> None:

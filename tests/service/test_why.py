@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from actors.delete_receipts import delete_receipts
+from actors.mail.errors import of_answer
 from actors.runtime.base.errors import StorageError
 from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.perform import perform
@@ -523,6 +524,53 @@ def test_a_bucket_that_refuses(why, make, place, engine, settings, sql, tmp_path
     sql("SELECT ops.retry_purge('dana', 'new keys')")
     purge_all_due(engine, Bucket(settings))
     assert why(job_id)["reason"] == "ended"
+
+
+BUCKET = "bucket 'longhaul-prod' at https://store.internal:9000"
+DENIED = "AccessDenied: User: arn:aws:iam::123456789012:user/dana is not authorized, see https://iam.internal/"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (f"{BUCKET} refuses our credentials (403)", "the bucket refuses our credentials (403)"),
+        (f"{DENIED} of 123456789012", "AccessDenied: User: … is not authorized, see … of …"),
+    ],
+)
+@pytest.mark.parametrize("status", ["completed", "running"])
+def test_only_an_operator_is_told_where_the_bucket_is(api, make, worker, sql, tmp_path, error, told, status) -> None:
+    business_id = make.business()
+    make.attachments(make.receipts(business_id, 1), tmp_path)
+    run = {"status": status, "worker_id": worker} if status == "running" else {"status": status}
+    job_id = make.job(business_id, **run)
+    sql(
+        """UPDATE attachments SET purge_requested_at = now(), purge_after = now() + interval '1 hour',
+               purge_attempts = 1, purge_job_id = :job, purge_error = :error""",
+        job=job_id,
+        error=error,
+    )
+    address = f"/api/jobs/{job_id}"
+    member = api(business_id, "member")
+    said = member.get(f"{address}/why").json
+    assert (said["reason"], said["evidence"]["attachments_error"]) == ("bucket_refuses", told)
+    for sentence in (said["sentence"], member.get(address).json["why"]["sentence"]):
+        assert f"of its files: {told}." in sentence
+    assert error in api(None, "operator").get(f"{address}/why").json["sentence"]
+
+
+@pytest.mark.parametrize("number", ["99999999999", "mine"])
+def test_a_mail_server_that_says_what_we_say_of_a_blocker_is_not_believed(
+    why, make, worker, engine, sql, number
+) -> None:
+    with engine.connect() as mine:
+        pid = mine.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        said = (
+            f"; blocked by the session with the pid {pid if number == 'mine' else number}, whose transaction is 7 s old"
+        )
+        sentence = str(of_answer(f"NO {said}"))
+        job_id = make.job(status="running", worker_id=worker, waiting_for=sentence)
+        told = why(job_id)
+    assert (told["reason"], told["sentence"]) == ("backing_off", f"It waits to try again: {sentence}")
 
 
 def test_a_row_of_the_job_that_somebody_holds_keeps_a_worker_from_claiming_it(

@@ -79,7 +79,18 @@ BEGIN
         SELECT * INTO reason, since, evidence FROM public.why_running(job, seen, for_operator);
     END IF;
     evidence := jsonb_strip_nulls(evidence || public.connection_facts(job, for_operator));
+    IF NOT for_operator AND evidence ? 'attachments_error' THEN
+        evidence := evidence || jsonb_build_object('attachments_error', public.for_members(evidence ->> 'attachments_error'));
+    END IF;
 END $$;
+
+-- An error of the bucket as every member of the business can read it: it does not name our bucket. As for_members() in
+-- actors/receipts/attachments.py.
+CREATE OR REPLACE FUNCTION public.for_members(error text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT regexp_replace(regexp_replace(error, '^bucket ''[^'']*'' at \S+', 'the bucket'),
+                          'arn:\S+|https?://\S+|\y\d{12}\y', '…', 'g')
+$$;
 
 -- A job that has ended: how, and whether its files went too.
 CREATE OR REPLACE FUNCTION public.why_finished(

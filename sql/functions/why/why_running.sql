@@ -44,8 +44,9 @@ BEGIN
     evidence := known;
     blocker := public.blocker_of((known ->> 'backend_pid')::integer, for_operator);
     IF blocker IS NULL AND job.waiting_for IS NOT NULL THEN  -- between two tries; is it still there?
-        blocker := public.session_facts(substring(job.waiting_for FROM 'blocked by the session with the pid (\d+)')::integer,
-                                        for_operator);
+        -- Only at the end, where nobody else's words stand: those of a mail server are quoted, and may say the same.
+        blocker := public.session_facts(substring(job.waiting_for FROM
+            '; blocked by the session with the pid (\d{1,9})(?:, whose transaction is \d+ s old)?$')::integer, for_operator);
     END IF;
     IF blocker IS NOT NULL THEN
         reason := 'blocked';

@@ -2,10 +2,12 @@
 
 import ssl
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
 
+from actors.mail import imap
 from actors.mail.errors import (
     FolderMissingError,
     LoginRefusedError,
@@ -16,7 +18,7 @@ from actors.mail.errors import (
     quoted,
     wait_seconds,
 )
-from actors.mail.imap import ImapMailbox
+from actors.mail.imap import ImapMailbox, _listed
 from actors.mail.mailbox import Window
 from actors.mail.wire import BadServerError, Server
 from actors.outside.addresses import ForbiddenAddressError
@@ -51,10 +53,27 @@ def test_a_window_is_listed_page_by_page_with_size_and_moment(mailbox) -> None:
     assert len({one.message_hash for one in [*first_page, *second_page]}) == 7
 
 
+def test_mails_with_endless_headers_make_no_page_too_large(mails, monkeypatch) -> None:
+    monkeypatch.setattr(imap, "ANSWER_COSTS", 200_000)
+    mails.fill([(b"Subject: " + b"x" * 300_000 + b"\r\n" + mail(n), JUNE.replace(month=n)) for n in range(1, 4)])
+    with closing(ImapMailbox(server_of(mails), mails.user, mails.password)) as mailbox:
+        page, _ = mailbox.page(Window(0, mailbox.position().last_uid), 10)
+    assert [one.received_at.month for one in page] == [1, 2, 3]
+    assert all(one.size > 300_000 for one in page)
+
+
+def test_a_mail_without_an_id_is_known_again_by_its_headers_whatever_bytes_they_have() -> None:
+    head = b"From: \xe9 <a@x>\r\nFrom: \xe8 <b@x>\r\n\r\n"
+    answer = {b"INTERNALDATE": JUNE, b"RFC822.SIZE": 7, b"BODY[HEADER.FIELDS (FROM)]<0>": head}
+    assert _listed(1, answer) == _listed(1, answer)
+
+
 def test_a_window_of_days_includes_its_first_and_its_last(mailbox) -> None:
     window = Window(0, mailbox.position().last_uid, date(2025, 3, 15), date(2025, 5, 15))
     page, _ = mailbox.page(window, 100)
     assert [one.received_at.month for one in page] == [3, 4, 5]
+    for_ever = replace(window, to_date=date.max)
+    assert [one.received_at.month for one in mailbox.page(for_ever, 100)[0]] == [3, 4, 5, 6, 7]
 
 
 def test_a_window_above_the_last_mail_is_empty(mailbox) -> None:

@@ -106,6 +106,13 @@ def test_a_line_that_was_cut_before_it_was_connected_is_not_connected() -> None:
         assert not server.accepted.is_set()
 
 
+@pytest.mark.parametrize("uid_next", ["0", "4294967297", "9" * 30, "9" * 5000], ids=len)
+def test_a_folder_without_end_is_not_listed(scripted, uid_next: str) -> None:
+    server = scripted({"EXAMINE": f"* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT {uid_next}] ok\nOK done"})
+    with pytest.raises(UnreachableError, match=r"next mail|no IMAP"):
+        ImapMailbox(server, "dana", "hunter2")
+
+
 @pytest.mark.parametrize(
     "mail",
     [
@@ -113,6 +120,7 @@ def test_a_line_that_was_cut_before_it_was_connected_is_not_connected() -> None:
         "RFC822.SIZE 5 INTERNALDATE NIL",
         "RFC822.SIZE NIL INTERNALDATE NIL",
         'RFC822.SIZE 5 INTERNALDATE "17-Jul-2025 02:44:25 +0000" BODY[HEADER.FIELDS (FROM)] (a b)',
+        'RFC822.SIZE 5 INTERNALDATE "31-Dec-9999 23:44:25 -1200" BODY[HEADER.FIELDS (FROM)] "a"',
     ],
 )
 def test_a_mail_that_is_listed_as_no_server_should_is_an_error_of_the_server(scripted, mail: str) -> None:

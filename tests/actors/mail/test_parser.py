@@ -4,11 +4,13 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from actors.mail.parser import Parser, start
+from actors.mail.storing import receipt
 from actors.mail.verdict import Context
 from service.local.processes import wait_until
 
@@ -68,6 +70,15 @@ def test_what_is_malformed_is_no_receipt(parser, raw) -> None:
     assert not parsed.judged.is_receipt
 
 
+@pytest.mark.parametrize("word", [b"=?utf-7?Q?+2AA-?=", b"=?unicode_escape?Q?=5Cudc80?="])
+def test_half_a_letter_in_a_header_is_no_obstacle_to_a_receipt(parser, word) -> None:
+    raw = GOOD.replace(b"<1@x>", word).replace(b"a@b", word + b" <a@b>")
+    parsed = parser.parse(raw, CONTEXT)
+    judged = parsed.judged
+    assert receipt(1, parsed.message_id, judged.rule, judged.found, judged.files, raw).source_id
+    assert parsed.message_id == "?"
+
+
 def test_a_parser_that_somebody_kills_is_replaced_and_the_mail_is_read(parser) -> None:
     parser.parse(GOOD, CONTEXT)
     os.kill(parser._child.pid, signal.SIGKILL)
@@ -80,6 +91,12 @@ def test_a_parser_does_not_heed_the_signals_of_its_dyno(parser) -> None:
     os.kill(child.pid, signal.SIGTERM)
     assert parser.parse(GOOD, CONTEXT).judged.is_receipt
     assert parser._child is child
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux only")
+def test_where_memory_runs_out_the_parser_ends_before_its_worker(parser) -> None:
+    parser.parse(GOOD, CONTEXT)
+    assert Path(f"/proc/{parser._child.pid}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_a_mail_that_takes_too_long_is_given_up(parser, monkeypatch) -> None:

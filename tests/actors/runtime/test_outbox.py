@@ -174,3 +174,12 @@ def test_an_attachment_that_cannot_be_written_costs_itself(make, sql, engine, bu
     sql("DROP TRIGGER bad ON attachments")
     assert purge(engine, bucket) == Purged(deleted=1, failed=0)
     assert bucket.keys() == []
+
+
+def test_retry_purge_leaves_what_can_still_be_restored_or_downloaded(asked, engine, bucket, sql) -> None:
+    tried, *kept = asked(3)
+    sql("UPDATE attachments SET purge_after = now() + interval '7 days'")
+    sql("UPDATE attachments SET purge_attempts = 3, purge_error = '403' WHERE object_key = :key", key=tried)
+    assert sql("SELECT retry_purge() AS n") == [{"n": 1}]
+    purge_all_due(engine, bucket)
+    assert bucket.keys() == sorted(kept)
