@@ -1,4 +1,4 @@
-"""How often log-ins at mail servers may fail: passwords are not guessed through us, nor is time taken from others."""
+"""How often log-ins at mail servers may fail or take long: nobody guesses passwords through us or takes others' time."""
 
 import math
 
@@ -27,7 +27,7 @@ class FailedLogIns:
         self._engine = engine
 
     def refuse(self, business_id: int) -> None:
-        """429 when too many have failed."""
+        """429 when too many have failed or took long."""
         with self._engine.begin() as connection:
             left = connection.execute(FIND, self._values(business_id)).scalar()
         if left is not None and left < 1:
@@ -35,7 +35,7 @@ class FailedLogIns:
             raise ApiError(
                 429,
                 "too_many_requests",
-                f"Found more than {AT_ONCE} log-ins that failed; try again in {seconds} s",
+                f"Found more than {AT_ONCE} log-ins that failed or took long; try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},
                 retry_after=seconds,
             )

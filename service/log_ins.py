@@ -1,5 +1,6 @@
 """Log-ins that somebody waits for: 10 s at most, some at a time in a process, and one of each business."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock, Thread
@@ -25,6 +26,7 @@ from service.failed_log_ins import FailedLogIns
 SECONDS = 10
 AT_ONCE, WAITING = 4, 2  # of the 8 threads that the Procfile gives a web process; the rest are left to all else
 WAIT_SECONDS = 5  # for a place
+LONG_SECONDS = 3  # that a log-in may take before it counts as one that failed: it keeps others waiting
 
 # What was typed is wrong (400), or the server is (502).
 ANSWERS: dict[type[Exception], tuple[int, str]] = {
@@ -53,8 +55,9 @@ class LogIns:
         """Logs in and out again; returns the server's greeting. ApiError says what was wrong."""
         with self._place(business_id):
             self._failed.refuse(business_id)
+            began = time.monotonic()
             outcome = _within_limits(log_in)
-            if isinstance(outcome, FAILURES):
+            if isinstance(outcome, FAILURES) or time.monotonic() - began >= LONG_SECONDS:
                 self._failed.spend(business_id)
         if isinstance(outcome, Exception):
             raise_answer(outcome)

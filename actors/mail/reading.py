@@ -1,5 +1,6 @@
 """A batch of mails: fetched, parsed in the child, judged, and their files uploaded; outside of a transaction."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
@@ -17,6 +18,9 @@ from actors.runtime.jobs.run import Run
 BATCH_BYTES = 8 * 1024 * 1024  # of mails, if one alone is not larger; two batches are in memory
 FETCH_SECONDS, BYTES_PER_SECOND = 15, 500_000  # that a server must manage
 PARSE_SECONDS = 30  # for one mail; the parser's own limits are below
+LONG_SECONDS = (
+    60  # of parsing: what is left of a batch then is for the next, or there would be no checkpoint for minutes
+)
 MOST_FAILURES = 4  # to fetch a mail: with others, and three times alone
 
 NOTE_FAILURE = text("""
@@ -52,23 +56,34 @@ class Reading:
         self._call = run.submit(work, seconds + PARSE_SECONDS * len(self._asked))
 
     def decisions(self) -> list[Decision]:
-        """What goes wrong is noted beside each: then these are fetched one by one, so that a bad one costs itself."""
+        """Of `rows`, which are fewer now if these took long.
+
+        What goes wrong is noted beside each: then these are fetched one by one, so that a bad one costs itself.
+        """
         try:
-            read = self._run.result(self._call)
+            read, left = self._run.result(self._call)
         except (UnreachableError, TooLargeError, TimeoutError):
             self._run.begin().execute(NOTE_FAILURE, self._run.scope(ids=[row.id for row in self._asked]))
             self._run.commit()
             raise
+        if left is not None:
+            self.rows = self.rows[: self.rows.index(left)]
         return [_judge(row, read.get(row.uid)) for row in self.rows]
 
 
 def _fetch_and_parse(
     mailbox: Mailbox, sync: Sync, rows: Sequence[Row[Any]], seconds: float
-) -> dict[int, tuple[bytes, Parsed]]:
-    """By the uids of what is there."""
+) -> tuple[dict[int, tuple[bytes, Parsed]], Row[Any] | None]:
+    """By the uids of what is there; and the first row for which no time was left."""
     raw = mailbox.fetch([row.uid for row in rows], seconds)
-    there = [row for row in rows if row.uid in raw]
-    return {row.uid: (raw[row.uid], sync.parser.parse(raw[row.uid], sync.context(row.received_at))) for row in there}
+    read: dict[int, tuple[bytes, Parsed]] = {}
+    ends_at = time.monotonic() + LONG_SECONDS
+    for row in rows:
+        if read and time.monotonic() >= ends_at:
+            return read, row
+        if row.uid in raw:
+            read[row.uid] = raw[row.uid], sync.parser.parse(raw[row.uid], sync.context(row.received_at))
+    return read, None
 
 
 def upload(run: Run[Any], decisions: Sequence[Decision]) -> None:

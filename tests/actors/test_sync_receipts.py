@@ -17,6 +17,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors.mail.connection import MailSettings
 from actors.mail.errors import ThrottledError, UnreachableError
@@ -107,6 +108,21 @@ def test_a_mailbox_of_receipts_and_others_is_read_each_once_with_its_file(mails,
     assert sorted(bucket.keys()) == sorted(file["object_key"] for file in files)
     assert all(file["receipt_id"] and file["size"] for file in files)
     assert sql("SELECT last_uid FROM connections WHERE id = :id", id=connection_id) == [{"last_uid": 103}]
+
+
+def test_mails_that_take_long_to_read_do_not_keep_the_job_from_its_checkpoints(
+    mails, connect, sync, states, monkeypatch
+) -> None:
+    """20 of them, of 10 s each, would look like a job that does not move."""
+    monkeypatch.setattr("actors.mail.reading.LONG_SECONDS", 0)
+    mails.fill([*((mail(number), at(number)) for number in range(1, 6)), (mail(6, "Lunch?", "see you"), at(6))])
+    business_id, _ = connect()
+    with capture_logs() as lines:
+        job = sync(business_id)
+    assert counted(job) == ("completed", 6, 6, 0)
+    assert [state for state, _ in states()] == ["receipt"] * 5 + ["not_receipt"]
+    done = [line for line in lines if line["event"] == "batch.done" and line["first"] is not None]
+    assert [line["processed"] for line in done] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_mail_that_was_decided_is_not_fetched_again(mails, connect, sync, monkeypatch) -> None:

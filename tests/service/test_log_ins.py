@@ -92,6 +92,17 @@ def test_tenants_with_silent_servers_delay_the_others_a_little_only(owners, mail
         assert owners().post("/api/connections", mails.params).status_code == 201
 
 
+def test_log_ins_that_take_long_count_as_failed_ones(owners, mails, monkeypatch) -> None:
+    """Four tenants with slow servers of their own would hold all places for ever."""
+    caller = owners()
+    for _ in range(2):
+        assert caller.post("/api/connections", mails.params).status_code == 201
+    monkeypatch.setattr("service.log_ins.LONG_SECONDS", 0)
+    statuses = [caller.post("/api/connections", mails.params).status_code for _ in range(6)]
+    assert statuses == [201] * 5 + [429]
+    assert owners().post("/api/connections", mails.params).status_code == 201
+
+
 def test_more_than_may_wait_are_told_to_come_back(owners, mails, expire, monkeypatch) -> None:
     expire(60)
     monkeypatch.setattr("service.log_ins.WAIT_SECONDS", 0.1)
