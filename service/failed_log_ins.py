@@ -1,4 +1,4 @@
-"""How often log-ins at mail servers may fail or take long: nobody guesses passwords through us or takes others' time."""
+"""How often log-ins may fail or take long: nobody guesses passwords through us, or takes others' time."""
 
 import math
 
