@@ -147,7 +147,10 @@ class Docs:
 
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         response.content_type = falcon.MEDIA_HTML
-        response.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        policy = (
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        )
+        response.set_header("Content-Security-Policy", policy)
         response.text = self._page
 
 

@@ -20,12 +20,17 @@ from service.rate_limits import Rates, spend_change
 from service.same_origin import comes_from_a_browser, require_same_origin
 
 HOURS = 12
+MOST = 50  # of a token; the oldest goes first
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a cookie that expired then is deleted
 
 BEGIN = text("""
     INSERT INTO sessions (session_sha256, token_id, expires_at)
     SELECT :hash, id, least(now() + make_interval(hours => :hours), expires_at) FROM api_tokens WHERE id = :token_id
     RETURNING expires_at
+""")
+END_OLDEST = text("""
+    DELETE FROM sessions WHERE session_sha256 IN (
+        SELECT session_sha256 FROM sessions WHERE token_id = :token_id ORDER BY created_at DESC, id DESC OFFSET :most)
 """)
 END = text("DELETE FROM sessions WHERE session_sha256 = :hash")
 
@@ -103,6 +108,7 @@ class Sessions:
             self._end(connection, request)
             values = {"hash": hash_of(session), "token_id": caller.token_id, "hours": HOURS}
             expires_at: datetime = connection.execute(BEGIN, values).scalar_one()
+            connection.execute(END_OLDEST, {"token_id": caller.token_id, "most": MOST})
             spend_change(connection, caller, self._settings)
             response.media = _shown(connection, caller, expires_at)
         self._set_cookie(response, session, max_age=max(1, int((expires_at - datetime.now(UTC)).total_seconds())))

@@ -108,6 +108,7 @@ def test_every_route_of_the_api_is_described(settings) -> None:
 def test_the_page_for_people_shows_every_call_and_loads_nothing(settings) -> None:
     answer = falcon.testing.TestClient(create_app(settings)).simulate_get("/api/docs")
     assert answer.headers["content-type"].startswith("text/html")
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     for path in document.spec["paths"]:
         assert path in answer.text
     assert "src=" not in answer.text

@@ -158,6 +158,16 @@ def test_a_session_ends_after_12_hours_however_much_it_is_used(signed_in, sql) -
     assert signed_in.call("GET", "/api/jobs").status_code == 401
 
 
+def test_beyond_50_sessions_of_a_token_the_oldest_ends(browser, token, make, monkeypatch) -> None:
+    monkeypatch.setattr("service.sessions.MOST", 2)
+    other = browser()
+    other.sign_in(make.token(make.business()))
+    mine = [browser() for _ in range(3)]
+    for one in mine:
+        one.sign_in(token)
+    assert [one.is_in() for one in (*mine, other)] == [False, True, True, True]
+
+
 def test_a_session_holds_no_longer_than_its_token(browser, token, sql) -> None:
     sql("UPDATE api_tokens SET expires_at = now() + interval '1 hour'")
     answer = browser().sign_in(token)
