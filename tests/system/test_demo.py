@@ -107,7 +107,7 @@ def test_a_dev_whose_terminal_is_closed_leaves_nothing_and_says_stopped(copy: Pa
     started(dev, "Ctrl-C")
     dev.send_signal(signal.SIGHUP)
     printed, _ = dev.communicate(timeout=60)
-    assert dev.returncode == 0
+    assert dev.returncode == 0, printed
     assert printed.splitlines()[-1] == "Stopped."
     assert "Traceback" not in printed
     assert list((copy / ".local").glob("dev-*.url")) == []
