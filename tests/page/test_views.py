@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.conftest import worker_at
 from tests.page.walk import LANGUAGES, Walk, full
 
 pytestmark = pytest.mark.page
@@ -61,11 +64,24 @@ WIDER = """
 """
 
 
+@pytest.fixture
+def hostile_worker(site) -> Iterator[Callable[[str], None]]:
+    """hostile_worker(text): a worker of that host and queue."""
+    with ExitStack() as defer:
+
+        def come(text: str) -> None:
+            worker = defer.enter_context(worker_at(site.make.engine, [text]))
+            site.sql("UPDATE workers SET hostname = :t WHERE id = :id", t=text, id=worker.info["worker_id"])
+
+        yield come
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("what", HOSTILE)
-def test_what_comes_from_outside_is_text_and_breaks_nothing(what, language, site, person) -> None:
+def test_what_comes_from_outside_is_text_and_breaks_nothing(what, language, site, person, hostile_worker) -> None:
     text = HOSTILE[what]
     shown = set()
+    hostile_worker(text)
     for name, one in Walk(site, person, language, full(site, text), viewport={"width": 360, "height": 740}):
         one.page.locator("details:not([open])").evaluate_all("all => all.forEach(one => { one.open = true })")
         assert "hacked" not in one.page.title()
@@ -75,7 +91,7 @@ def test_what_comes_from_outside_is_text_and_breaks_nothing(what, language, site
         assert one.page.evaluate(BARE, text[:30].strip()) == [], name
         if text[:100] in one.page.locator("body").inner_text():
             shown.add(name)
-    assert shown >= {"receipts", "mailbox", "jobs", "job_failed", "job_paused", "job_waiting"}, shown
+    assert shown >= {"receipts", "mailbox", "jobs", "job_failed", "job_paused", "job_waiting", "workers"}, shown
 
 
 # All that a reader sees or hears, but for what is marked as coming from outside, as a moment, or as another language.
