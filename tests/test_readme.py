@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import actors
+from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import load_kinds
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,19 @@ def test_every_file_of_tests_that_is_named_exists() -> None:
     assert len(named) > 5
     named.remove("test_anonymise_receipts.py")  # to be written by who follows the README
     assert [name for name in named if not list(ROOT.glob(f"tests/**/{name}"))] == []
+
+
+def test_every_default_that_the_readme_names_is_the_one_that_counts() -> None:
+    table = re.findall(r"^\| (`[A-Z].*?) \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    said = {}
+    for variables, defaults in table:
+        if re.fullmatch(r"[\d, ]+|`[^`]+`", defaults):
+            said |= dict(zip(re.findall(r"`(\w+)`", variables), defaults.replace("`", "").split(", "), strict=True))
+    counts = {name: Settings.model_fields[name].default for name in said if name in Settings.model_fields}
+    assert len(counts) > 20
+    assert {name: str(int(value) if isinstance(value, bool) else value) for name, value in counts.items()} == {
+        name: said[name] for name in counts
+    }
 
 
 def test_the_new_kind_in_the_readme_works_as_printed(tmp_path, monkeypatch, make, engine, settings, sql) -> None:

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from threading import Thread
@@ -223,7 +224,7 @@ def test_for_a_dead_worker_one_has_to_be_started_unless_another_listens(why, mak
         assert why(job_id)["remedy"] == "It goes on by itself, at another worker, within 20 s"
 
 
-def test_a_worker_that_stands_still_is_seen_before_it_counts_as_dead(why, reason, make, engine, sql) -> None:
+def test_a_worker_that_stands_still_is_seen_before_it_counts_as_dead(why, reason, make, engine, sql, api) -> None:
     with worker_at(engine, ["maintenance"], speaks=False) as connection:
         job_id = make.job(status="running", worker_id=connection.info["worker_id"])
 
@@ -235,6 +236,8 @@ def test_a_worker_that_stands_still_is_seen_before_it_counts_as_dead(why, reason
         told = why(job_id)
         assert 5 < told["evidence"]["silent_seconds"] < 15
         assert "has said nothing for" in told["sentence"]
+        sql("UPDATE background_jobs SET updated_at = clock_timestamp()")  # its last batch can have ended just before
+        assert api(None, "operator").get(f"/api/jobs/{job_id}").json["why"]["reason"] == "silent_worker"
         with connection.begin():
             connection.execute(text("SELECT 1"))  # kill -CONT
         assert why(job_id)["reason"] == "running"
@@ -593,6 +596,19 @@ def test_a_row_of_the_job_that_somebody_holds_keeps_a_worker_from_claiming_it(
     claimer.close()
 
 
+def test_of_several_claims_that_wait_the_oldest_says_since_when(why, started, worker, engine, sql) -> None:
+    job_id = started()
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = :w, delivery = 1", w=worker)
+    waiting = """SELECT query_start FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock' ORDER BY query_start"""
+    with ThreadPoolExecutor(2) as pool, engine.connect() as holder:
+        holder.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+        for number in (1, 2):
+            pool.submit(sql, "SELECT * FROM public.claim_job(:id, CAST(:w AS integer))", id=job_id, w=worker)
+            wait_until(lambda number=number: len(sql(waiting)) == number, 30, "the claim to wait")
+        assert why(job_id)["since"] == sql(waiting)[0]["query_start"]
+
+
 def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started, sql, settings) -> None:
     role = f"longhaul_test_{secrets.token_hex(4)}"
     sql(f"CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public, dramatiq TO {role}")
@@ -616,6 +632,12 @@ def test_what_of_one_business_is_stuck_is_looked_for_in_that_business_only(make,
     business_id = make.business()
     own, _another = make.job(business_id), make.job()
     assert sql("SELECT jobs_to_explain(:b) AS id", b=business_id) == [{"id": own}]
+
+
+def test_a_job_of_a_kind_that_no_live_worker_knows_is_looked_into(started, worker, sql) -> None:
+    started()
+    unknown = started("sync_things")
+    assert sql("SELECT jobs_to_explain() AS id") == [{"id": unknown}]
 
 
 def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:

@@ -1,12 +1,15 @@
 """Every verb against every status, and every way out of running, against the tables in sql/states.py."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from actors.runtime.base.config import QUEUES
+from service.local.processes import wait_until
 from sql.states import ACTIVE, FINISHED, RUNNING, STATUSES, TRANSITIONS, VERBS
 
 SITUATIONS = [(status, None) for status in STATUSES] + [(RUNNING, "pause"), (RUNNING, "cancel")]
@@ -56,6 +59,19 @@ def test_a_verb_on_a_job_that_does_not_exist_says_so(verb, sql) -> None:
         sql(f"SELECT * FROM {verb}_job(404404, 'dana')")
     assert refusal.value.orig.pgcode == "LH404"
     assert "no job 404404" in str(refusal.value.orig)
+
+
+def test_a_verb_waits_for_the_one_before_it_and_goes_by_what_that_left(make, engine, sql, job_row) -> None:
+    job_id = make.job()
+    with ThreadPoolExecutor(1) as pool, engine.connect() as first:
+        first.execute(text("SELECT cancel_job(:id, 'dana')"), {"id": job_id})
+        second = pool.submit(sql, "SELECT pause_job(:id, 'eli')", id=job_id)
+        wait_until(lambda: sql("SELECT pid FROM pg_locks WHERE NOT granted"), 30, "the second to wait")
+        first.commit()
+        with pytest.raises(DBAPIError) as refusal:
+            second.result(10)
+    assert refusal.value.orig.pgcode == "LH409"
+    assert job_row(job_id)["status"] == "cancelled"
 
 
 ENDINGS = {  # (target, requested) → where it really goes

@@ -24,6 +24,11 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     assert load_settings({**GOOD, "BATCH_SIZE": "", "S3_ENDPOINT_URL": ""}).BATCH_SIZE == 50
 
 
+def test_an_empty_variable_of_one_kind_counts_as_not_set_too() -> None:
+    given = {"DELETE_RECEIPTS_BATCH_SIZE": "", "DELETE_RECEIPTS_THROTTLE_MS": "0"}
+    assert load_settings({**GOOD, **given}).of_kinds == {"DELETE_RECEIPTS_THROTTLE_MS": "0"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [

@@ -3,6 +3,7 @@
 import pytest
 
 from actors.runtime.base.errors import StorageError, StorageUnreachableError
+from actors.runtime.base.multipart import Multipart
 from actors.runtime.base.storage import Bucket
 
 
@@ -32,3 +33,16 @@ def test_what_is_wrong_with_the_bucket_is_named_without_a_secret(variable, value
     assert "hunter2" not in str(refusal.value)
     failed = wrong.delete(["a", "b"])
     assert failed.keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize("step", ["begin", "upload", "complete"])
+def test_an_upload_in_parts_says_it_at_each_of_its_steps(step, settings) -> None:
+    away = Bucket(settings.model_copy(update={"S3_ENDPOINT_URL": "http://127.0.0.1:1"}))
+    upload = Multipart(away, "a.csv", "1")
+    steps = {
+        "begin": lambda: Multipart.begin(away, "a.csv", "text/csv"),
+        "upload": lambda: upload.upload(1, b"a"),
+        "complete": lambda: upload.complete([]),
+    }
+    with pytest.raises(StorageUnreachableError, match="cannot be reached"):
+        steps[step]()

@@ -105,6 +105,19 @@ def test_a_missing_object_is_deleted_however_the_store_says_so(code, store, fake
     assert fake().delete(KEYS[:3]) == {}
 
 
+def test_a_key_whose_own_call_the_store_breaks_off_is_not_taken_for_deleted(store, fake) -> None:
+    def refuse(name: str, key: str, *_more: object):
+        if name == "DELETE" and key == KEYS[1]:
+            raise ConnectionError("made up: it hangs up")
+        return error(501, "NotImplemented") if name == "DeleteObjects" else None
+
+    store.refuse = refuse
+    store.add(*KEYS[:3])
+    errors = fake().delete(KEYS[:3])
+    assert errors.keys() == store.keys() == {KEYS[1]}
+    assert "cannot be reached" in errors[KEYS[1]]
+
+
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
 def test_a_refusal_of_us_is_asked_once_and_not_key_by_key(code, store, fake) -> None:
     store.refuse = lambda *_: error(403, code)

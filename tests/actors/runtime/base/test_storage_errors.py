@@ -3,6 +3,7 @@
 import pytest
 
 from actors.runtime.base.errors import StorageError, StorageUnreachableError
+from actors.runtime.base.storage_errors import explain
 from tests.actors.runtime.fakes3 import error
 
 KEYS = [f"businesses/1/receipts/{n}.pdf" for n in range(1000)]
@@ -36,6 +37,15 @@ def test_each_fault_names_the_right_variable_in_one_sentence(answer, says, store
         assert "\n" not in str(refusal.value)
         assert not isinstance(refusal.value, StorageUnreachableError)
     assert fake().delete(["a"]).keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "where"),
+    [(None, "AWS"), ("http://key:hunter2@store.example:9000/s3", "http://store.example:9000/s3")],
+)
+def test_where_the_bucket_is_is_said_without_a_password(endpoint, where, settings) -> None:
+    said = str(explain(RecursionError(), settings.model_copy(update={"S3_ENDPOINT_URL": endpoint})))
+    assert said.startswith(f"bucket {settings.S3_BUCKET!r} at {where} answers with a redirect")
 
 
 @pytest.mark.parametrize("name", ["no spaces", "a/b", "ümlaut"])

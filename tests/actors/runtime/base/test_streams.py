@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.runtime.base.streams import Lines
+
 ROOT = Path(__file__).parent.parent.parent.parent.parent
 
 SET_UP = """
@@ -167,3 +169,15 @@ def test_a_line_is_written_while_python_ends() -> None:
     program += "atexit.register(lambda: log.info('last'))"
     process = run(program, stdout=subprocess.PIPE)
     assert [event["event"] for event in events(process.communicate(timeout=60)[0])] == ["last"]
+
+
+def test_when_python_has_stopped_its_threads_a_flush_waits_for_none(monkeypatch) -> None:
+    read, write = full_pipe()
+    lines = Lines(write)
+    lines.put(b"waits for a reader")
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    began = time.monotonic()
+    lines.flush(60)
+    assert time.monotonic() - began < 30
+    os.close(read)
+    os.close(write)

@@ -200,6 +200,15 @@ def test_who_blocks_no_more_is_forgotten_at_the_second_look(waiting, holder, eng
     connection.rollback()
 
 
+def test_who_is_seen_again_after_a_look_without_anybody_survives_the_next_such_look() -> None:
+    wait, holder = Wait(1, 0), Blocker(7, None, None, None)
+    for seen in (holder, None, holder, None):
+        wait.saw(seen)
+    assert wait.blocker == holder
+    wait.saw(None)
+    assert wait.blocker is None
+
+
 def test_without_a_long_wait_postgres_is_not_asked() -> None:
     class Nobody:
         def begin(self) -> Any:

@@ -13,7 +13,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
+from actors.runtime.base.errors import ClaimLost
 from actors.runtime.jobs import backoff
+from actors.runtime.jobs.beats import Beats
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, Start, job_kind
 from actors.runtime.jobs.run import Batch, Run
@@ -180,6 +182,25 @@ def test_a_job_beats_outside_also_once_it_has_asked_whether_others_wait(run, pla
 
     job = run(slow, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
     assert (job["status"], beating) == ("completed", [True, True])
+
+
+def test_a_heartbeat_that_cannot_be_written_delays_no_other(make, engine, worker_id, sql) -> None:
+    beats, jobs = Beats(), [make.job(), make.job()]
+    for job_id in jobs:
+        with engine.begin() as connection:
+            claim = Claim.acquire(connection, job_id, worker_id, 50)
+        assert claim
+        beats._outside[job_id] = (claim, time.monotonic() - 60)
+    sql("UPDATE background_jobs SET heartbeat_at = now() - interval '1 minute'")
+    sql(f"""CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                RAISE 'No space left on device' USING ERRCODE = 'disk_full'; END $$;
+            CREATE TRIGGER no_space BEFORE UPDATE ON background_jobs FOR EACH ROW WHEN (OLD.id = {jobs[0]})
+                EXECUTE FUNCTION no_space()""")
+    with capture_logs() as lines:
+        beats.beat(engine)
+    old = sql("SELECT id FROM background_jobs WHERE heartbeat_at < now() - interval '30 s'")
+    assert old == [{"id": jobs[0]}]
+    assert [line["job_id"] for line in lines if line["event"] == "beat.failed"] == jobs[:1]
 
 
 def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, events) -> None:
@@ -481,6 +502,29 @@ def test_a_statement_that_is_wrong_fails_the_job_at_once(run) -> None:
     job = run(misspelt)
     assert (job["status"], job["failed_count"]) == ("failed", 0)
     assert 'column "no_such_column" does not exist' in job["last_error"]
+
+
+WRITES = {
+    "a checkpoint": lambda claim, connection: claim.checkpoint(connection, Batch([1], {"last_id": 1}, succeeded=1)),
+    "a heartbeat": lambda claim, connection: claim.beat(connection, "why"),
+    "a total": lambda claim, connection: claim.set_total(connection, 5),
+    "what is left": lambda claim, connection: claim.set_left(connection, 5),
+    "an end": lambda claim, connection: claim.leave(connection, "completed", "completed", None),
+    "a look at itself": lambda claim, connection: claim.reload(connection),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+def test_a_claim_whose_job_runs_under_a_later_one_writes_nothing(write, make, engine, worker_id, sql, job_row) -> None:
+    job_id = make.job()
+    with engine.begin() as connection:
+        claim = Claim.acquire(connection, job_id, worker_id, 50)
+        connection.execute(text("SELECT reset_job(:id, 'dana'), resume_job(:id, 'dana')"), {"id": job_id})
+        assert Claim.acquire(connection, job_id, worker_id, 50)
+    before = job_row(job_id)
+    with engine.begin() as connection, pytest.raises(ClaimLost):  # and then commits, as if nobody had noticed
+        write(claim, connection)
+    assert job_row(job_id) == before
 
 
 @pytest.mark.parametrize("swallow", [False, True])

@@ -4,6 +4,7 @@ import time
 from threading import Event, Thread
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors.runtime.jobs.perform import perform
 from actors.runtime.jobs.verdicts import Permanent, Transient
@@ -29,8 +30,10 @@ def test_its_thread_goes_to_a_job_that_waits_and_it_comes_back_later(failing, ru
     monkeypatch.setattr("actors.runtime.jobs.backoff.backoff_seconds", lambda failures: 60)
     make.job()  # waits
     began = time.monotonic()
-    job = run(failing)
+    with capture_logs() as lines:
+        job = run(failing)
     assert time.monotonic() - began < 45  # not the 60 s of its backoff
+    assert [line["event"] for line in lines] == ["job.picked", "job.requeued"]  # it does not look for what it gave back
     assert (job["status"], job["waiting_for"], job["failures"]) == ("queued", "the mail server is away", 1)
     assert job["wait_until"] is not None
     assert events(job["id"])[-1]["event"] == "snoozed"

@@ -127,3 +127,13 @@ def test_the_reason_of_an_earlier_end_is_gone_once_it_is_done(acks, deliveries, 
     sql("UPDATE dramatiq.queue SET reason = 'no such actor'")
     acks.add(Ack.of(deliveries[0], DONE))
     assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'done'") == [{"reason": None}]
+
+
+def test_each_identity_writes_its_own_ends_though_they_wait_together(acks, deliveries, states, sql) -> None:
+    """A worker that has lost its identity goes on under another one."""
+    sql("UPDATE dramatiq.queue SET worker_id = 2 WHERE message -> 'args' IN ('[2]', '[4]')")
+    for number in (1, 3):
+        deliveries[number].worker_id = 2
+    told = end_all(acks, deliveries)
+    assert states() == ["done"] * 5
+    assert sorted(told) == deliveries

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from actors.runtime.base.errors import MessageError
 from actors.runtime.messages.broker import Broker
+from actors.runtime.messages.delivery import Delivery, Outcome
 from actors.runtime.messages.prefetch import Prefetch
 from service.local.processes import wait_until
 from tests.actors.runtime.messages.test_broker import let_go_once_stopped
@@ -261,6 +262,25 @@ def test_middleware_before_and_after_hears_of_each_message_once(broker, work, no
     assert heard == ["before", "after", "ack"]
 
 
+def test_no_middleware_hears_of_a_message_that_goes_back_unprocessed(broker) -> None:
+    heard: list[str] = []
+
+    class Listening(Middleware):
+        def after_skip_message(self, *_: Any) -> None:
+            heard.append("skip")
+
+        def after_ack(self, *_: Any) -> None:
+            heard.append("ack")
+
+    broker.add_middleware(Listening())
+    delivery = Delivery(dramatiq.Message("low", "note", (), {}, {}), 1, 1, 1, was_lost=False)
+    for outcome, expected in ((Outcome.REQUEUE, []), (Outcome.DROP, []), (Outcome.RUN, ["skip", "ack"])):
+        delivery.outcome = outcome
+        for signal in ("skip_message", "ack"):
+            broker.emit_after(signal, delivery)
+        assert heard == expected
+
+
 @pytest.mark.parametrize("where", ["the actor", "a helper thread", "before_ack", "middleware"])
 def test_a_message_sent_again_under_its_id_while_it_is_processed_is_delivered_again(
     where, broker, work, states, seen
@@ -408,15 +428,19 @@ def test_a_paused_worker_claims_nothing_and_gives_back_what_it_has_not_begun(
     assert sorted(seen) == list(range(10))
 
 
+@pytest.mark.parametrize("moment", ["after_process_message", "before_ack"])  # with its ack, and without it
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_dies_is_replaced_and_its_message_is_not_lost(process, work, states, seen, engine) -> None:
+def test_a_thread_that_dies_is_replaced_and_its_message_is_not_lost(
+    moment, process, work, states, seen, engine
+) -> None:
     one = process(threads=1)
     broker = one.broker()
 
-    class Deadly(Middleware):
-        def after_process_message(self, *_: Any, **__: Any) -> None:
-            if len(seen) == 1:
-                raise SystemExit  # no Exception, so nothing in Dramatiq's thread holds it up
+    def die(*_: Any, **__: Any) -> None:
+        if len(seen) == 1:
+            raise SystemExit  # no Exception, so nothing in Dramatiq's thread holds it up
+
+    Deadly = type("Deadly", (Middleware,), {moment: die})  # noqa: N806 - a class
 
     def once_more() -> None:
         seen.append(1)
