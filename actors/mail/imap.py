@@ -110,7 +110,8 @@ class ImapMailbox:
             criteria += ["BEFORE", window.to_date + timedelta(days=1)]
         with self._in_hand, _told():
             self._imap.allow(LIST_SECONDS, ANSWER_COSTS)
-            found = sorted(uid for uid in self._imap.search(criteria) if first <= uid <= last)  # N:* may answer below N
+            # N:* may answer below N
+            found = sorted({uid for uid in self._imap.search(criteria) if first <= uid <= last})
             uids = found[:most]
             answers = self._imap.fetch(uids, ASKED) if uids else {}
             listed = [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})]
@@ -129,7 +130,8 @@ class ImapMailbox:
                 return {}
             return {uid: raw for one in uids for uid, raw in self.fetch([one], seconds).items()}
         wanted = set(uids)
-        return {uid: answer[b"BODY[]"] for uid, answer in answers.items() if uid in wanted and answer.get(b"BODY[]")}
+        bodies = {uid: answer.get(b"BODY[]") for uid, answer in answers.items() if uid in wanted}
+        return {uid: body for uid, body in bodies.items() if body and isinstance(body, bytes)}  # a number is none
 
     def _is_there(self, uid: int) -> bool:
         with self._in_hand, _told():

@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
-MAX_TAGS = 200_000
+MAX_TAGS = 200_000  # and texts between them
 MAX_DEPTH = 500
 MAX_SCRIPT = 1_000_000  # characters
+MAX_NAMES = 10  # of properties that one tag is
+MAX_UNFINISHED = 2_000  # characters, see below
 
 _HIDDEN = {"script", "style", "head", "title", "template", "noscript", "svg"}
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -51,6 +54,8 @@ class Page:
 def read_page(html: str) -> Page:
     reader = _Reader()
     reader.feed(html)
+    # A tag or a comment that the end cuts off. close() looks for its end again from each `<` within it.
+    reader.rawdata = reader.rawdata[:MAX_UNFINISHED]
     reader.close()
     return reader.page()
 
@@ -59,6 +64,7 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._open: list[tuple[str, bool, Item | None, str | None]] = []  # tag, hidden, its item, its property
+        self._names: Counter[str] = Counter()  # of the open ones
         self._hidden = 0  # of the open ones
         self._text: list[str] = []
         self._script: list[str] | None = None
@@ -69,23 +75,29 @@ class _Reader(HTMLParser):
         """Nobody asks in which line a tag stands, and to count them is a tenth of the work."""
         return j
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def _count(self) -> None:
         self._tags += 1
         if self._tags > MAX_TAGS or len(self._open) > MAX_DEPTH:
             raise RecursionError("too many tags")
+
+    def _opens(self, tag: str, hidden: bool, item: Item | None, name: str | None) -> None:
+        if tag not in _VOID:
+            self._open.append((tag, hidden, item, name))
+            self._names[tag] += 1
+            self._hidden += hidden
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._count()
         self._break_before(tag)
         if not attributes and tag not in _HIDDEN:
-            if tag not in _VOID:
-                self._open.append((tag, False, None, None))
+            self._opens(tag, False, None, None)
             return
         given = {name: value or "" for name, value in attributes}
         if tag == "script" and given.get("type", "").strip().lower() == "application/ld+json":
             self._script = []
         hidden = tag in _HIDDEN or "hidden" in given or ("style" in given and bool(_SUPPRESSED.search(given["style"])))
         item, name = self._property(given)
-        if tag not in _VOID:
-            self._open.append((tag, hidden, item, name))
-            self._hidden += hidden
+        self._opens(tag, hidden, item, name)
 
     def _break_before(self, tag: str) -> None:
         if tag in _BREAKS:
@@ -124,15 +136,17 @@ class _Reader(HTMLParser):
         if tag == "script" and self._script is not None:
             self._items += _json_items("".join(self._script))
             self._script = None
-        if any(tag == opened[0] for opened in reversed(self._open)):
-            closed = None
-            while closed != tag:
-                closed, hidden, _, _ = self._open.pop()
-                self._hidden -= hidden
+        while self._names[tag]:
+            closed, hidden, _, _ = self._open.pop()
+            self._names[closed] -= 1
+            self._hidden -= hidden
+            if closed == tag:
+                break
         if tag in _BREAKS:
             self._text.append("\n")
 
     def handle_data(self, data: str) -> None:
+        self._count()
         if self._script is not None:
             if sum(map(len, self._script)) < MAX_SCRIPT:
                 self._script.append(data)
@@ -152,12 +166,13 @@ class _Reader(HTMLParser):
 
 def _add(item: Item, name: str, value: Any) -> None:
     """A property that comes twice is a list."""
-    for one in name.split():
-        if one in item:
-            before = item[one]
-            item[one] = [*before, value] if isinstance(before, list) else [before, value]
-        else:
+    for one in name.split(maxsplit=MAX_NAMES)[:MAX_NAMES]:
+        if one not in item:
             item[one] = value
+        elif isinstance(item[one], list):
+            item[one].append(value)
+        else:
+            item[one] = [item[one], value]
 
 
 def _json_items(written: str) -> list[Item]:

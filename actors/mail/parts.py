@@ -1,7 +1,6 @@
 """A raw mail taken apart: who sent it, its subject and moment, what it says, and its files."""
 
 import email
-import email.policy
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +9,7 @@ from datetime import datetime
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
+from email.policy import Compat32
 from email.utils import parseaddr, parsedate_to_datetime
 
 from actors.mail.page import Page, read_page
@@ -19,6 +19,7 @@ MAX_PARTS = 200
 MAX_DEPTH = 12
 MAX_TEXT = 1_000_000  # characters that are looked at
 MAX_FILES = 10
+MAX_HEADER = 2_000  # characters that are looked at: a part's are read several times, in up to quadratic time
 FALLBACKS = ("utf-8", "windows-1255", "latin-1")  # for charsets that are not what they are said to be
 
 
@@ -41,6 +42,15 @@ class File:
         return hashlib.sha256(self.content).digest()
 
 
+class _ShortHeaders(Compat32):
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:MAX_HEADER]
+
+
+_POLICY = _ShortHeaders()
+
+
 @dataclass
 class Mail:
     sender: str  # as shown
@@ -57,7 +67,7 @@ class Mail:
 
 def take_apart(raw: bytes) -> Mail:
     """UnreadableError for what is nested or split beyond what any honest mail is."""
-    message = email.message_from_bytes(raw, policy=email.policy.compat32)
+    message = email.message_from_bytes(raw, policy=_POLICY)
     name, address = parseaddr(_header(message, "From"))
     mail = Mail(
         sender=name.strip(),

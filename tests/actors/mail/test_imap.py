@@ -139,6 +139,14 @@ def test_a_literal_that_is_too_large_closes_the_connection(scripted) -> None:
         mailbox.fetch([1], 30)
 
 
+@pytest.mark.parametrize("body", ["5", "NIL", "(1 2)"])
+def test_a_mail_that_is_no_text_is_not_there(scripted, body) -> None:
+    select = "* 1 EXISTS\n* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 2] ok\nOK done"
+    server = scripted({"EXAMINE": select, "UID": f"* 1 FETCH (UID 1 BODY[] {body})\nOK done"})
+    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox:
+        assert mailbox.fetch([1], 30) == {}
+
+
 @pytest.mark.parametrize("answer", ["NO [SERVERBUG] oops", "BAD what?", ""])
 def test_a_refused_command_is_no_refused_password(scripted, answer) -> None:
     select = "* 1 EXISTS\n* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 2] ok\nOK done"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from threading import Thread
 
 import pytest
 
+from actors.mail.child import work
 from actors.mail.parser import Parser, start
 from actors.mail.storing import receipt
 from actors.mail.verdict import Context
@@ -51,6 +53,40 @@ def test_a_bomb_costs_itself_and_the_next_mail_is_read(parser, name) -> None:
     assert after.judged is not None
     assert after.judged.is_receipt
     assert str(after.judged.found.money.amount) == "11.70"
+
+
+HEAD = b"Subject: Your receipt\r\n"
+HEADERS = b'Content-Disposition: inline; a="' + b";" * 3900 + b'"\r\n'
+COSTLY = {  # most took minutes
+    "comments_without_end": in_html(b"<!--" * 50_000),
+    "tags_without_end": in_html(b"<a " * 60_000),
+    "declarations_without_end": in_html(b"<?" * 150_000),
+    "names_of_one_property": in_html(b'<div itemscope><b itemprop="' + b"a " * 100_000 + b'" content=b></div>'),
+    "ends_of_no_tag": in_html(b"<i>" * 490 + b"</x>" * 100_000),
+    "quotes_in_a_header": HEAD + b'Content-Type: text/plain; a="' + b";" * 200_000 + b'"\r\n\r\nx',
+    "quotes_in_each_part": HEAD
+    + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    + (b"--b\r\n" + HEADERS + b"\r\nx\r\n") * 190,
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_mail_costs_no_more_than_its_length_does(name) -> None:
+    """A sender of many such would hold up all other mails for ten seconds each."""
+    head = {"received_at": CONTEXT.received_at.isoformat()}
+    ends_at = time.process_time() + 5
+
+    def look(*_anything: object) -> None:
+        assert time.process_time() < ends_at, "it takes too long"
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        answer, _ = work(head, COSTLY[name])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert answer.get("unreadable") in (None, "too_complex")
 
 
 @pytest.mark.parametrize(
