@@ -6,7 +6,8 @@
 -- release writes there what it waits for: if no row failed, that is cleared too.)
 --
 -- `wait`: the job continues after that time, or earlier if it is resumed; `why` is what it waits for. After 24 hours of
--- waiting without progress it fails. `code` says why it failed, for programs. `failures` is the number of consecutive tries
+-- waiting without progress it fails. However short a wait is asked for, it is at least a tenth of the time that the job has
+-- waited already, up to a minute: whoever asks for one second again and again does not fill the timeline. `code` says why it failed, for programs. `failures` is the number of consecutive tries
 -- that another service has failed; the next claim starts from it.
 --
 -- `claim`: the attempt that leaves, or null for any. No row: this claim no longer holds the job.
@@ -43,7 +44,8 @@ BEGIN
     UPDATE public.background_jobs j
     SET status = ends, requested = NULL, worker_id = NULL, updated_at = clock_timestamp(),
         finished_at = CASE WHEN ends IN ('completed', 'cancelled', 'failed') THEN clock_timestamp() END,
-        wait_until = CASE WHEN ends = 'queued' THEN clock_timestamp() + wait END,
+        wait_until = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN clock_timestamp()
+                              + greatest(wait, least(coalesce(clock_timestamp() - old.waits_since, '0') / 10, '1 minute')) END,
         failures = CASE WHEN ends = 'queued' THEN leave_running.failures ELSE 0 END,
         waits_since = CASE WHEN ends = 'queued' AND wait IS NOT NULL THEN coalesce(waits_since, clock_timestamp())
                            WHEN ends = 'queued' THEN waits_since END,

@@ -349,6 +349,21 @@ def test_a_snoozed_job_is_not_sent_a_second_message_by_the_sweep(run, sql, job_r
     assert job_row(job["id"])["message_id"] == job["message_id"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "waited", "waits"), [(1, "0 s", 1), (1, "200 s", 20), (1, "5 hours", 60), (90, "5 hours", 90)]
+)
+def test_who_asks_for_a_second_again_and_again_is_asked_ever_more_rarely(asked, waited, waits, run, make, sql) -> None:
+    @kind
+    def snoozes(run):
+        run.snooze(asked, "quota")
+        yield
+
+    job_id = make.job()
+    sql("UPDATE background_jobs SET waits_since = now() - CAST(:waited AS interval)", waited=waited)
+    job = run(snoozes, job_id)
+    assert waits - 0.5 < (job["wait_until"] - job["updated_at"]).total_seconds() < waits + 5
+
+
 def test_a_day_of_snoozes_without_progress_fails_the_job(run, sql) -> None:
     @kind
     def snoozes(run):
