@@ -1,5 +1,6 @@
 """Postgres and S3 from Python wheels, for demo, dev and the tests. Production needs none of this."""
 
+import atexit
 import logging
 import os
 import secrets
@@ -24,6 +25,7 @@ from sql.url import DRIVER, connector
 
 MOST_KEPT = 50
 KEPT: deque[socket.socket] = deque()  # the last ports that were handed out
+atexit.register(lambda: [probe.close() for probe in KEPT])
 
 
 def free_port() -> int:
