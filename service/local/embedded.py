@@ -25,7 +25,12 @@ from sql.url import DRIVER, connector
 
 MOST_KEPT = 50
 KEPT: deque[socket.socket] = deque()  # the last ports that were handed out
-atexit.register(lambda: [probe.close() for probe in KEPT])
+
+
+@atexit.register
+def _close_kept() -> None:
+    while KEPT:
+        KEPT.popleft().close()
 
 
 def free_port() -> int:
