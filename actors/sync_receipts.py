@@ -146,9 +146,9 @@ def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
     """In the order of the rows, each decided once. While a batch is stored, the next is fetched and parsed."""
     cursor, ahead = dict(run.cursor), None
     while reading := ahead or _next(run, sync, cursor):
-        batch = run.take([row.id for row in reading.rows], cursor)
+        batch = run.take([row.id for row in reading.rows], {**cursor, "last_id": reading.rows[-1].id})
         decisions = reading.decisions()
-        batch.ids = [row.id for row in reading.rows]
+        batch.ids = [row.id for row in reading.rows]  # fewer, if they took long
         cursor = batch.cursor = {**cursor, "last_id": batch.ids[-1]}
         ahead = _next(run, sync, cursor) if reading.is_small else None
         upload(run, decisions)

@@ -18,9 +18,7 @@ from actors.runtime.jobs.run import Run
 BATCH_BYTES = 8 * 1024 * 1024  # of mails, if one alone is not larger; two batches are in memory
 FETCH_SECONDS, BYTES_PER_SECOND = 15, 500_000  # that a server must manage
 PARSE_SECONDS = 30  # for one mail; the parser's own limits are below
-LONG_SECONDS = (
-    60  # of parsing: what is left of a batch then is for the next, or there would be no checkpoint for minutes
-)
+LONG_SECONDS = 60  # of parsing; the rest is for the next batch, or minutes would pass without a checkpoint
 MOST_FAILURES = 4  # to fetch a mail: with others, and three times alone
 
 NOTE_FAILURE = text("""
@@ -53,7 +51,7 @@ class Reading:
         self.is_small = size <= BATCH_BYTES  # so that another may be in memory beside it
         seconds = FETCH_SECONDS + size / BYTES_PER_SECOND
         work = partial(_fetch_and_parse, sync.mailbox, sync, self._asked, seconds)
-        self._call = run.submit(work, seconds + PARSE_SECONDS * len(self._asked))
+        self._call = run.submit(work, seconds + LONG_SECONDS + PARSE_SECONDS)
 
     def decisions(self) -> list[Decision]:
         """Of `rows`, which are fewer now if these took long.

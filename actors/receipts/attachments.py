@@ -42,6 +42,6 @@ def purge_stats(connection: Connection, job_ids: Sequence[int]) -> Mapping[int, 
 
 
 def for_members(error: str) -> str:
-    """Every member of the business can read it, so it does not name our bucket."""
-    said = re.sub(r"^bucket '.*?' at \S+", "the bucket", error)
+    """Every member of the business can read it, so it does not name our bucket. In SQL: public.for_members()."""
+    said = re.sub(r"^bucket '[^']*' at \S+", "the bucket", error)
     return re.sub(r"arn:\S+|https?://\S+|\b\d{12}\b", "…", said)

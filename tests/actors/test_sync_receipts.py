@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from actors.mail import reading
 from actors.mail.connection import MailSettings
 from actors.mail.errors import ThrottledError, UnreachableError
 from actors.mail.imap import ImapMailbox
@@ -108,6 +109,26 @@ def test_a_mailbox_of_receipts_and_others_is_read_each_once_with_its_file(mails,
     assert sorted(bucket.keys()) == sorted(file["object_key"] for file in files)
     assert all(file["receipt_id"] and file["size"] for file in files)
     assert sql("SELECT last_uid FROM connections WHERE id = :id", id=connection_id) == [{"last_uid": 103}]
+
+
+def test_a_mail_that_cannot_be_judged_is_passed_over_once(mails, connect, sync, states, monkeypatch) -> None:
+    """Its batch has announced where to go on after it: otherwise it would be met again and again."""
+
+    class OutOfRangeError(ValueError):
+        pgcode = "22003"
+
+    judge = reading._judge
+
+    def refuses(row: Any, read: Any) -> Any:
+        if b"<2@nightowl.example>" in read[0]:
+            raise OutOfRangeError
+        return judge(row, read)
+
+    monkeypatch.setattr(reading, "_judge", refuses)
+    mails.fill([(mail(number), at(number)) for number in range(1, 5)])
+    business_id, _ = connect()
+    assert counted(sync(business_id)) == ("completed", 4, 3, 1)
+    assert [state for state, _ in states()] == ["receipt", "pending", "receipt", "receipt"]
 
 
 def test_mails_that_take_long_to_read_do_not_keep_the_job_from_its_checkpoints(

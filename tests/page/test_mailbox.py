@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
+from tests.page.person import Person
 from tests.system.test_mail import mail
 
 pytestmark = pytest.mark.page
@@ -13,16 +14,24 @@ pytestmark = pytest.mark.page
 MOMENT = datetime(2025, 6, 15, 12, tzinfo=UTC)
 
 
+def connect_form(dana: Person, host: str, user: str, password: str, port: int | None = None) -> Locator:
+    """The dialog, filled in. `port`: of a server without encryption."""
+    dana.go("mailbox", "Mailbox")
+    dana.button("Connect a mailbox").click()
+    dialog = dana.page.get_by_role("dialog")
+    if port is not None:
+        dialog.get_by_label("Encryption").select_option("none")
+        dialog.get_by_label("Port").fill(str(port))
+    for label, text in (("IMAP server", host), ("User name", user), ("Password", password)):
+        dialog.get_by_label(label).fill(text)
+    return dialog
+
+
 def test_what_is_wrong_with_a_new_mailbox_is_said_at_the_fields(site, person) -> None:
     _, token = site.business()
     dana = person(site.address, token)
     dana.may_say = "status of 400"
-    dana.go("mailbox", "Mailbox")
-    dana.button("Connect a mailbox").click()
-    dialog = dana.page.get_by_role("dialog")
-    dialog.get_by_label("IMAP server").fill("imap.example.com")
-    dialog.get_by_label("User name").fill("dana@example.com")
-    dialog.get_by_label("Password").fill("not-sent-anywhere")
+    dialog = connect_form(dana, "imap.example.com", "dana@example.com", "not-sent-anywhere")
     dialog.get_by_text("More settings").click()
     dialog.get_by_label("Currency").fill("zzz")
     dialog.get_by_label("Time zone").fill("Asia/Atlantis")
@@ -40,14 +49,7 @@ def test_a_mailbox_is_connected_read_and_explained(site, person, mails) -> None:
     mails.fill([(mail(1), MOMENT), (mail(2), MOMENT), (mail(90), MOMENT)])
     business_id, token = site.business()
     dana = person(site.address, token)
-    dana.go("mailbox", "Mailbox")
-    dana.button("Connect a mailbox").click()
-    dialog = dana.page.get_by_role("dialog")
-    dialog.get_by_label("IMAP server").fill("127.0.0.1")
-    dialog.get_by_label("Encryption").select_option("none")
-    dialog.get_by_label("Port").fill(str(mails.port))
-    dialog.get_by_label("User name").fill(mails.user)
-    dialog.get_by_label("Password").fill(mails.password)
+    dialog = connect_form(dana, "127.0.0.1", mails.user, mails.password, port=mails.port)
     dialog.get_by_role("button", name="Connect").click()
     expect(dana.page.get_by_text("The mailbox is connected.").first).to_be_visible()
 
@@ -78,13 +80,6 @@ def test_a_password_that_is_refused_is_said_in_the_dialog(site, person, mails) -
     _, token = site.business()
     dana = person(site.address, token)
     dana.may_say = "status of 4|status of 502"
-    dana.go("mailbox", "Mailbox")
-    dana.button("Connect a mailbox").click()
-    dialog = dana.page.get_by_role("dialog")
-    dialog.get_by_label("IMAP server").fill("127.0.0.1")
-    dialog.get_by_label("Encryption").select_option("none")
-    dialog.get_by_label("Port").fill(str(mails.port))
-    dialog.get_by_label("User name").fill(mails.user)
-    dialog.get_by_label("Password").fill("wrong")
+    dialog = connect_form(dana, "127.0.0.1", mails.user, "wrong", port=mails.port)
     dialog.get_by_role("button", name="Connect").click()
     expect(dialog.get_by_role("status")).to_contain_text("The mail server refuses this user name or password.")

@@ -558,6 +558,7 @@ def test_only_an_operator_is_told_where_the_bucket_is(api, make, worker, sql, tm
     assert (said["reason"], said["evidence"]["attachments_error"]) == ("bucket_refuses", told)
     for sentence in (said["sentence"], member.get(address).json["why"]["sentence"]):
         assert f"of its files: {told}." in sentence
+    assert member.get(address).json["stats"]["attachments_error"] == told  # masked by other code
     assert error in api(None, "operator").get(f"{address}/why").json["sentence"]
 
 

@@ -6,9 +6,11 @@
 -- release writes there what it waits for: if no row failed, that is cleared too.)
 --
 -- `wait`: the job continues after that time, or earlier if it is resumed; `why` is what it waits for. After 24 hours of
--- waiting without progress it fails. However short a wait is asked for, it is at least a tenth of the time that the job has
--- waited already, up to a minute: whoever asks for one second again and again does not fill the timeline. `code` says why it failed, for programs. `failures` is the number of consecutive tries
--- that another service has failed; the next claim starts from it.
+-- waiting without progress it fails. A wait lasts at least a tenth of the time waited so far, up to a minute: otherwise a
+-- service that asks for one second again and again would fill the timeline.
+--
+-- `code` says why it failed, for programs. `failures` is the number of consecutive tries that another service has failed;
+-- the next claim starts from it.
 --
 -- `claim`: the attempt that leaves, or null for any. No row: this claim no longer holds the job.
 CREATE OR REPLACE FUNCTION public.leave_running(
