@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from service.local import mail_demo
+from service.local import mail_demo, runs
 from service.local.client import Client
 from service.local.mail_server import mail_server
 from service.local.runs import LOCAL
@@ -24,6 +24,7 @@ def dev() -> int:
         token = owner_token(engine, business_id)
         mail_demo.connect(Client(client.address, token), mails)
         url = _dev_url(os.getpid())
+        runs.note("file", str(url))
         url.touch(mode=0o600)
         url.write_text(environment["DATABASE_URL"])
         try:

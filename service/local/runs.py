@@ -1,6 +1,6 @@
 """What each run of demo, dev or the tests has started, recorded in .local/runs, so that a killed run can be cleaned up.
 
-A record has a line for each process, database and folder; the next run in this folder removes what a dead run left.
+A record has a line for each process, database, folder and file; the next run here removes what a dead run left.
 """
 
 import json
@@ -19,7 +19,7 @@ RUNS = LOCAL / "runs"
 
 
 def note(kind: str, value: object) -> None:
-    """Of this run: `process` (a pid), `database` (a name) or `folder` (a path)."""
+    """Of this run: `process` (a pid), `database` (a name), `folder` or `file` (a path)."""
     RUNS.mkdir(mode=0o700, parents=True, exist_ok=True)
     entry = {kind: [value, _began(int(str(value)))] if kind == "process" else value}
     with _file(os.getpid(), _began(os.getpid())).open("a") as file:
@@ -32,7 +32,7 @@ def forget() -> None:
 
 
 def end_dead_runs() -> list[str]:
-    """Ends the processes and removes the folders of dead runs; returns the names of their databases."""
+    """Ends the processes and removes the folders and files of dead runs; returns the names of their databases."""
     databases = []
     for file, entries in _dead():
         for entry in entries:
@@ -42,6 +42,8 @@ def end_dead_runs() -> list[str]:
             elif "folder" in entry:
                 shutil.rmtree(entry["folder"], ignore_errors=True)
                 Path(entry["folder"]).with_suffix(".log").unlink(missing_ok=True)
+            elif "file" in entry:
+                Path(entry["file"]).unlink(missing_ok=True)
             elif "database" in entry:
                 databases.append(entry["database"])
         with suppress(OSError):
