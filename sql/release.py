@@ -44,7 +44,10 @@ def release(engine: Engine) -> str | None:
     with engine.begin() as connection:
         check_database(connection)
         lift_time_limits(connection)
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        # A release that is suspended must not keep its locks on the tables.
+        connection.execute(
+            text("SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '60s'")
+        )
         connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         take_over(connection)

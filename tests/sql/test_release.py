@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from service.local.sandbox import database
 from sql.engine import make_engine
@@ -191,3 +191,15 @@ def test_a_release_means_what_it_says_whatever_a_backslash_means_there(empty, ru
     release(empty)
     (check,) = run("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE pg_get_constraintdef(oid) LIKE '%cntrl%'")
     assert r"//|\.\.'" in check
+
+
+def test_a_release_that_is_suspended_is_ended_by_the_server_and_keeps_no_lock(empty) -> None:
+    limits = []
+
+    def note(session: Connection, _cursor, statement: str, *_rest) -> None:
+        if "CREATE TABLE background_jobs" in statement:
+            limits.append(session.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
+
+    event.listen(empty, "after_cursor_execute", note)
+    release(empty)
+    assert limits == ["1min"]

@@ -2,6 +2,7 @@
 
 import random
 import signal
+from threading import Event
 from typing import Any
 
 import pytest
@@ -77,6 +78,7 @@ def test_what_a_worker_that_stood_still_ends_late_changes_nothing(inserting: Ins
 
     def stopped_with_messages_in_hand() -> bool:
         signal_group(frozen, signal.SIGSTOP)
+        Event().wait(0.1)  # for the server to read what the worker sent before the stop, such as its last acks
         wait_until(lambda: not sql(ACTIVE), 30, "the server to end what it was asked before the stop")
         held[:] = sql("SELECT message_id, worker_id, delivery FROM dramatiq.queue WHERE state = 'consumed'")
         if not held:  # it was stopped between two claims

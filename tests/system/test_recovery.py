@@ -7,6 +7,7 @@ import psycopg2
 import pytest
 
 from service.local.processes import wait_until
+from sql.locks import SWEEP
 
 
 def deleted(sql) -> int:
@@ -107,3 +108,32 @@ def test_a_worker_that_waits_for_a_lock_beats_and_says_what_it_waits_for(owner, 
         assert f"blocked by the session with the pid {somebody.info.backend_pid}, whose" in job["waiting_for"]
         assert job["seconds_since_heartbeat"] <= 12
     assert user.wait_for(job_id, "completed")["succeeded"] == 500
+
+
+@pytest.mark.scale
+def test_a_worker_that_stands_still_in_its_sweep_keeps_no_other_from_sweeping(owner, start, sql) -> None:
+    user = owner(4000)
+    frozen = start("worker", THROTTLE_MS=500)
+    job_id = user.start()
+    user.wait_for_progress(job_id)
+    between_two_steps = """
+        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND classid = :space AND objid = :id
+          AND datname = current_database() AND state = 'idle'
+    """
+
+    def stopped_with_the_lock() -> bool:
+        frozen.signal(signal.SIGSTOP)
+        found = bool(sql(between_two_steps, **SWEEP))
+        if not found:
+            frozen.signal(signal.SIGCONT)
+        return found
+
+    wait_until(stopped_with_the_lock, 60, "the worker to stop between two steps of its sweep")
+    start("worker", THROTTLE_MS=0)
+    # Read from the table: a poll would recover the job too.
+    wait_until(
+        lambda: sql("SELECT FROM background_jobs WHERE status = 'completed'"), 60, "another to take the job over"
+    )
+    frozen.signal(signal.SIGCONT)
+    wait_until(lambda: frozen.lines("fetcher.lost"), 30, "the frozen one to notice")

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.apart import write_apart
 from actors.runtime.base.config import Settings
-from sql.locks import RETENTION
+from sql.locks import RETENTION, holding
 
 log = structlog.get_logger("longhaul.retention")
 
@@ -61,25 +61,16 @@ DELETE = {
 
 TEXTS = ("messages", "keys")  # whose ids are not numbers
 
-TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
-UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
-
 
 def clear_old_rows(engine: Engine, settings: Settings) -> dict[str, int]:
     """Rows deleted, by table. One worker at a time; others find the lock taken and do nothing."""
     values = {"message_days": settings.MESSAGE_RETENTION_DAYS, "job_days": settings.JOB_RETENTION_DAYS, "chunk": CHUNK}
     deleted = dict.fromkeys(OLD, 0)
-    with engine.connect() as session:
-        with session.begin():
-            if not session.execute(TRY_LOCK, RETENTION).scalar():
-                return deleted
-        try:
-            for table in OLD:
-                deleted[table] = _clear(session, table, values)
-        finally:
-            if not session.invalidated:
-                with session.begin():
-                    session.execute(UNLOCK, RETENTION)
+    with engine.connect() as session, holding(session, RETENTION) as held:
+        if not held:
+            return deleted
+        for table in OLD:
+            deleted[table] = _clear(session, table, values)
     del deleted["counts"], deleted["keys"], deleted["sessions"]
     if any(deleted.values()):
         log.info("retention.cleared", **deleted)

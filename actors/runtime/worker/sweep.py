@@ -11,12 +11,10 @@ from sqlalchemy import Connection, text
 from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import Kind
 from actors.runtime.jobs.reconcile import RELEASED_AT_A_TIME, Steps, Swept, reconcile, scalar
-from sql.locks import SWEEP
+from sql.locks import SWEEP, holding
 
 log = structlog.get_logger("longhaul.sweep")
 
-TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
-UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
 RECOVER_MESSAGES = text("SELECT public.recover_messages()")
 DROP_STALE = text("SELECT public.drop_stale_messages(CAST(:queues AS text[]), CAST(:actors AS text[]), :most)")
 ENQUEUE_DUE = text("SELECT public.enqueue_due_messages()")
@@ -27,15 +25,10 @@ RESEND_LOST = text("SELECT id FROM public.resend_lost_messages()")
 def sweep(connection: Connection, kinds: Iterable[Kind], settings: Settings) -> Swept | None:
     """One short round; None if another worker is sweeping. Each step has its own transaction, and fails alone."""
     kinds = list(kinds)
-    with connection.begin():
-        if not connection.execute(TRY_LOCK, SWEEP).scalar():
+    with holding(connection, SWEEP) as held:
+        if not held:
             return None
-    try:
         swept = _sweep(connection, kinds, settings)
-    finally:
-        if not connection.invalidated:
-            with connection.begin():
-                connection.execute(UNLOCK, SWEEP)
     for event, ids in (
         ("sweep.recovered", swept.recovered),
         ("sweep.stale", swept.stale),

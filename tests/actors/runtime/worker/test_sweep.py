@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from actors.runtime.jobs.kinds import load_kinds
 from actors.runtime.jobs.reconcile import Swept
 from actors.runtime.worker.sweep import sweep
+from sql.locks import SWEEP, holding
 
 LONG_AGO = datetime.now(UTC) - timedelta(minutes=10)
 
@@ -54,3 +57,32 @@ def test_a_queue_that_somebody_has_locked_does_not_keep_jobs_from_being_recovere
         somebody.execute(text("LOCK TABLE dramatiq.queue IN ACCESS EXCLUSIVE MODE"))
         swept = sweep(connection, [], settings)
     assert (swept.recovered, job_row(lost)["status"]) == ([lost], "paused")
+
+
+def test_a_session_that_holds_the_lock_of_the_sweep_is_ended_when_it_falls_silent(engine) -> None:
+    limit = text("SHOW idle_session_timeout")
+    with engine.connect() as session, engine.connect() as other:
+        with holding(session, SWEEP) as held, holding(other, SWEEP) as held_twice:
+            assert (held, held_twice) == (True, False)
+            assert (session.scalar(limit), other.scalar(limit)) == ("10s", "0")
+            session.commit()
+            other.commit()
+        assert session.scalar(limit) == "0"
+        session.commit()
+        with holding(other, SWEEP) as held:
+            assert held
+
+
+def test_a_sweep_whose_session_is_ended_leaves_the_lock_to_others(engine) -> None:
+    def ended(session: Connection, other: Connection) -> None:
+        with holding(session, SWEEP):
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+            other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+            other.commit()
+            session.execute(text("SELECT 1"))
+
+    with engine.connect() as session, engine.connect() as other:
+        with pytest.raises(OperationalError):
+            ended(session, other)
+        with holding(other, SWEEP) as held:
+            assert held
