@@ -24,3 +24,34 @@ def test_a_page_whose_file_does_not_come_says_so_and_loads_when_it_is_tried_agai
     dana.page.get_by_role("link", name=AGAIN[language]).click()
     expect(dana.page.get_by_role("heading", level=1)).to_be_visible()
     expect(dana.page.get_by_text(SENTENCE["en-GB"])).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("file", "act", "title"),
+    [("delete_all", "Delete all", "Delete all receipts?"), ("export", "Export", "Export receipts")],
+)
+def test_a_dialog_whose_file_does_not_come_says_so_at_its_button(file, act, title, site, person) -> None:
+    _, token = site.business(receipts=3)
+    dana: Person = person(site.address, token)
+    dana.may_say = "net::ERR_|Failed to fetch dynamically"
+    everything = ["**/api/session", f"**/assets/{file}.*.js"]
+    for pattern in everything:
+        dana.page.route(pattern, lambda route: route.abort())
+    dana.button(act).click()
+    expect(dana.page.get_by_role("main").get_by_text("The server cannot be reached.")).to_be_visible()
+    for pattern in everything:
+        dana.page.unroute(pattern)
+    dana.button(act).click()
+    expect(dana.page.get_by_role("dialog", name=title)).to_be_visible()
+    expect(dana.page.get_by_text("The server cannot be reached.")).to_have_count(0)
+
+
+def test_a_job_whose_panel_does_not_come_leaves_the_receipts_as_they_are(site, person) -> None:
+    business_id, token = site.business(receipts=3)
+    site.make.job(business_id=business_id, status="paused", total=3)
+    dana: Person = person(site.address)
+    dana.may_say = "net::ERR_|Failed to fetch dynamically"
+    dana.page.route("**/assets/job_panel.*.js", lambda route: route.abort())
+    dana.sign_in(token)
+    expect(dana.page.get_by_role("main").get_by_text("There is a newer version of this page.")).to_be_visible()
+    expect(dana.page.get_by_role("row")).to_have_count(4)

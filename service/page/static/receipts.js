@@ -3,11 +3,9 @@ import { bdi, button, code, field, h, setChildren } from "./dom.js";
 import { address, get } from "./api.js";
 import { t } from "./language.js";
 import { day, money } from "./format.js";
-import { deleteAll } from "./delete_all.js";
-import { exportDialog } from "./export.js";
 import { isActive, isStale } from "./job_words.js";
-import { JobPanel } from "./job_panel.js";
 import { Messages, empty, failed, loading, trying } from "./messages.js";
+import { load } from "./modules.js";
 import { filterForm, heading, openLink, pages, row, table, tableBody } from "./parts.js";
 import { Poller } from "./poll.js";
 import { filter } from "./router.js";
@@ -16,9 +14,10 @@ import { at } from "./times.js";
 const LIMIT = 25;
 
 class Receipts {
+  messages = new Messages();
+
   constructor({ query, kinds }) {
     Object.assign(this, { query, kinds });
-    this.messages = new Messages();
     this.count = h("p.count", {}, " ");
     this.job = h("div", {});
     this.list = h("div.list", {}, loading());
@@ -37,8 +36,8 @@ class Receipts {
 
   #actions() {
     return [
-      this.may("export_receipts") ? button(t("receipts.export"), () => exportDialog(this.query)) : null,
-      this.may("delete_receipts") ? button(t("receipts.delete_all"), () => this.#delete(), { kind: "quiet-danger" }) : null,
+      this.may("export_receipts") ? button(t("receipts.export"), this.#export) : null,
+      this.may("delete_receipts") ? button(t("receipts.delete_all"), this.#delete, { kind: "quiet-danger" }) : null,
     ];
   }
 
@@ -90,9 +89,16 @@ class Receipts {
     return button(t("receipt.open"), open, { kind: "link", "aria-label": name });
   }
 
-  #delete() {
-    deleteAll((job) => this.#follow(job), (settled) => this.#unsure(settled));
-  }
+  // Dialogs and the panel of a job are fetched when they are needed: most who look at receipts need none of them.
+  #export = trying(this.messages, async () => {
+    const { exportDialog } = await load("export");
+    if (!this.stopped) exportDialog(this.query);
+  });
+
+  #delete = trying(this.messages, async () => {
+    const { deleteAll } = await load("delete_all");
+    if (!this.stopped) deleteAll((job) => this.#follow(job), (settled) => this.#unsure(settled));
+  });
 
   // It was sent, and then the dialog was closed: only the server knows whether it has begun.
   async #unsure(settled) {
@@ -115,15 +121,19 @@ class Receipts {
     if (last && !this.stopped && (isActive(last) || isStale(last))) this.#follow(last);
   }
 
-  #follow(job) {
-    if (this.stopped) return;
+  async #follow(job) {
+    const { JobPanel } = await load("job_panel").catch((error) => {
+      this.messages.error(error);
+      return {};
+    });
+    if (this.stopped || !JobPanel) return;
     this.panel?.stop();
     let status = job.status;
     const shown = (now) => {
       if (now.status === "paused" && status !== "paused") this.#load(); // as far as it has come
       ({ status } = now);
     };
-    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, shown, ended: (ended) => this.#ended(ended), anew: () => this.#delete() });
+    this.panel = new JobPanel(job.job_id, { kinds: this.kinds, shown, ended: (ended) => this.#ended(ended), anew: this.#delete });
     setChildren(this.job, this.panel.element);
     this.panel.show(job);
     this.panel.start();
