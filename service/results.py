@@ -1,6 +1,7 @@
 """The file that a job has made: a new link to it per request, valid for a few minutes."""
 
 import falcon
+from sqlalchemy import text
 
 from actors.runtime.base.config import Settings
 from actors.runtime.base.storage import Bucket
@@ -11,6 +12,7 @@ from service.job_view import Jobs
 from service.openapi import NoQuery, Success, parse_id, responses, spec
 
 LINK_SECONDS = 300
+STORED = text("SELECT * FROM background_jobs WHERE id = :job_id")
 
 
 class Result(Success):
@@ -38,7 +40,8 @@ class JobResult:
                 409, "not_completed", f"Job {number} is {row['status']}; its file will exist once it is completed"
             )
         with self._jobs.engine.begin() as connection:
-            found = kind.result(connection, row)
+            stored = connection.execute(STORED, {"job_id": number}).mappings().one_or_none()
+            found = None if stored is None else kind.result(connection, dict(stored))
         if found is None:
             raise ApiError(410, "gone", f"The file of job {number} is no longer kept; start another job")
         url = self._bucket.link(found.object_key, found.filename, LINK_SECONDS)

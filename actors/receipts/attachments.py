@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, column, text
 
 from actors.runtime.jobs.run import Run
 
@@ -17,7 +17,7 @@ ASK_FOR_PURGE = text("""
 COUNTS = text("""
     SELECT job_id, deleted + kept AS deleted, failed, pending, kept, error FROM attachment_counts
     WHERE job_id = ANY (:job_ids)
-""")
+""").columns(*map(column, ("job_id", "deleted", "failed", "pending", "kept", "error")))
 NONE: dict[str, Any] = {"attachments_deleted": 0, "attachments_failed": 0, "attachments_pending": 0}
 
 
