@@ -21,6 +21,7 @@ from actors.runtime.jobs.run import Batch, Run
 log = structlog.get_logger("longhaul.sync")
 
 PAGE = 200  # mails that are listed at a time
+PAGES_PER_CHECK = 50  # how many are known already is not counted for each page
 PROGRESS_EACH = 50  # mails
 
 CONNECTIONS = text("""
@@ -114,6 +115,8 @@ def _list(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
     cursor = _window_of(run, sync)
     scope = run.scope(uidvalidity=cursor["uidvalidity"])
     while cursor["after"] < cursor["until"]:
+        if cursor["pages"] % PAGES_PER_CHECK == 0:
+            sync.check_room()
         window = Window(cursor["after"], cursor["until"], run.params.from_date, run.params.to_date)
         page, after = run.call(sync.mailbox.page, window, PAGE)
         cursor = {**cursor, "after": after, "pages": cursor["pages"] + 1}

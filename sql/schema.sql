@@ -597,6 +597,9 @@ COMMENT ON INDEX public.idx_attachments_receipt IS 'Which files belong to these 
 CREATE INDEX idx_attachments_same_file ON public.attachments USING btree (business_id, sha256) WHERE (sha256 IS NOT NULL);
 COMMENT ON INDEX public.idx_attachments_same_file IS 'Is this file in the business already?';
 
+CREATE INDEX idx_background_jobs_business ON public.background_jobs USING btree (business_id, id);
+COMMENT ON INDEX public.idx_background_jobs_business IS 'Which jobs has this business, newest first?';
+
 CREATE INDEX idx_background_jobs_business_type_status ON public.background_jobs USING btree (business_id, job_type, status);
 COMMENT ON INDEX public.idx_background_jobs_business_type_status IS 'Has this business a job of this type in this state?';
 
@@ -620,6 +623,9 @@ COMMENT ON INDEX public.idx_idempotency_keys_created_at IS 'Which are older than
 
 CREATE INDEX idx_job_events_job ON public.job_events USING btree (job_id, id);
 COMMENT ON INDEX public.idx_job_events_job IS 'What happened to this job, in order?';
+
+CREATE INDEX idx_mail_messages_business ON public.mail_messages USING btree (business_id, id);
+COMMENT ON INDEX public.idx_mail_messages_business IS 'Which mails of this business were seen, newest first, and how many?';
 
 CREATE INDEX idx_mail_messages_hash ON public.mail_messages USING btree (connection_id, message_hash);
 COMMENT ON INDEX public.idx_mail_messages_hash IS 'Is this mail known under another number?';

@@ -32,7 +32,7 @@ LIST_SECONDS = 15
 ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
 # Of the headers of a mail: whoever sends mails with more must not make a page too large or too slow for its limits.
 MAX_HEAD_BYTES = 16 * 1024
-MAX_UID = 2**32 - 1
+MAX_NUMBER = 2**32 - 1  # of all that IMAP counts
 SEARCHED_AT_ONCE = 20_000  # uids in one search: its answer is one line, which imaplib wants below 1 MB
 HEADERS = b"BODY[HEADER.FIELDS"  # servers repeat the names in an order and a spelling of their own
 HEAD = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]<0.{MAX_HEAD_BYTES}>"
@@ -86,8 +86,9 @@ class ImapMailbox:
         if uid_next is None:  # it need not say
             uid_next = max(self._imap.search(["UID", "1:*"]), default=0) + 1
         position = Position(int(answer[b"UIDVALIDITY"]), int(uid_next) - 1)
-        if not 0 <= position.last_uid <= MAX_UID:  # it would be listed for ever
-            raise UnreachableError(f"The mail server says that its next mail's number is {int(uid_next)}")
+        for what, number in (("next mail's number", position.last_uid), ("UIDVALIDITY", position.uidvalidity)):
+            if not 0 <= number <= MAX_NUMBER:  # it would be listed for ever
+                raise UnreachableError(f"The mail server's {what} is no number of 32 bits")
         return position
 
     @property
@@ -150,7 +151,7 @@ class ImapMailbox:
 
 
 def _listed(uid: int, answer: Mapping[bytes, Any]) -> Listed:
-    moment, size = answer[b"INTERNALDATE"], int(answer[b"RFC822.SIZE"])
+    moment, size = answer[b"INTERNALDATE"], min(max(int(answer[b"RFC822.SIZE"]), 0), MAX_NUMBER)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     head = next((part for name, part in answer.items() if name.startswith(HEADERS)), None)

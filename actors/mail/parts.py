@@ -1,7 +1,9 @@
 """A raw mail taken apart: who sent it, its subject and moment, what it says, and its files."""
 
+import codecs
 import email
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +23,11 @@ MAX_TEXT = 1_000_000  # characters that are looked at
 MAX_FILES = 10
 MAX_HEADER = 2_000  # characters that are looked at: a part's are read several times, in up to quadratic time
 FALLBACKS = ("utf-8", "windows-1255", "latin-1")  # for charsets that are not what they are said to be
+# By Python's names. It has other codecs that are no charset of mails: with punycode, 200 kB take ten seconds.
+CHARSETS = re.compile(
+    "(ascii|utf-(7|8|8-sig|16|32|(16|32)-[bl]e)|iso8859-[0-9]+|iso2022_[a-z0-9_]+|cp[0-9]+|koi8-[rtu]|kz1048|ptcp154|tis-620"
+    "|mac-[a-z0-9]+|gb2312|gbk|gb18030|hz|big5|big5hkscs|johab|euc_[a-z0-9_]+|shift_jis[x0-9_]*|hp-roman8)"
+)
 
 
 class UnreadableError(Exception):
@@ -48,7 +55,20 @@ class _ShortHeaders(Compat32):
         return name, value[:MAX_HEADER]
 
 
-_POLICY = _ShortHeaders()
+class _Part(Message):
+    """Refused while it is parsed: each line is held against the boundaries of all parts that it is in."""
+
+    depth = 0
+
+    def attach(self, payload: Message) -> None:  # type: ignore[override]
+        if isinstance(payload, _Part):
+            payload.depth = self.depth + 1
+            if payload.depth > MAX_DEPTH:
+                raise UnreadableError("nested_too_deeply")
+        super().attach(payload)
+
+
+_POLICY = _ShortHeaders(message_factory=_Part)
 
 
 @dataclass
@@ -96,14 +116,12 @@ def take_apart(raw: bytes) -> Mail:
     return mail
 
 
-def _leaves(message: Message, depth: int = 0) -> Iterator[Message]:
+def _leaves(message: Message) -> Iterator[Message]:
     """Every part that holds content. A mail within the mail is one too: a forward as an attachment."""
-    if depth > MAX_DEPTH:
-        raise UnreadableError("nested_too_deeply")
     if message.is_multipart():
         for part in message.get_payload():
             if isinstance(part, Message):
-                yield from _leaves(part, depth + 1)
+                yield from _leaves(part)
     else:
         yield message
 
@@ -131,7 +149,8 @@ def _text(part: Message) -> str:
     content = content[: 4 * MAX_TEXT]
     for charset in (part.get_content_charset() or "utf-8", *FALLBACKS):
         try:
-            return content.decode(charset)
+            if CHARSETS.fullmatch(codecs.lookup(charset).name):
+                return content.decode(charset)
         except (LookupError, UnicodeError, ValueError):
             continue
     return content.decode("ascii", errors="replace")

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
+from sqlalchemy import text
 
 from actors.mail.connection import MailConnection, note_refused
 from actors.mail.errors import CertificateError, FolderMissingError, LoginRefusedError, MailError, ThrottledError
@@ -23,6 +24,10 @@ from actors.runtime.jobs.verdicts import Permanent, Snooze, Transient, Verdict
 log = structlog.get_logger("longhaul.sync")
 
 LOG_IN_SECONDS = 30
+
+KNOWN = text("""
+    SELECT count(*) FROM (SELECT FROM mail_messages WHERE business_id = :business_id LIMIT :most) AS known
+""")
 
 PERMANENT: dict[type[Exception], str] = {
     FolderMissingError: "folder_missing",
@@ -84,6 +89,18 @@ class Sync:
                 self._run.commit()
                 raise self._failed(f"Connect the mailbox anew: {error}", "needs_reconnect") from None
         return self._mailbox
+
+    def check_room(self) -> None:
+        """A mail server can invent mails without end, and each is a row that others pay for too."""
+        most = self._run.settings.MAX_MAILS
+        known = self._run.begin().execute(KNOWN, {"business_id": self._run.business_id, "most": most}).scalar_one()
+        self._run.commit()
+        if known >= most:
+            raise self._failed(
+                f"This business has {most} mails in its list, and may not have more (MAX_MAILS); delete a connection "
+                "that is no longer needed, whose mails then leave the list in time",
+                "too_many_mails",
+            )
 
     def context(self, received_at: datetime) -> Context:
         settings = self.connection.settings

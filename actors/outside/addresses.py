@@ -9,6 +9,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that has been allocated so far
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # before an IPv4 address, in the lower half
+# What Python's versions disagree about: of protocols, and the relays of 6to4 as they once were.
+_SPECIAL = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
 
 
 class ForbiddenAddressError(LonghaulError):
@@ -25,14 +29,17 @@ def is_public(address: Address) -> bool:
     `is_global` alone is not enough: an IPv6 address may carry a private IPv4 address to a gateway.
     """
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and not address.is_multicast
+        special = any(address in network for network in _SPECIAL)
+        return address.is_global and not address.is_multicast and not special
     if address in _NAT64:
         return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     if address.ipv4_mapped is not None:
         return is_public(address.ipv4_mapped)
     if address.sixtofour is not None:
         return is_public(address.sixtofour)
-    return address in _UNICAST and address.is_global and address.teredo is None
+    if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
+        return False
+    return address in _UNICAST and address.is_global and address.teredo is None and address not in _DOCUMENTATION
 
 
 def resolve(host: str, port: int, *, private_allowed: bool = False) -> str:

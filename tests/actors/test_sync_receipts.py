@@ -555,6 +555,23 @@ def test_a_mail_that_is_too_large_is_not_fetched(mails, connect, sync, states, m
     assert states()[1] == ("unreadable", "too_large")
 
 
+def test_a_mailbox_without_end_fills_no_more_of_the_list_than_one_business_may(
+    mails, connect, engine, here, sql, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.sync_receipts.PAGE", 1)
+    monkeypatch.setattr("actors.sync_receipts.PAGES_PER_CHECK", 1)
+    mails.fill([(mail(number), at(number)) for number in range(1, 6)])
+    business_id, _ = connect()
+    job = run_kind(sync_receipts, engine, changed(here, MAX_MAILS=3), business_id, {})
+    assert (job["status"], job["error_code"]) == ("failed", "too_many_mails")
+    assert "has 3 mails in its list" in job["last_error"]
+    assert sql("SELECT count(*) AS n FROM mail_messages") == [{"n": 3}]
+    neighbour, _ = connect()
+    assert counted(run_kind(sync_receipts, engine, changed(here, MAX_MAILS=5), neighbour, {})) == ("completed", 5, 5, 0)
+    sql("SELECT resume_job(:id, 'dana')", id=job["id"])
+    assert counted(go_on(sync_receipts, engine, here, job["id"])) == ("completed", 5, 5, 0)
+
+
 def test_a_full_sync_tries_again_what_could_not_be_read(mails, connect, sync, states, monkeypatch) -> None:
     mails.fill([(mail(1), at(1))])
     business_id, _ = connect()

@@ -109,6 +109,7 @@ class Settings(KindSettings, DatabaseSettings):
     WORKER_QUEUES: Annotated[tuple[str, ...], BeforeValidator(_queue_names)] = QUEUES
     CONNECTION_KEYS: Annotated[tuple[str, ...], BeforeValidator(_keys)] = Field(default=(), repr=False)
     ALLOW_PRIVATE_HOSTS: bool = False
+    MAX_MAILS: int = Field(default=1_000_000, ge=1, le=1_000_000_000)  # that are listed of one business
     UNDO_DAYS: int = Field(default=0, ge=0, le=365)
     CHANGES_AT_ONCE: int = Field(default=60, ge=0, le=100_000)
     CHANGES_PER_SECOND: float = Field(default=1, gt=0, le=100_000)

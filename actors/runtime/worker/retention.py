@@ -1,4 +1,4 @@
-"""Deletes old rows: finished messages, finished jobs with their events, former workers, used keys, ended sessions."""
+"""Deletes old rows: finished messages and jobs, former workers, used keys, ended sessions, mails of former mailboxes."""
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -45,6 +45,12 @@ OLD = {
                                              AND coalesce(t.expires_at > now(), true)))
           AND s.id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
     """,
+    # What was a receipt is kept: by it a copy of the same receipt is known.
+    "mails": """
+        SELECT m.id FROM connections c JOIN mail_messages m ON m.connection_id = c.id
+        WHERE c.status = 'deleted' AND c.updated_at < now() - make_interval(days => :job_days) AND m.state <> 'receipt'
+          AND m.id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
+    """,
 }
 
 DELETE = {
@@ -57,6 +63,7 @@ DELETE = {
         WHERE ctid = ANY (CAST(:ids AS tid[])) AND created_at < now() - interval '24 hours' RETURNING ctid::text
     """,  # since it was found, the key may have been reused, or its ctid by another row
     "sessions": "DELETE FROM sessions WHERE id = ANY (:ids) RETURNING id",
+    "mails": "DELETE FROM mail_messages WHERE id = ANY (:ids) RETURNING id",
 }
 
 TEXTS = ("messages", "keys")  # whose ids are not numbers

@@ -113,6 +113,23 @@ def test_a_folder_without_end_is_not_listed(scripted, uid_next: str) -> None:
         ImapMailbox(server, "dana", "hunter2")
 
 
+@pytest.mark.parametrize("uidvalidity", ["-5", "4294967296", "9" * 30], ids=len)
+def test_numbers_that_hold_under_no_uidvalidity_of_imap_are_refused(scripted, uidvalidity: str) -> None:
+    server = scripted({"EXAMINE": f"* OK [UIDVALIDITY {uidvalidity}] ok\n* OK [UIDNEXT 2] ok\nOK done"})
+    with pytest.raises(UnreachableError, match=r"UIDVALIDITY|no IMAP"):
+        ImapMailbox(server, "dana", "hunter2")
+
+
+@pytest.mark.parametrize(("said", "size"), [("-1", 0), ("9" * 30, 2**32 - 1)])
+def test_a_mail_of_no_possible_size_costs_itself(scripted, said: str, size: int) -> None:
+    mail = f'RFC822.SIZE {said} INTERNALDATE "17-Jul-2025 02:44:25 +0000" BODY[HEADER.FIELDS (FROM)] "a"'
+    examine = "* OK [UIDVALIDITY 7] ok\n* OK [UIDNEXT 9] ok\nOK done"
+    server = scripted({"EXAMINE": examine, "UID": f"* SEARCH 1\n* 1 FETCH (UID 1 {mail})\nOK done"})
+    with closing(ImapMailbox(server, "dana", "hunter2")) as mailbox:
+        (listed,), _ = mailbox.page(Window(0, 8), 5)
+    assert listed.size == size
+
+
 @pytest.mark.parametrize(
     "mail",
     [

@@ -1,9 +1,10 @@
 """A job that the world outside fails costs itself: its thread goes to those who wait, and one business gets a few."""
 
 import time
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from actors.runtime.jobs.perform import perform
@@ -165,6 +166,53 @@ def test_the_place_of_one_that_leaves_goes_to_the_one_that_waited_for_it(run, ma
     assert run(limited, third["id"])["status"] == "completed"
     due(sql, running)
     assert run(limited, running)["status"] == "completed"
+
+
+UNTIL = "extract(epoch FROM wait_until - clock_timestamp())::float8"
+
+
+def test_of_claims_at_the_same_moment_no_more_pass_than_may(make, engine, sql) -> None:
+    business, claim = make.business(), text("SELECT id FROM claim_job(:id, 1, most => 2)")
+    jobs = [make.job(business, key=str(number)) for number in range(6)]
+    at_once = Barrier(len(jobs))
+
+    def claims(job_id: int) -> None:
+        with engine.begin() as session:
+            session.execute(text("SELECT 1"))
+            at_once.wait(30)
+            session.execute(claim, {"id": job_id})
+
+    threads = [Thread(target=claims, args=(job_id,)) for job_id in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sql("SELECT count(*) AS n FROM background_jobs WHERE status = 'running'") == [{"n": 2}]
+    assert sql("SELECT count(*) AS n FROM background_jobs WHERE waiting_for LIKE 'this business%'") == [{"n": 4}]
+
+
+def test_a_claim_of_one_business_waits_for_none_of_another(make, engine) -> None:
+    claim = text("SELECT id FROM claim_job(:id, 1, most => 2)")
+    ours, theirs = make.job(), make.job()
+    with engine.begin() as first, engine.begin() as second:
+        first.execute(claim, {"id": ours})
+        second.execute(text("SET LOCAL lock_timeout = '1s'"))
+        assert second.execute(claim, {"id": theirs}).scalar() == theirs
+
+
+def test_the_more_wait_before_a_job_the_later_it_looks_again(make, place, sql) -> None:
+    business = make.business()
+    for number in range(2):
+        make.job(business, status="running", key=f"runs {number}", worker_id=place.worker_id())
+    waits = []
+    for number in range(30):
+        job_id = make.job(business, key=str(number))
+        assert sql("SELECT id FROM claim_job(:id, 1, most => 2)", id=job_id) == []
+        seconds = (
+            "SELECT extract(epoch FROM wait_until - clock_timestamp())::float8 AS s FROM background_jobs WHERE id = :id"
+        )
+        waits.append(sql(seconds, id=job_id)[0]["s"])
+    assert waits == pytest.approx([min(5 * (1 + number // 2), 60) for number in range(30)], abs=2)
 
 
 def test_a_call_that_takes_too_long_gives_its_thread_away_too(run, make) -> None:

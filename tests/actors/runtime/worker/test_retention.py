@@ -27,12 +27,37 @@ def test_old_messages_jobs_and_workers_go_and_all_else_stays(make, sql, engine, 
     sql("INSERT INTO workers (hostname, pid, queues, release, started_at) VALUES ('old', 1, '{}', '', :old)", old=old)
     sql("UPDATE workers SET started_at = :old", old=old)
 
-    assert clear_old_rows(engine, settings) == {"messages": 2, "jobs": 1, "workers": 1}
+    assert clear_old_rows(engine, settings) == {"messages": 2, "jobs": 1, "workers": 1, "mails": 0}
 
     assert sorted(row["state"] for row in sql("SELECT state FROM dramatiq.queue")) == ["consumed", "done", "queued"]
     assert [row["id"] for row in sql("SELECT id FROM background_jobs ORDER BY id")] == kept
     assert sql("SELECT FROM job_events") == []
     assert sql("SELECT id FROM workers") == [{"id": worker_id}]  # alive, however old
+
+
+def test_the_mails_of_a_deleted_connection_go_but_not_its_receipts(make, sql, engine, settings) -> None:
+    business = make.business()
+    (receipt,) = make.receipts(business, 1)
+    now, old = datetime.now(UTC), datetime.now(UTC) - timedelta(days=400)
+    for status, since in (("deleted", old), ("deleted", now), ("connected", old)):
+        secret = None if status == "deleted" else b"x"
+        (connection,) = sql(
+            """INSERT INTO connections (business_id, provider, account, status, secret, updated_at)
+               VALUES (:b, 'imap', 'dana', :status, :secret, :since) RETURNING id""",
+            b=business, status=status, secret=secret, since=since,
+        )  # fmt: skip
+        for uid, state in enumerate(("pending", "not_receipt", "duplicate", "unreadable", "receipt")):
+            sql(
+                """INSERT INTO mail_messages (connection_id, business_id, uidvalidity, uid, message_hash, received_at,
+                                              size, state, reason, receipt_id, decided_at)
+                   VALUES (:c, :b, 7, :uid, sha256('x'), :old, 5, :state, 'x', :receipt,
+                           CASE WHEN :state <> 'pending' THEN CAST(:old AS timestamptz) END)""",
+                c=connection["id"], b=business, uid=uid, old=old, state=state,
+                receipt=receipt if state in ("duplicate", "receipt") else None,
+            )  # fmt: skip
+    assert clear_old_rows(engine, settings)["mails"] == 4
+    left = "SELECT state, count(*) AS n FROM mail_messages GROUP BY state ORDER BY n DESC"
+    assert sql(left)[0] == {"state": "receipt", "n": 3}
 
 
 def test_the_counts_of_attachments_go_with_their_job_and_no_earlier(make, sql, engine, settings) -> None:
@@ -79,7 +104,7 @@ def test_a_row_that_cannot_be_deleted_stays_and_all_others_go(does, which, make,
     sql(f"""CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN old; END $$;
             CREATE TRIGGER bad BEFORE DELETE ON background_jobs FOR EACH ROW WHEN (old.id = {jobs[which]})
             EXECUTE FUNCTION bad()""")
-    assert clear_old_rows(engine, settings) == {"messages": 5, "jobs": 3, "workers": 0}
+    assert clear_old_rows(engine, settings) == {"messages": 5, "jobs": 3, "workers": 0, "mails": 0}
     assert sql("SELECT id FROM background_jobs") == [{"id": jobs[which]}]
 
 
