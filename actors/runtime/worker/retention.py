@@ -1,4 +1,4 @@
-"""Deletes old rows: finished messages and jobs, former workers, used keys, ended sessions, mails of former mailboxes."""
+"""Deletes old rows: finished messages and jobs, former workers, old keys, ended sessions, mails of past connections."""
 
 import structlog
 from sqlalchemy import Connection, Engine, text
