@@ -167,6 +167,17 @@ def test_the_place_of_one_that_leaves_goes_to_the_one_that_waited_for_it(run, ma
     assert run(limited, running)["status"] == "completed"
 
 
+def test_one_that_waits_for_something_else_holds_no_place(run, make, sql) -> None:
+    limited, ours = kind(lambda run: iter(()), running_per_business=1), make.business()
+    away = make.job(ours)
+    sql(
+        "UPDATE background_jobs SET waiting_for = 'the mail server is away', wait_until = now() + interval '1 hour' "
+        "WHERE id = :id",
+        id=away,
+    )
+    assert run(limited, make.job(ours, key="2"))["status"] == "completed"
+
+
 def test_a_call_that_takes_too_long_gives_its_thread_away_too(run, make) -> None:
     @kind
     def hangs(run):
