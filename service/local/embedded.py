@@ -92,8 +92,7 @@ def psql_binary() -> str:
 
 def make_local() -> None:
     """.local, which nobody else may read."""
-    if not LOCAL.exists():
-        LOCAL.mkdir(mode=0o700, parents=True)
+    LOCAL.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _own_lock(server: Any) -> None:

@@ -73,6 +73,23 @@ def test_a_file_of_several_parts_has_each_receipt_once_and_one_head(kind, make, 
     assert [int(line["id"]) for line in lines] == ids
 
 
+def test_all_parts_but_the_last_are_as_large_as_s3_demands(make, engine, settings, sql, monkeypatch) -> None:
+    upload, sizes = module.Multipart.upload, []
+
+    def measured(self, number, body):
+        sizes.append(len(body))
+        return upload(self, number, body)
+
+    monkeypatch.setattr(module.Multipart, "upload", measured)
+    business_id = make.business()
+    make.receipts(business_id, 3000)
+    sql("UPDATE receipts SET vendor = repeat('x', 2000)")
+    in_small_steps = settings.model_copy(update={"of_kinds": {"EXPORT_RECEIPTS_BATCH_SIZE": "50"}})
+    assert run_kind(export_receipts, engine, in_small_steps, business_id, {})["status"] == "completed"
+    assert len(sizes) == 2
+    assert sizes[0] >= 5 * 2**20
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_business_without_receipts_gets_an_empty_file(kind, make, export) -> None:
     job = export(make.business(), format=kind)

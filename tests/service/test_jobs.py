@@ -162,6 +162,24 @@ def test_while_attachments_are_left_the_buckets_error_is_told_without_its_addres
     assert sql("SELECT error FROM attachment_counts WHERE job_id = :id", id=other) == [{"error": None}]
 
 
+def test_the_buckets_error_is_told_as_long_as_any_file_is_left_even_if_not_tried_yet(api, make, sql) -> None:
+    business_id = make.business()
+    job_id = make.job(business_id)
+    sql("""INSERT INTO attachments (receipt_id, business_id, object_key, content_type, purge_requested_at, purge_after,
+                                    purge_job_id)
+           SELECT id, business_id, id::text, '', now(), now(), :job FROM receipts WHERE id = ANY(:ids)""",
+        ids=make.receipts(business_id, 2), job=job_id)  # fmt: skip
+    first = " WHERE id = (SELECT min(id) FROM attachments)"
+    sql("UPDATE attachments SET purge_error = 'SlowDown'" + first)
+    sql("UPDATE attachments SET purged_at = now(), purge_error = NULL" + first)
+    caller = api(business_id)
+    stats = {"attachments_deleted": 1, "attachments_failed": 0, "attachments_pending": 1}
+    assert caller.get(f"/api/jobs/{job_id}").json["stats"] == stats | {"attachments_error": "SlowDown"}
+    sql("UPDATE attachments SET purged_at = now()")
+    stats = {"attachments_deleted": 2, "attachments_failed": 0, "attachments_pending": 0}
+    assert caller.get(f"/api/jobs/{job_id}").json["stats"] == stats
+
+
 def test_a_lease_of_what_has_failed_before_does_not_touch_the_jobs_counts(make, sql) -> None:
     """Else all workers would wait for each other at that one row."""
     business_id = make.business()

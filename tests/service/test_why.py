@@ -108,6 +108,7 @@ def test_a_snoozed_job_says_until_when_and_what_for_and_resume_ends_the_wait(
     assert (told["reason"], told["since"]) == ("snoozed", job_row(job_id)["waits_since"])
     assert "the quota of Gmail is used up" in told["sentence"]
     assert told["evidence"]["wait_until"]
+    assert (told["evidence"]["queue"], told["evidence"]["workers_listening"]) == ("maintenance", 1)
     sql(f"SELECT resume_job({job_id}, 'dana')")
     assert why(job_id)["reason"] == "waiting_turn"
 

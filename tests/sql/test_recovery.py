@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -36,6 +37,22 @@ def test_a_worker_is_dead_as_soon_as_its_session_is_gone(engine, sql) -> None:
         assert sql("SELECT live_workers() AS id") == [{"id": 77}]
         session.invalidate()
     wait_until(lambda: sql("SELECT live_workers() AS id") == [], 30, "the server to notice")
+
+
+def test_a_session_that_only_waits_for_a_workers_lock_is_no_worker(engine, sql) -> None:
+    lock = text("SELECT pg_advisory_lock(worker_lock_space(), 77)")
+    with engine.connect() as holder, engine.connect() as waiting, ThreadPoolExecutor() as pool:
+        holder.execute(lock)
+        waits = pool.submit(waiting.execute, lock)
+        in_vain = """SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted"""
+        try:
+            wait_until(lambda: sql(in_vain), 30, "the second session to wait")
+            assert sql("SELECT live_workers() AS id") == [{"id": 77}]
+        finally:
+            holder.invalidate()
+            waits.result(30)
+            waiting.invalidate()
 
 
 def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql, servers) -> None:
@@ -135,6 +152,21 @@ def test_the_last_try_of_a_message_that_was_lost_twice_comes_half_a_minute_later
     assert sql("SELECT enqueue_due_messages() AS n") == [{"n": 1}]
     assert sql("SELECT queue_name AS queue, losses, eta FROM dramatiq.queue") == [
         {"queue": "low", "losses": 2, "eta": None}
+    ]
+
+
+def test_due_messages_are_all_counted_though_one_of_them_cannot_be_moved(sql) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low.DQ', 'queued', jsonb_build_object('n', n, 'options',
+                                                                       jsonb_build_object('eta', n))
+           FROM generate_series(1, 3) n""")
+    sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+           CREATE TRIGGER refuse BEFORE UPDATE ON dramatiq.queue FOR EACH ROW
+               WHEN (old.message -> 'n' = '2') EXECUTE FUNCTION refuse()""")
+    assert sql("SELECT enqueue_due_messages() AS n") == [{"n": 2}]
+    assert sql("SELECT message -> 'n' AS n FROM dramatiq.queue WHERE queue_name = 'low' ORDER BY 1") == [
+        {"n": 1},
+        {"n": 3},
     ]
 
 

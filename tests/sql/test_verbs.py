@@ -202,6 +202,7 @@ def test_the_events_of_a_job_form_an_unbroken_chain_of_statuses(make, sql, event
         ("delete_receipts", "nowhere", "{}", "queue: found nowhere"),
         ("delete_receipts", "low", "[]", "params: found array, expected an object"),
         ("delete_receipts", "low", "null", "params: found null, expected an object"),
+        ("delete_receipts", "low", None, "params: found null, expected an object"),
     ],
 )
 def test_a_start_in_psql_that_no_worker_could_do_is_refused(kind, queue, params, says, make, sql) -> None:

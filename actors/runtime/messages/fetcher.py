@@ -183,6 +183,7 @@ class Fetcher(Thread):
     def _reject(self, row: Claimed, worker_id: int, reason: str) -> None:
         log.error("message.rejected", message_id=row.message_id, queue=row.queue, reason=reason)
         self._acks.add_or_retry(Ack(worker_id, row.message_id, row.number, row.queue, REJECTED, reason=plain(reason)))
+        self._wakeup.wake()  # nothing has taken its room
 
     def _wait(self, session: Connection | None) -> None:
         """Sleeps until a message is sent, there is room, or the tick is due."""

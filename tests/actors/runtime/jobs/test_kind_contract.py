@@ -243,6 +243,29 @@ def test_a_request_ends_a_call_and_a_wait_early(verb, status, run, sql, place, e
     assert time.monotonic() - began < 45
 
 
+def test_a_pause_that_is_withdrawn_while_the_kind_cleans_up_leaves_nothing_undone(run, sql, place, engine) -> None:
+    """Its generator has ended with the interruption; that must not be taken for the end of its work."""
+
+    def hears_of(verb, run):
+        sql(f"SELECT {verb}_job(:id, 'dana')", id=run.job_id)
+        place.beats._outside[run.job_id] = (run._claim, 0.0)  # as if it were out there for long
+        place.beats.beat(engine)
+
+    @kind
+    def logs_out(run):
+        if not run.cursor:
+            yield Batch([1], {"at": 1}, succeeded=1)
+            hears_of("pause", run)
+            try:
+                run.wait(60)
+            finally:
+                hears_of("resume", run)
+        yield Batch([2], {"at": 2}, succeeded=1)
+
+    job = run(logs_out)
+    assert (job["status"], job["processed"], job["attempt"]) == ("completed", 2, 1)
+
+
 def test_a_stop_ends_a_wait_and_the_job_goes_back(run, place) -> None:
     @kind
     def waits_long(run):

@@ -208,11 +208,19 @@ def test_the_more_wait_before_a_job_the_later_it_looks_again(make, place, sql) -
     for number in range(30):
         job_id = make.job(business, key=str(number))
         assert sql("SELECT id FROM claim_job(:id, 1, most => 2)", id=job_id) == []
-        seconds = (
-            "SELECT extract(epoch FROM wait_until - clock_timestamp())::float8 AS s FROM background_jobs WHERE id = :id"
-        )
-        waits.append(sql(seconds, id=job_id)[0]["s"])
+        waits.append(sql(f"SELECT {UNTIL} AS s FROM background_jobs WHERE id = :id", id=job_id)[0]["s"])
     assert waits == pytest.approx([min(5 * (1 + number // 2), 60) for number in range(30)], abs=2)
+
+
+def test_one_that_waits_for_something_else_holds_no_place(run, make, sql) -> None:
+    limited, ours = kind(lambda run: iter(()), running_per_business=1), make.business()
+    away = make.job(ours)
+    sql(
+        "UPDATE background_jobs SET waiting_for = 'the mail server is away', wait_until = now() + interval '1 hour' "
+        "WHERE id = :id",
+        id=away,
+    )
+    assert run(limited, make.job(ours, key="2"))["status"] == "completed"
 
 
 def test_a_call_that_takes_too_long_gives_its_thread_away_too(run, make) -> None:

@@ -1,5 +1,9 @@
 """How many messages a process may hold."""
 
+import os
+import subprocess
+import sys
+
 from actors.runtime.messages.prefetch import MOST, Prefetch
 
 
@@ -58,3 +62,14 @@ def test_dramatiqs_own_setting_fixes_the_number() -> None:
     prefetch = Prefetch(8, fixed=20)
     after(prefetch, "low", 5.0)
     assert prefetch.for_short("low") == 20
+
+
+def test_it_is_taken_from_the_environment() -> None:
+    held = "from actors.runtime.messages.prefetch import Prefetch; print(Prefetch(8).for_short('low'))"
+    said = subprocess.run(
+        [sys.executable, "-c", held],
+        env={**os.environ, "dramatiq_queue_prefetch": "20"},
+        capture_output=True,
+        check=True,
+    )
+    assert said.stdout == b"20\n"

@@ -34,6 +34,16 @@ def test_a_job_whose_worker_died_long_ago_is_recovered_not_failed(make, engine, 
     assert job_row(job_id)["status"] == "queued"
 
 
+def test_a_stale_message_goes_even_if_the_one_that_sweeps_takes_from_other_queues(make, engine, settings, sql) -> None:
+    job_id = sql(
+        "SELECT id FROM start_job(:b, 'delete_receipts', 'maintenance', '{}', 3, 7, 'dana')", b=make.business()
+    )
+    sql("UPDATE background_jobs SET status = 'cancelled', finished_at = now() WHERE id = :id", **job_id[0])
+    elsewhere = settings.model_copy(update={"WORKER_QUEUES": ("high",)})
+    assert round_of(engine, elsewhere) == Swept(dropped=1)
+    assert sql("SELECT FROM dramatiq.queue") == []
+
+
 def test_while_one_process_sweeps_another_does_nothing(engine, settings) -> None:
     with engine.begin() as other:
         other.execute(text("SELECT pg_advisory_xact_lock(1819242088, 2)"))
