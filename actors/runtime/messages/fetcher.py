@@ -132,11 +132,9 @@ class Fetcher(Thread):
             with autocommitting(session) as cursor:
                 cursor.execute(WATCH_CLOCK)
         self._identity.listen(self._inboxes.names())
-        if self._stopping.is_set() or self.is_paused():
-            if self.is_paused():
-                self.give_back()
-            self._wait(session)
-        elif not self._claim(session):
+        if self.is_paused():
+            self.give_back()
+        if self._stopping.is_set() or self.is_paused() or not self._claim(session):
             self._wait(session)
 
     def _claim(self, session: Connection) -> bool:
