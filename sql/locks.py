@@ -11,10 +11,11 @@ RELEASE = {"space": SPACE, "id": 1}
 SWEEP = {"space": SPACE, "id": 2}
 RETENTION = {"space": SPACE, "id": 3}
 
-TRY_LOCK = text("SELECT pg_try_advisory_lock(:space, :id)")
-UNLOCK = text("SELECT pg_advisory_unlock(:space, :id)")
-END_IF_SILENT = text("SET idle_session_timeout = '10s'")
-KEEP_IF_SILENT = text("RESET idle_session_timeout")
+# In one statement: nothing can fail between the lock and its limit.
+TRY_LOCK = text("""
+    SELECT CASE WHEN pg_try_advisory_lock(:space, :id) THEN set_config('idle_session_timeout', '10s', false) END
+""")
+UNLOCK = text("SELECT pg_advisory_unlock(:space, :id); RESET idle_session_timeout")
 
 
 @contextmanager
@@ -25,13 +26,14 @@ def holding(session: Connection, lock: dict[str, int]) -> Iterator[bool]:
     must not keep all others from what only one may do. By the time it counts as dead (15 s), another has the lock.
     """
     with session.begin():
-        held = bool(session.execute(TRY_LOCK, lock).scalar())
-        if held:
-            session.execute(END_IF_SILENT)
+        held = session.execute(TRY_LOCK, lock).scalar() is not None
     try:
         yield held
     finally:
         if held and not session.invalidated:
-            with session.begin():
-                session.execute(UNLOCK, lock)
-                session.execute(KEEP_IF_SILENT)
+            try:
+                with session.begin():
+                    session.execute(UNLOCK, lock)
+            except BaseException as error:  # in the pool it would still hold the lock
+                session.invalidate(error)
+                raise

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from actors.runtime.jobs.kinds import load_kinds
 from actors.runtime.jobs.reconcile import Swept
@@ -96,3 +96,17 @@ def test_a_sweep_whose_session_is_ended_leaves_the_lock_to_others(engine) -> Non
             ended(session, other)
         with holding(other, SWEEP) as held:
             assert held
+
+
+def test_a_lock_that_cannot_be_given_back_ends_with_its_session(engine, monkeypatch) -> None:
+    def holds() -> None:
+        with engine.connect() as session, holding(session, SWEEP):
+            monkeypatch.setattr("sql.locks.UNLOCK", text("SELECT 1 / 0"))
+
+    with pytest.raises(DataError):
+        holds()
+    monkeypatch.undo()
+    with engine.connect() as session, engine.connect() as other:  # neither is the one that had it
+        for one in (session, other):
+            with holding(one, SWEEP) as held:
+                assert held
