@@ -1,9 +1,6 @@
 """Writes the receipts of a period into one file in the bucket, as CSV or JSON Lines. The file is kept for a week."""
 
-import csv
 import io
-import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
@@ -12,6 +9,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection, text
 
 from actors.receipts.attachments import for_members
+from actors.receipts.lines import COLUMNS, Lines
 from actors.runtime.base.errors import StorageError
 from actors.runtime.base.multipart import PART_BYTES, Multipart
 from actors.runtime.jobs.kinds import Result, Start, job_kind
@@ -20,13 +18,9 @@ from actors.runtime.jobs.run import Batch, Run
 from actors.runtime.jobs.verdicts import Permanent, Transient, Verdict
 
 KEPT_DAYS = 7
+MOST_KEPT = 10  # files of one business
 UPLOAD_SECONDS = 60
-COLUMNS = ("id", "vendor", "amount", "currency", "received_at", "source", "source_id", "created_at")
 FORMATS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-# Places where a spreadsheet would take what follows for a formula: the start of a text, and after each semicolon, tab
-# or line break. In many countries spreadsheets split a CSV at semicolons, and then ignore quotes in the middle of a
-# line. Full-width signs count too.
-FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 
 PERIOD = """
     business_id = :business_id AND id <= :max_id AND NOT is_deleted
@@ -51,6 +45,14 @@ KEEP_FILE = text("""
     UPDATE attachments SET purge_after = now() + make_interval(days => :days)
     WHERE id = :file_id AND business_id = :business_id AND purge_attempts = 0 AND purge_after > now()
     RETURNING id
+""")
+# Of the exports before: beyond the last ones, a file is given up for a new one.
+GIVE_UP_OLD = text("""
+    UPDATE attachments SET purge_after = now()
+    WHERE business_id = :business_id AND purge_attempts = 0 AND purge_after > now() AND id IN (
+        SELECT CAST(cursor ->> 'file_id' AS bigint) FROM background_jobs
+        WHERE business_id = :business_id AND job_type = 'export_receipts' AND id <> :job_id
+        ORDER BY id DESC OFFSET :most LIMIT 10)
 """)
 FIND_FILE = text("""
     SELECT object_key FROM attachments
@@ -117,23 +119,24 @@ def export_receipts(run: Run[ExportReceipts]) -> Iterator[Batch]:
 
 def _make_file(run: Run[ExportReceipts]) -> dict[str, Any]:
     kind = run.params.format
-    file = run.begin().execute(MAKE_FILE, run.scope(content_type=FORMATS[kind], days=KEPT_DAYS)).one()
+    run.begin().execute(GIVE_UP_OLD, run.scope(job_id=run.job_id, most=MOST_KEPT - 1))
+    file = run.connection.execute(MAKE_FILE, run.scope(content_type=FORMATS[kind], days=KEPT_DAYS)).one()
     return {"file_id": file.id, "key": file.object_key, "upload_id": None, "parts": [], "last_id": 0, "done": False}
 
 
 def _read_part(run: Run[ExportReceipts], last_id: int, *, with_head: bool) -> tuple[list[int], bytes]:
     """Whole receipts until they fill a part; the last part may be smaller."""
     written = io.StringIO(newline="")
-    rows = _Rows(written, run.params.format)
+    lines = Lines(written, run.params.format)
     if with_head:
-        rows.head()
+        lines.head()
     ids: list[int] = []
     connection = run.begin()
     size = 0
     while size < PART_BYTES:
         page = connection.execute(NEXT, run.scope(last_id=last_id, limit=run.limit)).mappings().all()
         for row in page:
-            rows.write(row)
+            lines.write(row)
             ids.append(row["id"])
         if len(page) < run.limit:
             break
@@ -165,34 +168,7 @@ def _keep_file(run: Run[ExportReceipts], file_id: int) -> None:
     kept = run.begin().execute(KEEP_FILE, run.scope(file_id=file_id, days=KEPT_DAYS)).one_or_none()
     run.commit()
     if kept is None:
-        raise Permanent(f"This export was started more than {KEPT_DAYS} days ago; start another one", "expired")
-
-
-class _Rows:
-    """Writes receipts in one of the formats."""
-
-    def __init__(self, output: io.StringIO, kind: str) -> None:
-        self._output = output
-        self._csv = csv.writer(output) if kind == "csv" else None
-
-    def head(self) -> None:
-        if self._csv is not None:
-            self._output.write("\ufeff")  # so that spreadsheets recognise UTF-8
-            self._csv.writerow(COLUMNS)
-
-    def write(self, row: Mapping[Any, Any]) -> None:
-        if self._csv is not None:
-            self._csv.writerow(_cell(row[name]) for name in COLUMNS)
-        else:
-            self._output.write(json.dumps(dict(row), default=_json, ensure_ascii=False) + "\n")
-
-
-def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula gets an apostrophe; numbers are ours."""
-    if isinstance(value, str):
-        return FORMULA.sub("'", value)
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _json(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)  # exact amounts, as text
+        raise Permanent(
+            f"This export was started more than {KEPT_DAYS} days ago, or {MOST_KEPT} others since; start another one",
+            "expired",
+        )

@@ -73,6 +73,7 @@ def count(start: Start, params: RestoreReceipts) -> int:
     count=count,
     done_label="restored",
     undoes="delete_receipts",
+    running_per_business=2,  # a business may have many, one for each job that deleted
 )
 def restore_receipts(run: Run[RestoreReceipts]) -> Iterator[Batch]:
     undo_days = run.settings.UNDO_DAYS

@@ -17,10 +17,12 @@ from actors.mail.sync import Sync, classify
 from actors.runtime.jobs.kinds import MissingError, RefusedError, Start, job_kind
 from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.jobs.verdicts import Permanent
 
 log = structlog.get_logger("longhaul.sync")
 
 PAGE = 200  # mails that are listed at a time
+MOST_RENUMBERED = 10  # times in one job: each begins the list anew
 PAGES_PER_CHECK = 50  # how many are known already is not counted for each page
 PROGRESS_EACH = 50  # mails
 
@@ -126,7 +128,8 @@ def _list(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
         yield run.take([], cursor)
     last_uid = None if run.params.mode == "range" else cursor["until"]
     run.set_total(end_list(run.begin(), scope, last_uid=last_uid))
-    yield run.take([], {"phase": "read", "uidvalidity": cursor["uidvalidity"], "last_id": 0})
+    kept = {name: cursor[name] for name in ("uidvalidity", "renumbered")}
+    yield run.take([], {"phase": "read", "last_id": 0, **kept})
 
 
 def _window_of(run: Run[SyncReceipts], sync: Sync) -> dict[str, Any]:
@@ -134,6 +137,9 @@ def _window_of(run: Run[SyncReceipts], sync: Sync) -> dict[str, Any]:
     position, known = sync.mailbox.position(), sync.connection
     if run.cursor.get("phase") == "list" and run.cursor["uidvalidity"] == position.uidvalidity:
         return dict(run.cursor)
+    renumbered = run.cursor.get("renumbered", 0) + bool(run.cursor)
+    if renumbered > MOST_RENUMBERED:
+        raise Permanent(f"The mail server numbered the folder anew {renumbered} times during this sync", "renumbered")
     same = known.uidvalidity == position.uidvalidity
     after = known.last_uid if run.params.mode == "incremental" and same else 0
     return {
@@ -142,6 +148,7 @@ def _window_of(run: Run[SyncReceipts], sync: Sync) -> dict[str, Any]:
         "after": after or 0,
         "until": position.last_uid,
         "pages": 0,
+        "renumbered": renumbered,
     }
 
 

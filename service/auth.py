@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
 from service.caller import Caller
-from service.credentials import Credential, Lately, cookie_name, credential, hash_of
+from service.credentials import Credential, Lately, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
 from service.look_ups import LookUps
 from service.same_origin import SAFE_METHODS, require_our_page
@@ -51,6 +51,7 @@ class Authentication:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._look_ups = LookUps(engine)
+        known_credentials.look_up = self._look_ups.find
         self._lately = Lately()
         self._settings = settings
         self._cookie = cookie_name(settings)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.runtime.base.config import Settings
@@ -67,6 +68,8 @@ class KnownCredentials:
 
     def __init__(self) -> None:
         self._owners: dict[bytes, Owner] = {}
+        # Asks Postgres for one that is not known, and adds it here; None before there is an application.
+        self.look_up: Callable[[Credential], Any] | None = None
 
     def owner_of(self, hashed: bytes) -> Owner | None:
         return self._owners.get(hashed)

@@ -20,7 +20,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """
 
     body_rcv: Any  # mypy can't see it in waitress
-    is_too_many = False  # set by Turns if the token has too many requests in flight
+    # Set by Turns: the token has too many requests in flight; its credential was looked up, as it was new here.
+    is_too_many = was_looked_up = False
 
     def parse_header(self, header_plus: bytes) -> None:
         lines = header_plus.split(b"\r\n", MAX_HEADERS + 2)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from waitress.task import ThreadedTaskDispatcher
 
-from service.credentials import credential, known_credentials
+from service.credentials import Credential, credential, known_credentials
 
 ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
@@ -22,9 +22,10 @@ class Waiting(NamedTuple):
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     """A free thread goes to the name with the fewest threads, then to the oldest request. A name is a business with all
-    its tokens, an operator's token, or all requests without a known token; each holds at most half of the threads. Two
-    more threads keep the platform's health checks and the other requests from waiting for each other: one for /healthz
-    and refusals (which may hold up to half of all threads), and the only one for /readyz.
+    its tokens, an operator's token, or all requests without a valid token; each holds at most half of the threads. A
+    credential that is new here is looked up, and then waits for a turn of its business. Two more threads keep the
+    platform's health checks and the other requests from waiting for each other: one for /healthz and refusals (which
+    may hold up to half of all threads), and the only one for /readyz.
     """
 
     def __init__(self, threads: int, most_in_flight: int, cookie: str) -> None:
@@ -51,8 +52,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         """The name whose threads it takes, and the token that it counts towards."""
         if request.error or request.path == ASKS_NOBODY:
             return ASKS_NOBODY, ""
-        shown = credential(request.headers.get("AUTHORIZATION"), request.headers.get("COOKIE"), self._cookie)
-        # A credential that is made up, or new here, has no limit of its own.
+        shown = self._shown(request)
+        # A credential that is made up, or was not looked up yet, has no limit of its own.
         owner = None if shown is None else known_credentials.owner_of(shown.hashed)
         if owner is None:
             return (ASKS_POSTGRES if request.path == ASKS_POSTGRES else ""), ""
@@ -62,17 +63,36 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             return "", ""
         return (token if owner.business_id is None else f"business {owner.business_id}"), token
 
+    def _shown(self, request: Any) -> Credential | None:
+        return credential(request.headers.get("AUTHORIZATION"), request.headers.get("COOKIE"), self._cookie)
+
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:
             name, waiting = turn
+            is_for_another = False
             try:
-                waiting.channel.service()
+                is_for_another = not name and self._turns_out_known(waiting.channel.requests[0])
+                if not is_for_another:
+                    waiting.channel.service()
             except BaseException:
                 self.logger.exception("Exception when serving %r", waiting.channel)
             with self.lock:
                 _subtract(self._in_flight, waiting.token)
                 _subtract(self._running, name)
                 self.queue_cv.notify()
+            if is_for_another:
+                self.add_task(waiting.channel)
+
+    def _turns_out_known(self, request: Any) -> bool:
+        """Looks up a credential that is new here: otherwise a business with many would hold these threads too."""
+        shown, look_up = self._shown(request), known_credentials.look_up
+        if shown is None or look_up is None or request.was_looked_up or request.is_too_many:
+            return False
+        request.was_looked_up = True
+        try:
+            return look_up(shown) is not None
+        except Exception:  # the application tells what is wrong with Postgres
+            return False
 
     def _next(self, number: int) -> tuple[str, Waiting] | None:
         """Waits for the next request that may run, with its name. None: this thread must end."""

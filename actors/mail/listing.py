@@ -15,10 +15,13 @@ RENUMBER = text("""
         WHERE NOT EXISTS (SELECT FROM mail_messages m WHERE m.connection_id = :connection_id
                           AND m.uidvalidity = :uidvalidity AND m.uid = given.uid)
     ), known AS (
-        SELECT id, message_hash, row_number() OVER (PARTITION BY message_hash ORDER BY id) AS n
-        FROM mail_messages
-        WHERE connection_id = :connection_id AND business_id = :business_id AND uidvalidity <> :uidvalidity
-          AND message_hash = ANY (CAST(:hashes AS bytea[]))
+        SELECT id, message_hash, n FROM (
+            SELECT id, message_hash, row_number() OVER (PARTITION BY message_hash ORDER BY id) AS n
+            FROM mail_messages
+            WHERE connection_id = :connection_id AND business_id = :business_id AND uidvalidity <> :uidvalidity
+              AND message_hash = ANY (CAST(:hashes AS bytea[]))
+        ) AS numbered
+        WHERE n <= cardinality(CAST(:uids AS bigint[]))  -- however many have the same hash, no more are needed
     )
     UPDATE mail_messages m SET uidvalidity = :uidvalidity, uid = listed.uid
     FROM known JOIN listed USING (message_hash, n) WHERE m.id = known.id

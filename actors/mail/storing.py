@@ -19,6 +19,7 @@ from actors.runtime.jobs.verdicts import Transient
 
 EML = "message/rfc822"
 NEAR_DAYS = 2  # between a mail and its forward
+MOST_ALIKE = 5_000  # receipts with one file and one total: each new one is held against all of them
 _SUFFIXES = {**SUFFIXES, EML: ".eml"}
 
 # Which receipt this one repeats: the same mail's; or one with the same file and total, and the same number, or the same
@@ -26,6 +27,7 @@ _SUFFIXES = {**SUFFIXES, EML: ".eml"}
 # Where neither prints a number or a day, only copies that came within some days are one: an invoice too many is seen
 # and deleted, one that was left out is missed by nobody.
 SAME = text("""
+    SELECT id, is_same, count(*) OVER () AS alike FROM (
     SELECT r.id, true AS is_same FROM receipts r
     WHERE r.business_id = :business_id AND r.source = 'mail' AND r.source_id = :source_id
     UNION ALL
@@ -36,7 +38,7 @@ SAME = text("""
     FROM attachments a JOIN receipts r ON r.id = a.receipt_id
     LEFT JOIN mail_messages m ON m.receipt_id = r.id AND m.business_id = :business_id AND m.state = 'receipt'
     WHERE a.business_id = :business_id AND a.sha256 = :sha256 AND r.business_id = :business_id
-      AND r.amount = :amount AND r.currency = :currency
+      AND r.amount = :amount AND r.currency = :currency) AS found
     ORDER BY is_same DESC, id LIMIT 1
 """)
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
@@ -122,7 +124,8 @@ def make_files(connection: Connection, business_id: int, decisions: Iterable[Dec
     """Rows for the files of receipts that are not there yet, to be committed before the uploads; what to upload."""
     made = []
     for decision in decisions:
-        if decision.found is None or ((same := _same(connection, business_id, decision)) and same.is_same):
+        same = None if decision.found is None else _same(connection, business_id, decision)
+        if decision.found is None or (same and (same.is_same or same.alike >= MOST_ALIKE)):
             continue
         for upload in decision.uploads:
             file = upload.file
@@ -145,6 +148,9 @@ def store(connection: Connection, business_id: int, decisions: Sequence[Decision
 
 def _store_receipt(connection: Connection, business_id: int, decision: Decision) -> None:
     same = _same(connection, business_id, decision)
+    if same and not same.is_same and same.alike >= MOST_ALIKE:
+        decision.state, decision.reason = "unreadable", "too_many_alike"
+        return
     if (same is None or not same.is_same) and all(upload.id for upload in decision.uploads):
         decision.receipt_id = _insert(connection, business_id, decision)
         if decision.receipt_id is not None:

@@ -234,6 +234,16 @@ def test_a_file_is_gone_after_a_week(make, export, engine, bucket, sql) -> None:
     assert bucket.keys() == []
 
 
+def test_a_business_keeps_its_last_exports_only(make, export, engine, sql, monkeypatch) -> None:
+    monkeypatch.setattr(module, "MOST_KEPT", 2)
+    business_id, other = make.business(), make.business()
+    kept_by_another = export(other)
+    jobs = [export(business_id) for _ in range(4)]
+    with engine.begin() as connection:
+        there = [module.result(connection, vars(job)) is not None for job in (kept_by_another, *jobs)]
+    assert there == [True, False, False, True, True]
+
+
 def test_an_export_that_was_paused_for_longer_than_that_says_so(make, engine, settings, sql, monkeypatch) -> None:
     business_id = make.business()
     make.receipts(business_id, 5)

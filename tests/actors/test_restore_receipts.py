@@ -47,6 +47,10 @@ def test_exactly_what_one_delete_job_deleted_comes_back(make, delete, restore, s
     assert alive(sql, mine) == first + second
 
 
+def test_a_business_restores_two_at_once_however_many_it_has_deleted(settings) -> None:
+    assert restore_receipts.setting(settings, "RUNNING_PER_BUSINESS") == 2
+
+
 def test_its_files_come_back_too_and_are_not_purged_any_more(
     make, delete, restore, engine, bucket, sql, tmp_path
 ) -> None:

@@ -10,19 +10,25 @@
 - nextcloud/mail#2979, numbered anew midway: test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing
 """
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from hashlib import sha256
+from itertools import count
 from threading import Event, Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from actors.mail import reading
 from actors.mail.connection import MailSettings
 from actors.mail.errors import ThrottledError, UnreachableError
 from actors.mail.imap import ImapMailbox
+from actors.mail.listing import RENUMBER
 from actors.outside.vault import Vault
 from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.context import JobContext
@@ -232,6 +238,18 @@ def test_the_same_file_is_a_duplicate_by_its_total_and_its_number_or_day(
     assert states() == [("receipt", "receipt"), ("duplicate", "same_receipt") if same else kept]
 
 
+def test_what_has_one_file_and_one_total_without_end_is_not_stored_without_end(
+    mails, connect, sync, states, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.mail.storing.MOST_ALIKE", 2)
+    bodies = [f"Invoice no. {number}\nTotal: $9.00" for number in (71, 72, 73, 71)]
+    mails.fill([(mail(n, body=body, pdf=PDF), at(0)) for n, body in enumerate(bodies, 1)])
+    business_id, _ = connect()
+    assert counted(sync(business_id)) == ("completed", 4, 3, 1)
+    kept = [("receipt", "receipt"), ("receipt", "same_file")]
+    assert states() == [*kept, ("unreadable", "too_many_alike"), ("duplicate", "same_receipt")]
+
+
 def test_two_mails_without_a_message_id_and_with_one_file_are_two_receipts(mails, connect, sync, sql) -> None:
     raw = mail(1, pdf=PDF).replace(b"Message-ID: <1@nightowl.example>\n", b"")
     mails.fill([(raw, at(1)), (raw.replace(b"Total: $1.50", b"Total: $7.00"), at(40))])
@@ -325,6 +343,45 @@ def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
     sql("SELECT resume_job(:id, 'dana')", id=job["id"])
     assert counted(go_on(sync_receipts, engine, here, job["id"])) == ("completed", 45, 45, 0)
     assert sql("SELECT count(DISTINCT source_id) AS n, count(*) AS m FROM receipts") == [{"n": 45, "m": 45}]
+
+
+def test_a_server_that_numbers_its_folder_anew_at_each_log_in_ends_its_sync(
+    mails, connect, sync, sql, engine, here, monkeypatch
+) -> None:
+    """Each list is progress, so neither failures nor waits would add up."""
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+    examine, numbers = ImapMailbox._examine, count(1)
+
+    def anew(mailbox):
+        return replace(examine(mailbox), uidvalidity=next(numbers))
+
+    def throttled(_mailbox, _uids, _seconds):
+        raise ThrottledError("try again in 1 sec", 1)
+
+    monkeypatch.setattr(ImapMailbox, "_examine", anew)
+    monkeypatch.setattr(ImapMailbox, "fetch", throttled)
+    job = sync(business_id)
+    for _ in range(15):
+        if job["status"] == "failed":
+            break
+        sql("UPDATE background_jobs SET wait_until = NULL")
+        job = go_on(sync_receipts, engine, here, job["id"])
+    assert (job["status"], job["error_code"], job["attempt"]) == ("failed", "renumbered", 12)
+
+
+def test_mails_that_all_look_the_same_cost_a_page_no_more_than_it_is_long(connect, sql, engine) -> None:
+    business_id, connection_id = connect()
+    sql("""INSERT INTO mail_messages (connection_id, business_id, uidvalidity, uid, message_hash, received_at, size)
+           SELECT :c, :b, 1, n, sha256('x'), now(), 5 FROM generate_series(1, 20000) AS n;
+           ANALYZE mail_messages""", c=connection_id, b=business_id)  # fmt: skip
+    values = {"connection_id": connection_id, "business_id": business_id, "uidvalidity": 2}
+    page = {"uids": list(range(1, 201)), "hashes": [sha256(b"x").digest()] * 200}
+    with engine.connect() as session:
+        explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {RENUMBER.text}")
+        (found,) = session.execute(explain, {**values, **page}).scalar_one()
+    thrown_away = [int(number) for number in re.findall(r"'Rows Removed by Join Filter': ([0-9]+)", str(found))]
+    assert sum(thrown_away) <= 200 * 200
 
 
 def test_a_mail_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_on(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service.credentials import KnownCredentials, Owner, hash_of
+from service.credentials import Credential, KnownCredentials, Owner, hash_of
 from service.local.client import Client
 from service.local.processes import wait_until
 from service.turns import Turns
@@ -22,7 +22,7 @@ class Held:
 
     def __init__(self, token: str = "", path: str = "/api/jobs", error: object = None) -> None:
         headers = {"AUTHORIZATION": f"Bearer {token}"} if token else {}
-        self.request = SimpleNamespace(error=error, path=path, headers=headers, is_too_many=False)
+        self.request = SimpleNamespace(error=error, path=path, headers=headers, is_too_many=False, was_looked_up=False)
         self.requests = [self.request]
         self.begun, self.let_go, self.cancelled = Event(), Event(), Event()
 
@@ -35,8 +35,12 @@ class Held:
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> Any:
-    known = KnownCredentials()
+def known() -> KnownCredentials:
+    return KnownCredentials()
+
+
+@pytest.fixture
+def turns(known: KnownCredentials, monkeypatch: pytest.MonkeyPatch) -> Any:
     for token_id, token in enumerate("abc"):
         known.add(hash_of(token), Owner(token_id, business_id=token_id))
     known.add(hash_of("another of a"), Owner(10, business_id=0))
@@ -92,6 +96,38 @@ def test_made_up_tokens_share_one_share(turns) -> None:
     assert turns(Held("a")).begun.wait(30)
     assert turns(Held(path="/readyz")).begun.wait(30)
     assert sum(held.begun.is_set() for held in made_up) == 2
+
+
+def test_credentials_that_are_new_here_take_the_turns_of_their_business(turns, known) -> None:
+    def look_up(shown: Credential) -> Owner | None:
+        if shown.hashed == hash_of("away"):
+            raise OSError("Postgres is away")
+        if shown.hashed in new:
+            known.add(shown.hashed, Owner(len(looked_up), business_id=0))
+            looked_up.append(shown.hashed)
+        return known.owner_of(shown.hashed)
+
+    new, looked_up = {hash_of(f"new {n}") for n in range(6)}, []
+    known.look_up = look_up
+    mine = [turns(Held(f"new {n}")) for n in range(6)]
+    wait_until(lambda: sum(held.begun.is_set() for held in mine) == 2, 30, "half of the threads")
+    others = [turns(Held("b")), turns(Held("away"))]
+    assert all(held.begun.wait(30) for held in others)
+    assert sum(held.begun.is_set() for held in mine) == 2
+    for held in [*mine, *others]:
+        held.let_go.set()
+    assert all(held.begun.wait(30) for held in mine)
+    assert len(looked_up) == 6
+    assert turns(Held("made up")).begun.wait(30)
+
+
+def test_a_new_credential_beyond_its_tokens_limit_is_refused(turns, known) -> None:
+    known.look_up = lambda shown: known.add(shown.hashed, Owner(0, business_id=0)) or True
+    mine = [turns(Held(f"new {n}")) for n in range(6)]
+    wait_until(lambda: sum(held.request.is_too_many for held in mine) == 3, 30, "those beyond three")
+    for held in mine:
+        held.let_go.set()  # as the application does with what is too many, and with all others in the end
+    assert all(held.begun.wait(30) for held in mine)
 
 
 def test_what_asks_nobody_has_a_thread_of_its_own(turns) -> None:

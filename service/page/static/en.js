@@ -63,7 +63,7 @@ export default {
   "reason.review": "It asks for a review", "reason.conversation": "A conversation", "reason.same_receipt": "The same receipt came before",
   "reason.cannot_be_fetched": "The mail server cannot give it", "reason.total_in_pdf": "Its total stands only in its PDF",
   "reason.same_file": "Another receipt has the same file", "reason.gone": "It was gone when we came to read it", "reason.too_large": "It is larger than 50 MB", "reason.takes_too_long": "Reading it took too long",
-  "reason.parser_died": "Reading it took too much memory", "reason.nested_too_deeply": "It is nested too deeply", "reason.too_many_parts": "It has too many parts",
+  "reason.parser_died": "Reading it took too much memory", "reason.nested_too_deeply": "It is nested too deeply", "reason.too_many_parts": "It has too many parts", "reason.too_many_alike": "Too many receipts have the same file and total",
   "reason.too_much_text": "It has too much text", "reason.too_complex": "It is too complex",
 
   "jobs.title": "Jobs", "jobs.filter": "Filter jobs", "jobs.start": "Start a job", "jobs.stuck": "Need attention", "jobs.job": "Job", "jobs.business": "Business",

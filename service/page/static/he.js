@@ -63,7 +63,7 @@ export default {
   "reason.review": "בקשה לחוות דעת", "reason.conversation": "התכתבות", "reason.same_receipt": "אותה קבלה כבר הגיעה",
   "reason.cannot_be_fetched": "שרת הדואר אינו מצליח למסור אותה", "reason.total_in_pdf": "הסכום מופיע רק בקובץ ה-PDF",
   "reason.same_file": "לקבלה אחרת יש אותו קובץ", "reason.gone": "כבר לא הייתה שם כשבאנו לקרוא", "reason.too_large": "גדולה מ-50 מ״ב", "reason.takes_too_long": "קריאתה ארכה זמן רב מדי",
-  "reason.parser_died": "קריאתה דרשה זיכרון רב מדי", "reason.nested_too_deeply": "מקוננת לעומק רב מדי", "reason.too_many_parts": "יותר מדי חלקים",
+  "reason.parser_died": "קריאתה דרשה זיכרון רב מדי", "reason.nested_too_deeply": "מקוננת לעומק רב מדי", "reason.too_many_parts": "יותר מדי חלקים", "reason.too_many_alike": "ליותר מדי קבלות יש אותו קובץ ואותו סכום",
   "reason.too_much_text": "יותר מדי טקסט", "reason.too_complex": "מורכבת מדי",
 
   "jobs.title": "משימות", "jobs.filter": "סינון משימות", "jobs.start": "התחלת משימה", "jobs.stuck": "דורשות טיפול", "jobs.job": "משימה", "jobs.business": "עסק",
