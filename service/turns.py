@@ -88,6 +88,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         shown, look_up = self._shown(request), known_credentials.look_up
         if shown is None or look_up is None or request.was_looked_up or request.is_too_many:
             return False
+        if not request.path.startswith("/api/"):  # the page is served without Postgres
+            return False
         request.was_looked_up = True
         try:
             return look_up(shown) is not None

@@ -107,7 +107,7 @@ def test_credentials_that_are_new_here_take_the_turns_of_their_business(turns, k
             looked_up.append(shown.hashed)
         return known.owner_of(shown.hashed)
 
-    new, looked_up = {hash_of(f"new {n}") for n in range(6)}, []
+    new, looked_up = {hash_of(f"new {n}") for n in (*range(6), "page")}, []
     known.look_up = look_up
     mine = [turns(Held(f"new {n}")) for n in range(6)]
     wait_until(lambda: sum(held.begun.is_set() for held in mine) == 2, 30, "half of the threads")
@@ -117,6 +117,8 @@ def test_credentials_that_are_new_here_take_the_turns_of_their_business(turns, k
     for held in [*mine, *others]:
         held.let_go.set()
     assert all(held.begun.wait(30) for held in mine)
+    assert len(looked_up) == 6
+    assert turns(Held("new page", path="/assets/main.js")).begun.wait(30)
     assert len(looked_up) == 6
     assert turns(Held("made up")).begun.wait(30)
 
