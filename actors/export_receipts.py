@@ -51,7 +51,7 @@ GIVE_UP_OLD = text("""
     UPDATE attachments SET purge_after = now()
     WHERE business_id = :business_id AND purge_attempts = 0 AND purge_after > now() AND id IN (
         SELECT CAST(cursor ->> 'file_id' AS bigint) FROM background_jobs
-        WHERE business_id = :business_id AND job_type = 'export_receipts' AND id <> :job_id
+        WHERE business_id = :business_id AND job_type = 'export_receipts' AND id <> :job_id AND cursor ? 'file_id'
         ORDER BY id DESC OFFSET :most LIMIT 10)
 """)
 FIND_FILE = text("""

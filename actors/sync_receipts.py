@@ -1,7 +1,7 @@
 """Reads a business's mailbox and stores the receipts that it finds there, each once, with its file."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal
 
@@ -128,7 +128,7 @@ def _list(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
         yield run.take([], cursor)
     last_uid = None if run.params.mode == "range" else cursor["until"]
     run.set_total(end_list(run.begin(), scope, last_uid=last_uid))
-    kept = {name: cursor[name] for name in ("uidvalidity", "renumbered")}
+    kept = {"uidvalidity": cursor["uidvalidity"], "renumbered": _renumbered(cursor)}
     yield run.take([], {"phase": "read", "last_id": 0, **kept})
 
 
@@ -137,7 +137,7 @@ def _window_of(run: Run[SyncReceipts], sync: Sync) -> dict[str, Any]:
     position, known = sync.mailbox.position(), sync.connection
     if run.cursor.get("phase") == "list" and run.cursor["uidvalidity"] == position.uidvalidity:
         return dict(run.cursor)
-    renumbered = run.cursor.get("renumbered", 0) + bool(run.cursor)
+    renumbered = _renumbered(run.cursor) + bool(run.cursor)
     if renumbered > MOST_RENUMBERED:
         raise Permanent(f"The mail server numbered the folder anew {renumbered} times during this sync", "renumbered")
     same = known.uidvalidity == position.uidvalidity
@@ -150,6 +150,11 @@ def _window_of(run: Run[SyncReceipts], sync: Sync) -> dict[str, Any]:
         "pages": 0,
         "renumbered": renumbered,
     }
+
+
+def _renumbered(cursor: Mapping[str, Any]) -> int:
+    """How often the folder was numbered anew during the job; the release before did not count."""
+    return int(cursor.get("renumbered", 0))
 
 
 def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:

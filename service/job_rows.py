@@ -22,7 +22,7 @@ STORED = (
 NOW = ("is_unknown", "rate", "eta_seconds", "seconds_since_heartbeat", "is_stale", "is_in_doubt", "reason", "sentence")
 
 # `businesses` beside `ids`: only if it is that business's; NULL is any. The columns are declared so that SQLAlchemy
-# works out once what they are: for a poll that took a fifth of the web process's time.
+# works out once what they are: for a poll that took a tenth of the web process's time.
 LOOK = text(f"""
     SELECT {", ".join(f"(l.job).{name}" for name in STORED)}, {", ".join(f"l.{name}" for name in NOW)},
            asked.business_id AS asked_business_id

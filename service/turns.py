@@ -86,9 +86,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     def _turns_out_known(self, request: Any) -> bool:
         """Looks up a credential that is new here: otherwise a business with many would hold these threads too."""
         shown, look_up = self._shown(request), known_credentials.look_up
-        if shown is None or look_up is None or request.was_looked_up or request.is_too_many:
-            return False
-        if not request.path.startswith("/api/"):  # the page is served without Postgres
+        is_asked_of_us = request.path.startswith("/api/")  # the page is served without Postgres
+        if not is_asked_of_us or shown is None or look_up is None or request.was_looked_up or request.is_too_many:
             return False
         request.was_looked_up = True
         try:

@@ -25,20 +25,21 @@ _SUFFIXES = {**SUFFIXES, EML: ".eml"}
 # Which receipt this one repeats: the same mail's; or one with the same file and total, and the same number, or the same
 # day. Shops attach one and the same file (their terms) to every invoice. A deleted receipt counts: it stays deleted.
 # Where neither prints a number or a day, only copies that came within some days are one: an invoice too many is seen
-# and deleted, one that was left out is missed by nobody.
+# and deleted, one that was left out is missed by nobody. `alike`: how many were looked at for this.
 SAME = text("""
     SELECT id, is_same, count(*) OVER () AS alike FROM (
-    SELECT r.id, true AS is_same FROM receipts r
-    WHERE r.business_id = :business_id AND r.source = 'mail' AND r.source_id = :source_id
-    UNION ALL
-    SELECT r.id, CASE
-        WHEN m.printed_number IS NOT NULL AND CAST(:number AS text) IS NOT NULL THEN m.printed_number = :number
-        WHEN m.printed_day IS NOT NULL AND CAST(:printed_day AS date) IS NOT NULL THEN m.printed_day = :printed_day
-        ELSE abs((r.received_at AT TIME ZONE 'UTC')::date - CAST(:day AS date)) <= :near_days END
-    FROM attachments a JOIN receipts r ON r.id = a.receipt_id
-    LEFT JOIN mail_messages m ON m.receipt_id = r.id AND m.business_id = :business_id AND m.state = 'receipt'
-    WHERE a.business_id = :business_id AND a.sha256 = :sha256 AND r.business_id = :business_id
-      AND r.amount = :amount AND r.currency = :currency) AS found
+        SELECT r.id, true AS is_same FROM receipts r
+        WHERE r.business_id = :business_id AND r.source = 'mail' AND r.source_id = :source_id
+        UNION ALL
+        SELECT r.id, CASE
+            WHEN m.printed_number IS NOT NULL AND CAST(:number AS text) IS NOT NULL THEN m.printed_number = :number
+            WHEN m.printed_day IS NOT NULL AND CAST(:printed_day AS date) IS NOT NULL THEN m.printed_day = :printed_day
+            ELSE abs((r.received_at AT TIME ZONE 'UTC')::date - CAST(:day AS date)) <= :near_days END
+        FROM attachments a JOIN receipts r ON r.id = a.receipt_id
+        LEFT JOIN mail_messages m ON m.receipt_id = r.id AND m.business_id = :business_id AND m.state = 'receipt'
+        WHERE a.business_id = :business_id AND a.sha256 = :sha256 AND r.business_id = :business_id
+          AND r.amount = :amount AND r.currency = :currency
+    ) AS found
     ORDER BY is_same DESC, id LIMIT 1
 """)
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
@@ -124,8 +125,10 @@ def make_files(connection: Connection, business_id: int, decisions: Iterable[Dec
     """Rows for the files of receipts that are not there yet, to be committed before the uploads; what to upload."""
     made = []
     for decision in decisions:
-        same = None if decision.found is None else _same(connection, business_id, decision)
-        if decision.found is None or (same and (same.is_same or same.alike >= MOST_ALIKE)):
+        if decision.found is None:
+            continue
+        same = _same(connection, business_id, decision)
+        if same and (same.is_same or same.alike >= MOST_ALIKE):
             continue
         for upload in decision.uploads:
             file = upload.file

@@ -12,6 +12,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -29,6 +30,7 @@ from actors.mail.connection import MailSettings
 from actors.mail.errors import ThrottledError, UnreachableError
 from actors.mail.imap import ImapMailbox
 from actors.mail.listing import RENUMBER
+from actors.mail.wire import Server
 from actors.outside.vault import Vault
 from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.context import JobContext
@@ -368,6 +370,20 @@ def test_a_server_that_numbers_its_folder_anew_at_each_log_in_ends_its_sync(
         sql("UPDATE background_jobs SET wait_until = NULL")
         job = go_on(sync_receipts, engine, here, job["id"])
     assert (job["status"], job["error_code"], job["attempt"]) == ("failed", "renumbered", 12)
+
+
+def test_a_list_that_the_release_before_began_goes_on(mails, connect, make, engine, here) -> None:
+    mails.fill([(mail(n), at(n)) for n in (1, 2, 3)])
+    business_id, connection_id = connect()
+    with closing(
+        ImapMailbox(Server("127.0.0.1", mails.port, "none", private_allowed=True), mails.user, mails.password)
+    ) as mailbox:
+        position = mailbox.position()
+    begun = {"phase": "list", "uidvalidity": position.uidvalidity, "after": 0, "until": position.last_uid, "pages": 0}
+    params = {"connection_id": connection_id, "mode": "incremental"}
+    job_id = make.job(business_id, "queued", job_type="sync_receipts", queue="receipts_sync", actor="sync_receipts",
+                      key=str(connection_id), params=params, cursor=begun, attempt=1)  # fmt: skip
+    assert counted(go_on(sync_receipts, engine, here, job_id)) == ("completed", 3, 3, 0)
 
 
 def test_mails_that_all_look_the_same_cost_a_page_no_more_than_it_is_long(connect, sql, engine) -> None:
