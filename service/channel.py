@@ -50,6 +50,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any
     sent_continue: bool
     served = 0
+    _is_served = False  # now, by a thread
     _phase: tuple[object, ...] = ("head", 0)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -64,13 +65,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if phase != self._phase:
             self._phase, self._since = phase, now
         elif now - self._since > limit:
-            self.will_close = True
+            self.handle_close()
+
+    def is_idle(self) -> bool:
+        """Waits for its client to send."""
+        is_closing = self.will_close or self.close_when_flushed or self.lingering
+        return not (self.requests or self.total_outbufs_len or is_closing)
+
+    def is_quiet(self) -> bool:
+        """Nobody but the event loop changes it: it waits for its client to send, or for a thread."""
+        return bool(self.requests and not self._is_served) or self.is_idle()
 
     def rank(self) -> tuple[int, float] | None:
         """At the limit, the lowest rank is replaced first: no complete head yet, then between two requests, then in the
         middle of a body; within each, the oldest. None: it waits for us, or its response is on its way.
         """
-        if self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self.lingering:
+        if not self.is_idle():
             return None
         if self.request is None and self.served:
             return 1, self.last_activity
@@ -93,7 +103,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         self.served += 1
-        super().service()
+        self._is_served = True
+        self._map.ask(self._fileno)  # until it is quiet again
+        try:
+            super().service()
+        finally:
+            self._is_served = False
 
     def readable(self) -> bool:
         return self.lingering or (not self.refused and bool(super().readable()))

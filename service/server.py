@@ -21,6 +21,7 @@ from waitress.server import TcpWSGIServer, UnixWSGIServer
 from actors.runtime.base.config import load_settings
 from service.channel import Channel
 from service.credentials import cookie_name
+from service.loop import Sockets
 from service.places import Places, connection_limit
 from service.refusals import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from service.turns import Turns
@@ -60,7 +61,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)  # no line for each request that waits for a thread
-        sockets: dict[int, Any] = {}
+        sockets = Sockets()
         settings = load_settings()
         dispatcher = Turns(self.cfg.threads, settings.REQUESTS_AT_ONCE, cookie_name(settings))
         adjustments = Adjustments(
@@ -72,7 +73,6 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             max_request_body_size=MAX_BODY_BYTES,
             inbuf_overflow=MAX_BODY_BYTES + 1024,  # so no body needs a file
             outbuf_overflow=64 * 1024,
-            asyncore_use_poll=True,
             clear_untrusted_proxy_headers=True,
         )
         listening = [getattr(wrapped, "sock", wrapped) for wrapped in self.sockets]
@@ -87,8 +87,8 @@ class Worker(GunicornWorker):  # type: ignore[misc]
             self._turn(sockets)
         dispatcher.shutdown(timeout=1)
 
-    def _turn(self, sockets: dict[int, Any]) -> None:
-        wasyncore.loop(timeout=1, use_poll=True, map=sockets, count=1)
+    def _turn(self, sockets: Sockets) -> None:
+        sockets.turn(seconds=1)
         self.notify()
 
 
@@ -96,8 +96,8 @@ def _is_busy(channel: Any) -> bool:
     return isinstance(channel, Channel) and bool(channel.requests or channel.total_outbufs_len)
 
 
-def server_on(sock: socket.socket, application: Any, sockets: dict[int, Any], dispatcher: Turns, adj: Any) -> Any:
-    """Adds itself to `sockets`, the map of a wasyncore loop."""
+def server_on(sock: socket.socket, application: Any, sockets: Sockets, dispatcher: Turns, adj: Any) -> Any:
+    """Adds itself to `sockets`."""
     kind = _UnixServer if sock.family == socket.AF_UNIX else _TcpServer
     return kind(
         application,

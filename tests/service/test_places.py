@@ -1,6 +1,8 @@
-"""Who gets a connection of the web server, and who loses one, in a flood of them."""
+"""The web server's event loop; who gets a connection of it, and who loses one, in a flood of them."""
 
+import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -14,6 +16,7 @@ from waitress.adjustments import Adjustments
 
 from service.channel import Channel
 from service.local.processes import wait_until
+from service.loop import Sockets
 from service.server import server_on
 from service.turns import Turns
 
@@ -22,26 +25,32 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 Connect = Callable[..., socket.socket]
 
 
-def answer(_environment: Any, start_response: Any) -> list[bytes]:
+def answer_later() -> None:
+    """For a test to replace."""
+
+
+def answer(environment: Any, start_response: Any) -> list[bytes]:
+    if environment["PATH_INFO"] == "/later":
+        answer_later()
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 
 
 @pytest.fixture
-def sockets() -> dict[int, Any]:
+def sockets() -> Sockets:
     """All that the loop looks after; two are the server itself."""
-    return {}
+    return Sockets()
 
 
 @pytest.fixture
-def turn(sockets: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def turn(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """turn(): a turn of the loop of a server with few places; turn.connect(bytes): a client."""
     monkeypatch.setattr("service.channel.SECONDS_IN_A_CROWD", {})  # nobody goes because of his deadline
     with ExitStack() as defer:
         listening = defer.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
         turns = Turns(2, most_in_flight=0, cookie="session")
         defer.callback(turns.shutdown, timeout=2)
-        adjustments = Adjustments(connection_limit=LIMIT, asyncore_use_poll=True)
+        adjustments = Adjustments(connection_limit=LIMIT)
         server_on(listening, answer, sockets, turns, adjustments)
         defer.callback(wasyncore.close_all, sockets)
 
@@ -51,7 +60,7 @@ def turn(sockets: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[A
             return client
 
         def turn() -> None:
-            wasyncore.loop(timeout=0.05, use_poll=True, map=sockets, count=1)
+            sockets.turn(seconds=0.05)
 
         turn.connect = connect  # type: ignore[attr-defined]
         yield turn
@@ -83,6 +92,14 @@ def is_closed(client: socket.socket) -> bool:
         client.settimeout(30)
 
 
+def channels(sockets: Sockets) -> list[Channel]:
+    return [one for one in sockets.values() if isinstance(one, Channel)]
+
+
+def is_readable(client: socket.socket) -> bool:
+    return bool(select.select([client], [], [], 0)[0])
+
+
 def is_answered(connect: Connect) -> bool:
     """Not if our thread gets no turn between connecting and asking: then it may be the longest silent itself."""
     with suppress(ConnectionError):
@@ -104,6 +121,65 @@ def test_a_turn_accepts_a_tenth_of_the_places_at_most(turn, sockets) -> None:
     before = len(sockets)
     turn()
     assert len(sockets) == before + LIMIT // 10
+
+
+def test_a_turn_asks_no_connection_that_is_idle(turn, sockets, monkeypatch) -> None:
+    idle = [turn.connect() for _ in range(4)]
+    turn()
+    turn()
+    asked: list[Channel] = []
+    readable = Channel.readable
+    monkeypatch.setattr(Channel, "readable", lambda channel: asked.append(channel) or readable(channel))
+    for n in range(1, 4):
+        idle[0].sendall(REQUEST)
+        wait_until(lambda: turn() or is_readable(idle[0]), 30, "an answer")
+        assert idle[0].recv(999).startswith(b"HTTP/1.1 200 ")
+        assert {channel.served for channel in asked} <= {n - 1, n}  # the others have never been served
+    assert len({id(channel) for channel in asked}) == 1
+
+
+def test_a_turn_asks_no_connection_that_waits_for_a_thread(turn, sockets, monkeypatch) -> None:
+    may_end = Event()
+    monkeypatch.setattr(f"{__name__}.answer_later", lambda: may_end.wait(30))
+    clients = [turn.connect(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(3)]
+    wait_until(lambda: turn() or sum(bool(one.requests) for one in channels(sockets)) == 3, 30, "the requests")
+    turn()
+    asked: list[Channel] = []
+    readable = Channel.readable
+    monkeypatch.setattr(Channel, "readable", lambda channel: asked.append(channel) or readable(channel))
+    turn()
+    assert [channel.served for channel in asked] == [1]  # one thread may serve those without a token
+    may_end.set()
+    wait_until(lambda: turn() or all(map(is_readable, clients)), 30, "the answers")
+
+
+def test_a_client_that_goes_while_it_is_served_keeps_the_loop_from_no_rest(turn, sockets, monkeypatch) -> None:
+    begun, may_end = Event(), Event()
+    monkeypatch.setattr(f"{__name__}.answer_later", lambda: begun.set() or may_end.wait(30))
+    client = turn.connect(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_until(lambda: turn() or begun.is_set(), 30, "the request to be served")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # a reset, which epoll reports of whatever it watches, again and again
+    handled: list[Any] = []
+    monkeypatch.setattr("service.loop.readwrite", lambda *event: handled.append(event))
+    for _ in range(3):
+        turn()
+    monkeypatch.undo()
+    may_end.set()
+    assert handled == []
+    wait_until(lambda: turn() or not channels(sockets), 30, "its end")
+
+
+def test_a_connection_with_the_file_number_of_a_closed_one_is_read(turn, sockets) -> None:
+    numbers = set()
+    for _ in range(3):
+        client = turn.connect(REQUEST)
+        wait_until(lambda c=client: turn() or is_readable(c), 30, "an answer")
+        (number,) = (channel.socket.fileno() for channel in channels(sockets))
+        numbers.add(number)
+        client.close()
+        wait_until(lambda n=number: turn() or n not in sockets, 30, "the connection to be closed")
+    assert len(numbers) < 3
 
 
 def test_with_all_places_taken_a_new_connection_takes_that_of_the_longest_silent(connect) -> None:
