@@ -1,7 +1,6 @@
 """Authentication by token or session, of which only hashes are stored."""
 
 import secrets
-import time
 from typing import Any
 
 import falcon
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
 from service.caller import Caller
-from service.credentials import Credential, Lately, cookie_name, credential, hash_of, known_credentials
+from service.credentials import Credential, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
 from service.look_ups import LookUps
 from service.same_origin import SAFE_METHODS, require_our_page
@@ -46,13 +45,13 @@ def create_token(
 class Authentication:
     """Falcon middleware: sets `request.context.caller`, or 401; skipped if the resource sets `open = True`.
 
-    If the resource sets `is_polled = True`, a token that was valid within the last second needs no look-up to read it.
+    If the resource sets `is_polled = True`, a credential that was valid within the last second is not looked up to read
+    it.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._look_ups = LookUps(engine)
         known_credentials.look_up = self._look_ups.find
-        self._lately = Lately()
         self._settings = settings
         self._cookie = cookie_name(settings)
 
@@ -78,13 +77,7 @@ class Authentication:
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
         if shown is None:
             raise refused("Send the header Authorization: Bearer <token>")
-        may_remember = is_poll and not shown.is_session  # who signs out is out at once
-        row = self._lately.get(shown.hashed) if may_remember else None
-        if row is None:
-            began = time.monotonic()
-            row = self._look_ups.find(shown)
-            if row is not None and may_remember:
-                self._lately.add(shown.hashed, row, began)
+        row = self._look_ups.find(shown, is_poll=is_poll)
         if row is None and shown.is_session:
             raise refused("This session has ended; sign in again")
         if row is None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,23 +83,3 @@ class KnownCredentials:
 
 
 known_credentials = KnownCredentials()  # of this process
-
-
-class Lately:
-    """What a token was found to be within the last second; so a revocation bites within a second."""
-
-    SECONDS = 1.0
-    MOST = 10_000
-
-    def __init__(self) -> None:
-        self._found: dict[bytes, tuple[float, Any]] = {}
-
-    def get(self, hashed: bytes) -> Any:
-        at, row = self._found.get(hashed, (0.0, None))
-        return row if time.monotonic() - at < self.SECONDS else None
-
-    def add(self, hashed: bytes, row: Any, at: float) -> None:
-        """`at`: when the look-up began, by time.monotonic()."""
-        if len(self._found) >= self.MOST:
-            self._found.clear()
-        self._found[hashed] = (at, row)

@@ -1,6 +1,7 @@
 """Whose is this token, or this session? Asked for each request; those that come at once are looked up at once."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -42,15 +43,76 @@ TOUCH = text("""
 """)
 
 
+class Lately:
+    """What was found within the last second, for polls: a revocation or signing out ends them within a second.
+
+    A look-up also looks up again what is in use, or each of a thousand pages would need its own.
+    """
+
+    SECONDS = 1.0
+    IN_USE_SECONDS = 2.0  # a page polls every 1.5 s
+    MOST = 1_000
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, tuple[float, Any]] = {}  # when its look-up began, and its row
+        self._used: dict[bytes, float] = {}
+        self._renewed_at = float("-inf")
+
+    def get(self, hashed: bytes) -> Any:
+        now = time.monotonic()
+        at, row = self._found.get(hashed, (0.0, None))
+        if row is None or row.unused or now - at >= self.SECONDS:
+            return None
+        self._used[hashed] = now
+        return row
+
+    def to_renew(self, now: float) -> list[bytes]:
+        """Those in use, twice a second at most; what is not in use any more is forgotten."""
+        if now - self._renewed_at < self.SECONDS / 2:
+            return []
+        self._renewed_at = now
+        used = [(hashed, at) for hashed, at in list(self._used.items()) if now - at < self.IN_USE_SECONDS][: self.MOST]
+        self._found = {hashed: self._found[hashed] for hashed, _ in used if hashed in self._found}
+        self._used = dict(used)
+        return [hashed for hashed, _ in used]
+
+    def add(self, asked: Collection[bytes], rows: Mapping[bytes, Any], began: float) -> None:
+        for hashed in asked:
+            self._found.pop(hashed, None)
+        for hashed, row in rows.items():
+            self._found[hashed] = (began, row)
+            self._used.setdefault(hashed, began)
+
+
+class _Finder:
+    """Of one kind of credential."""
+
+    def __init__(self, engine: Engine, find: TextClause) -> None:
+        self.lately = Lately()
+
+        def look(hashes: Sequence[bytes]) -> dict[bytes, Any]:
+            began = time.monotonic()
+            asked = {*hashes, *self.lately.to_renew(began)}
+            with reading(engine) as connection:
+                rows = {bytes(row.hash): row for row in connection.execute(find, {"hashes": list(asked)})}
+            self.lately.add(asked, rows, began)
+            return rows
+
+        self.now = Gathered(look)
+
+
 class LookUps:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._tokens = self._gathered(FIND_TOKENS)
-        self._sessions = self._gathered(FIND_SESSIONS)
+        self._tokens = _Finder(engine, FIND_TOKENS)
+        self._sessions = _Finder(engine, FIND_SESSIONS)
 
-    def find(self, shown: Credential) -> Any:
-        """The token's row; None if the credential is invalid."""
-        row = (self._sessions if shown.is_session else self._tokens).get(shown.hashed)
+    def find(self, shown: Credential, *, is_poll: bool = False) -> Any:
+        """The token's row; None if the credential is invalid. For a poll, as it was within the last second."""
+        finder = self._sessions if shown.is_session else self._tokens
+        if is_poll and (row := finder.lately.get(shown.hashed)) is not None:
+            return row
+        row = finder.now.get(shown.hashed)
         if row is None:
             known_credentials.forget(shown.hashed)
             return None
@@ -58,13 +120,6 @@ class LookUps:
         if row.unused:
             self._touch(row.id)
         return row
-
-    def _gathered(self, find: TextClause) -> Gathered[bytes, Any]:
-        def look(hashes: Sequence[bytes]) -> dict[bytes, Any]:
-            with reading(self._engine) as connection:
-                return {bytes(row.hash): row for row in connection.execute(find, {"hashes": list(hashes)})}
-
-        return Gathered(look)
 
     def _touch(self, token_id: int) -> None:
         """Records the use of a token; the request goes on even if the database can't be written."""
