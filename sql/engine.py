@@ -8,6 +8,7 @@ import psycopg2
 from psycopg2.extensions import connection
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
 
+from sql.pool import replace_dead_connections
 from sql.url import DRIVER, connector
 
 # Set whatever the defaults of the server, the database or the role are. But never default_transaction_read_only: if
@@ -57,8 +58,8 @@ def make_engine(url: str, *, application_name: str, pool_size: int = 5, max_over
         max_overflow=max_overflow,
         pool_timeout=5,
         hide_parameters=True,  # errors may be logged, and a parameter may be a token's hash
-        pool_pre_ping=True,  # replaces connections that died in the pool
     )
+    replace_dead_connections(engine)
     event.listen(engine, "connect", _set_up_session)
     event.listen(engine, "checkout", _end_autocommit)
     event.listen(engine, "handle_error", _throw_away)
