@@ -75,6 +75,7 @@ class Sessions:
     """Open to all: it says whether anybody is signed in. Whoever is has the limits of every other call."""
 
     open = True
+    max_body_bytes = 1024
 
     def __init__(self, engine: Engine, settings: Settings, rates: Rates) -> None:
         self._engine = engine

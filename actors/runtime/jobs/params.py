@@ -28,16 +28,29 @@ def read_only(model: type[Params]) -> set[str]:
 
 def sentence(error: ValidationError, whole: str = "params") -> str:
     """The first error: what is wrong, and where; `whole` names what is wrong with all of it."""
-    return _sentence(error.errors()[0], whole)
+    return _sentence(_errors(error)[0], whole)
 
 
 def sentences(error: ValidationError) -> dict[str, str]:
     """What is wrong with each field: its first error."""
     found: dict[str, str] = {}
-    for one in error.errors():
+    for one in _errors(error):
         if one["loc"]:
             found.setdefault(str(one["loc"][0]), _sentence(one))
     return found
+
+
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    """Without the tracebacks of what validators raised. Pydantic keeps those where Python's garbage collector can't see
+    them; they lead back to the caller, and so all that it had in hand, a request's body say, would never be freed.
+    """
+    errors = error.errors()
+    for one in errors:
+        raised = one.get("ctx", {}).get("error")
+        while isinstance(raised, BaseException):
+            raised.__traceback__ = None
+            raised = raised.__context__
+    return errors
 
 
 def _sentence(error: ErrorDetails, whole: str = "") -> str:

@@ -1,0 +1,110 @@
+"""A request that is refused leaves nothing behind."""
+
+import gc
+import json
+from typing import Any
+
+import falcon
+import pytest
+from pydantic import field_validator
+
+from actors.runtime.jobs.params import Params, sentence, sentences
+
+LONG = "x" * 500
+BODIES: dict[str, tuple[str, Any]] = {
+    "a token that is no text": ("/api/session", {"token": [{}] * 50}),
+    "a token that is empty": ("/api/session", {"token": ""}),
+    "an unknown field": ("/api/session", {LONG: 1}),
+    "a password that is no text": ("/api/connections", {"provider": "imap", "password": [{}] * 5_000}),
+    "a host with a control character": (
+        "/api/connections",
+        {"provider": "imap", "host": "a\x00b", "port": 993, "user": "u", "password": "p"},
+    ),
+    "a currency that is none": (
+        "/api/connections",
+        {"provider": "imap", "host": "a.example", "port": 993, "user": "u", "password": "p", "currency": LONG},
+    ),
+    "a timezone that is none": (
+        "/api/connections",
+        {"provider": "imap", "host": "a.example", "port": 993, "user": "u", "password": "p", "timezone": LONG},
+    ),
+    "days in the wrong order": (
+        "/api/jobs",
+        {"type": "export_receipts", "params": {"from_date": "2025-02-01", "to_date": "2025-01-01"}},
+    ),
+    "days of the wrong mode": ("/api/jobs", {"type": "sync_receipts", "params": {"from_date": "2025-02-01"}}),
+    "what is no job": ("/api/jobs", {"type": LONG}),
+    "what is no object": ("/api/jobs", [{}] * 50),
+}
+QUERIES = ["limit=1_0", "after=x", f"job_type={LONG}", "from_date=2025-13-01", f"from_date={LONG}", f"{LONG}=1"]
+
+
+def requests_alive() -> int:
+    gc.collect()
+    return sum(type(one) is falcon.Request for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("sort", BODIES)
+def test_a_body_that_is_refused_is_not_kept_in_memory(sort, api, make) -> None:
+    path, body = BODIES[sort]
+    caller = api(make.business())
+    for _ in range(2):  # what is made once
+        assert caller.post(path, body).status_code == 400
+    before = requests_alive()
+    for _ in range(10):
+        caller.post(path, body)
+    assert requests_alive() <= before
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_that_is_refused_is_not_kept_in_memory(query, api, make) -> None:
+    caller = api(make.business())
+    for _ in range(2):
+        assert caller.get(f"/api/jobs?{query}").status_code == 400
+    before = requests_alive()
+    for _ in range(10):
+        caller.get(f"/api/jobs?{query}")
+    assert requests_alive() <= before
+
+
+class Chained(Params):
+    """Its validator raises while it handles another error, and that one another."""
+
+    numbers: tuple[int, ...]
+
+    @field_validator("numbers", mode="before")
+    @classmethod
+    def _small(cls, value: Any) -> Any:
+        try:
+            try:
+                return (int(value), 1 // 0)
+            except ZeroDivisionError:
+                raise KeyError(value)  # noqa: B904
+        except KeyError:
+            raise ValueError("expected small numbers")  # noqa: B904
+
+
+class Held:
+    """What a caller has in hand."""
+
+
+@pytest.mark.parametrize("tell", [sentence, sentences])
+def test_no_validator_of_a_kind_can_keep_what_its_caller_has_in_hand(tell) -> None:
+    def call() -> None:
+        held = Held()
+        try:
+            Chained.model_validate({"numbers": 7})
+        except Exception as error:
+            kept = error
+            assert "expected small numbers" in json.dumps(tell(kept))
+        assert held
+
+    for _ in range(5):
+        call()
+    gc.collect()
+    assert not any(type(one) is Held for one in gc.get_objects())
+
+
+def test_who_signs_in_sends_no_more_than_a_token_needs(api) -> None:
+    answer = api().post("/api/session", {"token": "x" * 1_024})
+    assert (answer.status_code, answer.json["code"]) == (413, "too_large")
