@@ -530,6 +530,17 @@ def test_a_bucket_that_refuses(why, make, place, engine, settings, sql, tmp_path
     assert why(job_id)["reason"] == "ended"
 
 
+def test_a_job_whose_files_are_still_to_go_is_moving_and_no_bucket_refuses(why, make, worker, sql, tmp_path) -> None:
+    business_id = make.business()
+    make.attachments(make.receipts(business_id, 2), tmp_path)
+    job_id = make.job(business_id, "running", worker_id=worker)
+    sql("UPDATE attachments SET purge_requested_at = now(), purge_after = now(), purge_job_id = :id", id=job_id)
+    assert sql("SELECT pending, failed FROM attachment_counts") == [{"pending": 2, "failed": 0}]
+    told = why(job_id)
+    assert told["reason"] == "running"
+    assert "attachments_failed" not in told["evidence"]
+
+
 BUCKET = "bucket 'longhaul-prod' at https://store.internal:9000"
 DENIED = "AccessDenied: User: arn:aws:iam::123456789012:user/dana is not authorized, see https://iam.internal/"
 
@@ -611,23 +622,40 @@ def test_of_several_claims_that_wait_the_oldest_says_since_when(why, started, wo
         assert why(job_id)["since"] == sql(waiting)[0]["query_start"]
 
 
-def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started, sql, settings) -> None:
+@pytest.fixture
+def their_role(settings, sql) -> Iterator[str]:
+    """The role of a worker that listens, which may do all that it has to."""
     role = f"longhaul_test_{secrets.token_hex(4)}"
     sql(f"CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public, dramatiq TO {role}")
     sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}; GRANT USAGE ON SCHEMA public, dramatiq TO {role}")
     theirs = make_engine(as_role(settings.DATABASE_URL, role), application_name="theirs")
-    job_id = started()
     try:
         with worker_at(theirs, ["maintenance"]):
-            assert why(job_id)["reason"] == "waiting_turn"
-            sql(f"REVOKE INSERT ON job_events FROM {role}")
-            told = why(job_id)
-            assert told["sentence"].endswith(f"the workers' role {role} may not INSERT on public.job_events")
-            sql(told["remedy"])
-            assert why(job_id)["reason"] == "waiting_turn"
+            yield role
     finally:
         theirs.dispose()
         sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started, sql, their_role) -> None:
+    job_id = started()
+    assert why(job_id)["reason"] == "waiting_turn"
+    sql(f"REVOKE INSERT ON job_events FROM {their_role}")
+    told = why(job_id)
+    assert told["sentence"].endswith(f"the workers' role {their_role} may not INSERT on public.job_events")
+    sql(told["remedy"])
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_workers_whose_role_is_read_only_in_every_database_are_seen(why, started, sql, settings, their_role) -> None:
+    job_id = started()
+    sql(f"ALTER ROLE {their_role} SET default_transaction_read_only = on")
+    told = why(job_id)
+    assert told["reason"] == "read_only"
+    with closing(psycopg2.connect(settings.DATABASE_URL)) as fresh:
+        fresh.autocommit = True
+        fresh.cursor().execute(told["remedy"])
+    assert why(job_id)["reason"] == "waiting_turn"
 
 
 def test_what_of_one_business_is_stuck_is_looked_for_in_that_business_only(make, sql) -> None:

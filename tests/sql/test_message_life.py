@@ -40,6 +40,18 @@ class Expected:
     losses: int = 0
 
 
+def test_two_claims_at_once_take_no_message_twice_and_do_not_wait(engine: Engine, sql) -> None:
+    for _ in range(3):
+        sql(SEND.text, id=str(uuid4()), name="low", options="{}")
+    values = {"queues": ["low"], "limits": [2], "afters": [0], "most": 2, "lost": None}
+    with engine.begin() as one, engine.begin() as other:
+        first = one.execute(CLAIM, {**values, "worker": 1}).all()
+        other.execute(text("SET LOCAL lock_timeout = '1s'"))
+        second = other.execute(CLAIM, {**values, "worker": 2}).all()
+    assert [len(first), len(second)] == [2, 1]
+    assert {row.delivery for row in first + second} == {1}
+
+
 @pytest.mark.parametrize("histories", [20, pytest.param(200, marks=pytest.mark.scale)])
 def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(histories, engine: Engine) -> None:
     class MessageLife(RuleBasedStateMachine):

@@ -41,6 +41,16 @@ def test_objects_that_are_to_go_are_deleted_and_the_others_stay(asked, make, eng
     assert states() == {"purged": 3, "failed": 0, "pending": 1}
 
 
+def test_with_nothing_due_the_bucket_is_not_called(make, engine, settings, tmp_path) -> None:
+    make.attachments(make.receipts(make.business(), 1), tmp_path)
+
+    class Uncalled(Bucket):
+        def delete(self, keys):
+            raise AssertionError(keys)
+
+    assert purge(engine, Uncalled(settings)) == Purged(deleted=0, failed=0)
+
+
 def test_an_object_that_is_gone_already_counts_as_deleted(asked, engine, bucket, states) -> None:
     bucket.delete(asked(2))
     assert purge(engine, bucket) == Purged(deleted=2, failed=0)

@@ -1,5 +1,7 @@
 """What a kind may do with its run, and what it is told when it does something else."""
 
+import subprocess
+import sys
 import time
 from threading import Event, Thread
 
@@ -223,6 +225,11 @@ def test_a_call_goes_on_while_a_batch_is_stored_and_its_result_or_error_comes_af
     job = run(asks)
     assert (job["status"], job["processed"], job["error_code"]) == ("failed", 1, "no_account")
     assert results == ["answer"]
+
+
+def test_a_call_that_hangs_does_not_keep_its_process_from_ending() -> None:
+    program = "from threading import Event; from actors.runtime.jobs.call import Call; Call(Event().wait, 60, 'hangs')"
+    assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("verb", "status"), [("pause", "paused"), ("cancel", "cancelled")])

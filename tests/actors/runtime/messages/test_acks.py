@@ -122,6 +122,15 @@ def test_a_reason_is_kept_beside_what_was_rejected(acks, deliveries, sql) -> Non
     assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected'") == [{"reason": "ab?"}]
 
 
+@pytest.mark.parametrize(("state", "worker"), [(REJECTED, 1), (QUEUED, None)])
+def test_what_has_ended_names_its_worker_and_what_goes_back_names_none(state, worker, acks, deliveries, sql) -> None:
+    """What has no worker was taken by a stranger: functions/why/why_queued.sql."""
+    end_all(acks, deliveries, state=state)
+    found = sql("SELECT DISTINCT state::text, worker_id FROM dramatiq.queue")
+    assert {row["state"]: row["worker_id"] for row in found} == {"done": 1, state: worker}
+    assert len(found) == 2
+
+
 def test_the_reason_of_an_earlier_end_is_gone_once_it_is_done(acks, deliveries, sql) -> None:
     """Somebody had put what was rejected back into its queue by hand."""
     sql("UPDATE dramatiq.queue SET reason = 'no such actor'")

@@ -36,6 +36,17 @@ def test_a_process_is_registered_with_what_it_listens_to_and_alive(identity, sql
     assert row == {"queues": ["maintenance"], "stopped_at": None}
 
 
+def test_only_a_queue_that_is_new_is_written_down(identity, sql) -> None:
+    """The fetcher asks for it in each round."""
+    identity.session()
+    row = "SELECT queues, xmin::text FROM workers"
+    before = sql(row)
+    identity.listen(["maintenance"])
+    assert sql(row) == before
+    identity.listen(["maintenance", "low"])
+    assert sql(row)[0]["queues"] == ["maintenance", "low"]
+
+
 def test_a_lost_session_makes_a_new_identity_and_the_old_one_is_dead(identity, sql) -> None:
     identity.session()
     first = identity.worker_id()
