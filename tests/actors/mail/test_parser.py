@@ -81,6 +81,45 @@ COSTLY = {  # most took minutes
     "parts_without_number": HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 60_000,
 }
 
+BEGINNINGS = ("", "From:a", "Sent: 1", "Total: 1", "Date: 1", "Invoice no. 1", "לתשלום: 1", "מאת: א", "$1", "1 ")
+UNITS = (
+    *" \t<>!.,-(0:$₪aא%/|*",
+    "1,",
+    "1.",
+    "1 ",
+    "a ",
+    "a.",
+    "a@",
+    "<a",
+    "- ",
+    ", ",
+    "total ",
+    "2025-",
+    "\u200f",
+    "\xa0",
+)
+FORWARD = "From: {0} <{0}@b.example>\r\nSubject: Fwd: receipt {0}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+
+
+def long_lines(unit: str) -> bytes:
+    """Of a forward, each a beginning that a pattern looks for, one thing repeated, and an end that does not fit."""
+    lines = (
+        f"{begins}{unit * (5_000 // len(unit))}{ends}" for begins in BEGINNINGS for ends in ("", "‹!a", "<!a", "\x01")
+    )
+    return (FORWARD.format(unit * 200) + "\r\n".join(lines)).encode()
+
+
+def long_head(unit: str) -> bytes:
+    """The head of the mail within a forward, in one that is a receipt."""
+    lines = (
+        f"{begins}{unit * (5_000 // len(unit))}‹!a" for begins in ("From:a", "Sent:", "Date: 1", "To:", "Subject:")
+    )
+    return (FORWARD.format(unit * 200) + "\r\n".join(lines) + "\r\n\r\nTotal: $11.70\r\n").encode()
+
+
+COSTLY |= {f"lines of {unit!r}": long_lines(unit) for unit in UNITS}
+COSTLY |= {f"a head of {unit!r}": long_head(unit) for unit in UNITS}
+
 
 @pytest.mark.parametrize("name", COSTLY)
 def test_a_mail_costs_no_more_than_its_length_does(name) -> None:
