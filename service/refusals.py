@@ -5,6 +5,7 @@ from threading import Lock
 
 import structlog
 from waitress.task import ErrorTask
+from waitress.utilities import Error
 
 log = structlog.get_logger("longhaul.server")
 
@@ -13,14 +14,29 @@ MAX_BODY_BYTES = 100 * 1024  # read at all; the API's own limit is smaller, and 
 
 LINES_A_SECOND = 10
 
-CODES = {400: "invalid_request", 413: "too_large", 431: "head_too_large", 501: "not_implemented", 500: "internal_error"}
+CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    413: "too_large",
+    431: "head_too_large",
+    501: "not_implemented",
+    500: "internal_error",
+}
 SENTENCES = {
     400: "The request is not valid HTTP",
+    401: "This token or session is unknown, has expired or has been revoked",
     413: f"Found a body of more than {MAX_BODY_BYTES} bytes",
     431: f"Found a request line and headers of more than {MAX_HEAD_BYTES} bytes",
     501: "This way of sending a body is not supported",
     500: "Something went wrong on our side",
 }
+
+
+class UnauthorizedError(Error):  # type: ignore[misc]
+    """Of one among many: see turns.py."""
+
+    code = 401
+    reason = "Unauthorized"
 
 
 class Lines:
@@ -63,6 +79,7 @@ class Refusal(ErrorTask):  # type: ignore[misc]
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
+            *([("WWW-Authenticate", "Bearer")] if status == UnauthorizedError.code else []),
         ]
         self.set_close_on_finish()
         self.channel.refused = True

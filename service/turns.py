@@ -7,9 +7,13 @@ from typing import Any, NamedTuple
 from waitress.task import ThreadedTaskDispatcher
 
 from service.credentials import Credential, credential, known_credentials
+from service.refusals import UnauthorizedError
 
 ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
+SIGNS_IN = "/api/session"
+WITHOUT_TOKEN = ""
+CROWD = 32  # that wait; among those whose tokens are not known here, the newest then goes first
 
 
 class Waiting(NamedTuple):
@@ -56,11 +60,12 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         # A credential that is made up, or was not looked up yet, has no limit of its own.
         owner = None if shown is None else known_credentials.owner_of(shown.hashed)
         if owner is None:
-            return (ASKS_POSTGRES if request.path == ASKS_POSTGRES else ""), ""
+            of_its_own = request.path == ASKS_POSTGRES or (request.path == SIGNS_IN and request.command == "POST")
+            return (request.path if of_its_own else WITHOUT_TOKEN), ""
         token = f"token {owner.token_id}"  # its sessions count towards it
         if self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
-            return "", ""
+            return WITHOUT_TOKEN, ""
         return (token if owner.business_id is None else f"business {owner.business_id}"), token
 
     def _shown(self, request: Any) -> Credential | None:
@@ -69,9 +74,12 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:
             name, waiting = turn
-            is_for_another = False
+            is_for_another: bool | None = False
             try:
-                is_for_another = not name and self._turns_out_known(waiting.channel.requests[0])
+                request = waiting.channel.requests[0]
+                is_for_another = name == WITHOUT_TOKEN and self._turns_out_known(request)
+                if is_for_another is None and self._is_crowded(name):
+                    request.error = UnauthorizedError("the token is not known")
                 if not is_for_another:
                     waiting.channel.service()
             except BaseException:
@@ -83,17 +91,22 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             if is_for_another:
                 self.add_task(waiting.channel)
 
-    def _turns_out_known(self, request: Any) -> bool:
-        """Looks up a credential that is new here: otherwise a business with many would hold these threads too."""
+    def _turns_out_known(self, request: Any) -> bool | None:
+        """Looks up a credential that is new here: otherwise a business with many would hold these threads too. None: it
+        is good for nothing.
+        """
         shown, look_up = self._shown(request), known_credentials.look_up
         is_asked_of_us = request.path.startswith("/api/")  # the page is served without Postgres
         if not is_asked_of_us or shown is None or look_up is None or request.was_looked_up or request.is_too_many:
             return False
         request.was_looked_up = True
         try:
-            return look_up(shown) is not None
+            return True if look_up(shown) is not None else None
         except Exception:  # the application tells what is wrong with Postgres
             return False
+
+    def _is_crowded(self, name: str) -> bool:
+        return name in (WITHOUT_TOKEN, SIGNS_IN) and len(self._waiting.get(name, ())) > CROWD
 
     def _next(self, number: int) -> tuple[str, Waiting] | None:
         """Waits for the next request that may run, with its name. None: this thread must end."""
@@ -112,7 +125,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             return None
 
     def _take(self, name: str) -> tuple[str, Waiting]:
-        first = self._waiting[name].popleft()
+        waiting = self._waiting[name]
+        first = waiting.pop() if self._is_crowded(name) else waiting.popleft()
         if not self._waiting[name]:
             del self._waiting[name]
         self._running[name] += 1

@@ -1,6 +1,9 @@
 """Clients that are slow, silent or never read, on a real web process: nobody else waits for them."""
 
+import asyncio
 import json
+import re
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -397,3 +400,40 @@ def test_a_304_leaves_the_connection_open_for_the_next_poll(web, connect, make) 
     while chunk := client.recv(9999):
         answer += chunk
     assert b"Connection: close" in answer
+
+
+def test_a_flood_of_made_up_tokens_delays_neither_signing_in_nor_tokens_that_are_new(web, make) -> None:
+    address = web().address
+    host, port = address.removeprefix("http://").split(":")
+    business_id, ends_at = make.business(), time.monotonic() + 8
+    statuses: list[bytes] = []
+
+    async def flood() -> None:
+        while time.monotonic() < ends_at:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while time.monotonic() < ends_at:
+                    token = f"Authorization: Bearer lh_1_{secrets.token_hex(16)}"
+                    writer.write(f"GET /api/jobs HTTP/1.1\r\nHost: x\r\n{token}\r\n\r\n".encode())
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    statuses.append(head.split(b" ", 2)[1])
+                    await reader.readexactly(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
+            writer.close()
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(flood() for _ in range(300)))
+
+    with ThreadPoolExecutor(1) as pool:
+        flooding = pool.submit(asyncio.run, all_of_them())
+        wait_until(lambda: len(statuses) > 300, 30, "the flood")
+        took: list[float] = []
+        for _ in range(5):
+            new, other = make.token(business_id), make.token(business_id)
+            began = time.monotonic()
+            assert Client(address, new).get("/api/jobs").status == 200
+            took.append(time.monotonic() - began)
+            assert Client(address).post("/api/session", {"token": other}).status == 200
+            took.append(time.monotonic() - began)
+        flooding.result(60)
+    assert max(took) < AT_ONCE
+    assert set(statuses) == {b"401"}

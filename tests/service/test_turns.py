@@ -14,15 +14,17 @@ from sqlalchemy import text
 from service.credentials import Credential, KnownCredentials, Owner, hash_of
 from service.local.client import Client
 from service.local.processes import wait_until
-from service.turns import Turns
+from service.turns import CROWD, Turns
 
 
 class Held:
     """A request in the server's hands that lasts until it is let go."""
 
-    def __init__(self, token: str = "", path: str = "/api/jobs", error: object = None) -> None:
+    def __init__(self, token: str = "", path: str = "/api/jobs", error: object = None, command: str = "GET") -> None:
         headers = {"AUTHORIZATION": f"Bearer {token}"} if token else {}
-        self.request = SimpleNamespace(error=error, path=path, headers=headers, is_too_many=False, was_looked_up=False)
+        self.request = SimpleNamespace(
+            error=error, path=path, headers=headers, command=command, is_too_many=False, was_looked_up=False
+        )
         self.requests = [self.request]
         self.begun, self.let_go, self.cancelled = Event(), Event(), Event()
 
@@ -121,6 +123,48 @@ def test_credentials_that_are_new_here_take_the_turns_of_their_business(turns, k
     assert turns(Held("new page", path="/assets/main.js")).begun.wait(30)
     assert len(looked_up) == 6
     assert turns(Held("made up")).begun.wait(30)
+
+
+def test_who_signs_in_does_not_wait_for_others_without_a_token(turns) -> None:
+    flood = [turns(Held("made up")) for _ in range(3)]
+    wait_until(lambda: sum(held.begun.is_set() for held in flood) == 2, 30, "half of the threads")
+    assert turns(Held(path="/api/session", command="POST")).begun.wait(30)
+    assert not flood[2].begun.is_set()
+
+
+@pytest.mark.parametrize(("path", "command"), [("/api/jobs", "GET"), ("/api/session", "POST")])
+def test_in_a_flood_the_newest_of_those_without_a_known_token_goes_first(path, command, turns) -> None:
+    first = [turns(Held(path=path, command=command)) for _ in range(2)]
+    wait_until(lambda: all(held.begun.is_set() for held in first), 30, "half of the threads")
+    flood = [turns(Held(path=path, command=command)) for _ in range(CROWD + 1)]
+    first[0].let_go.set()
+    assert flood[-1].begun.wait(30)
+    flood[-1].let_go.set()  # now no more wait than usual, and the oldest goes first
+    assert flood[0].begun.wait(30)
+
+
+def test_in_a_flood_an_unknown_token_is_refused_without_asking_the_application(turns, known) -> None:
+    known.look_up = lambda _shown: None
+    first = [turns(Held("made up")) for _ in range(2)]
+    wait_until(lambda: all(held.begun.is_set() for held in first), 30, "half of the threads")
+    assert [held.request.error for held in first] == [None, None]
+    flood = [turns(Held("made up")) for _ in range(CROWD + 2)]
+    first[0].let_go.set()
+    assert flood[-1].begun.wait(30)
+    assert flood[-1].request.error.code == 401
+
+
+def test_in_a_flood_a_token_that_cannot_be_looked_up_is_left_to_the_application(turns, known) -> None:
+    def fail(_shown: Credential) -> Any:
+        raise OSError("no database")
+
+    known.look_up = fail
+    first = [turns(Held("new")) for _ in range(2)]
+    wait_until(lambda: all(held.begun.is_set() for held in first), 30, "half of the threads")
+    flood = [turns(Held("new")) for _ in range(CROWD + 2)]
+    first[0].let_go.set()
+    assert flood[-1].begun.wait(30)
+    assert flood[-1].request.error is None
 
 
 def test_a_new_credential_beyond_its_tokens_limit_is_refused(turns, known) -> None:
