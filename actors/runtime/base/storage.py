@@ -16,6 +16,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.storage_delete_calls import NOT_TRIED
 from actors.runtime.base.storage_deletion import MAX_KEYS
 from actors.runtime.base.storage_errors import explain
+from actors.runtime.base.storage_limits import CALL_SECONDS, limit_calls
 from actors.runtime.base.storage_versions import Versions
 
 __all__ = ["MAX_KEYS", "NOT_TRIED", "Bucket"]
@@ -38,17 +39,18 @@ class Bucket:
 
     @cached_property
     def _only_client(self) -> Any:
-        return self._connect(read_timeout=10, attempts=2)  # 2 x 13 s: a call ends within 30 s
+        return self._connect(read_timeout=10, attempts=2, call_seconds=CALL_SECONDS)
 
     @cached_property
     def _versions(self) -> Versions:
         """With what this process has learned about how the store deletes."""
         return Versions(self._client, self.name, lambda error: str(explain(error, self._settings)))
 
-    def _connect(self, *, read_timeout: float, attempts: int) -> Any:
+    def _connect(self, *, read_timeout: float, attempts: int, call_seconds: float) -> Any:
         settings = self._settings
+        at_once = max(settings.WORKER_THREADS, 8)
         with self._explained():
-            return boto3.client(
+            client = boto3.client(
                 "s3",
                 endpoint_url=settings.S3_ENDPOINT_URL,
                 aws_access_key_id=settings.AWS_ACCESS_KEY_ID,
@@ -60,20 +62,22 @@ class Bucket:
                     read_timeout=read_timeout,
                     retries={"mode": "standard", "total_max_attempts": attempts},
                     signature_version="s3v4",  # of links too, for which boto3's own choice is refused by most stores
-                    max_pool_connections=max(settings.WORKER_THREADS, 8),
+                    max_pool_connections=at_once,
                     request_checksum_calculation="when_required",  # older stores and R2 refuse the newer trailers
                     response_checksum_validation="when_required",
                 ),
             )
+        limit_calls(client, most=2 * at_once, seconds=call_seconds)
+        return client
 
     def check(self) -> None:
         """StorageError if the bucket does not exist, refuses us or cannot be reached.
 
-        Called while a worker boots, and its jobs may have no other: so it has 3 s and one try. It lists the bucket
+        Called while a worker boots, and its jobs may have no other: so it has 5 s and one try. It lists the bucket
         because the response to a HEAD has no body that says what is wrong.
         """
         with self._explained():
-            self._connect(read_timeout=3, attempts=1).list_objects_v2(Bucket=self.name, MaxKeys=1)
+            self._connect(read_timeout=3, attempts=1, call_seconds=5).list_objects_v2(Bucket=self.name, MaxKeys=1)
 
     def create(self) -> None:
         self._client.create_bucket(Bucket=self.name)

@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 import structlog
 from sqlalchemy import Connection, Executable
 
+from actors.runtime.base.call import LOOK_SECONDS, Call
 from actors.runtime.base.config import Settings
 from actors.runtime.base.errors import KindError
 from actors.runtime.base.storage import Bucket
 from actors.runtime.jobs.batch import Batch, Cursor
-from actors.runtime.jobs.call import LOOK_SECONDS, Call
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.session import Session

@@ -228,7 +228,7 @@ def test_a_call_goes_on_while_a_batch_is_stored_and_its_result_or_error_comes_af
 
 
 def test_a_call_that_hangs_does_not_keep_its_process_from_ending() -> None:
-    program = "from threading import Event; from actors.runtime.jobs.call import Call; Call(Event().wait, 60, 'hangs')"
+    program = "from threading import Event; from actors.runtime.base.call import Call; Call(Event().wait, 60, 'hangs')"
     assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
 
 
