@@ -162,20 +162,25 @@ def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
     cursor, ahead = dict(run.cursor), None
     while reading := ahead or _next(run, sync, cursor):
         batch = run.take([row.id for row in reading.rows], {**cursor, "last_id": reading.rows[-1].id})
-        decisions = reading.decisions()
-        batch.ids = [row.id for row in reading.rows]  # fewer, if they took long
-        cursor = batch.cursor = {**cursor, "last_id": batch.ids[-1]}
-        ahead = _next(run, sync, cursor) if reading.is_small else None
-        upload(run, decisions)
-        store(run.begin(), run.business_id, decisions)
-        _count(run, batch, decisions)
-        yield batch
+        with reading.in_memory():
+            decisions = reading.decisions()
+            batch.ids = [row.id for row in reading.rows]  # fewer, if they took long
+            cursor = batch.cursor = {**cursor, "last_id": batch.ids[-1]}
+            ahead = _next(run, sync, cursor)
+            upload(run, decisions)
+            store(run.begin(), run.business_id, decisions)
+            _count(run, batch, decisions)
+            yield batch
 
 
 def _next(run: Run[SyncReceipts], sync: Sync, cursor: dict[str, Any]) -> Reading | None:
     rows = run.begin().execute(NEXT, run.scope(last_id=cursor["last_id"], limit=run.limit)).all()
     run.commit()
-    return Reading(run, sync, together(rows), cursor["uidvalidity"]) if rows else None
+    if not rows:
+        return None
+    reading = Reading(run, sync, together(rows), cursor["uidvalidity"])
+    reading.begin()
+    return reading
 
 
 def _count(run: Run[SyncReceipts], batch: Batch, decisions: Sequence[Decision]) -> None:

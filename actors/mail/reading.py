@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from actors.mail.errors import TooLargeError, UnreachableError
+from actors.mail.large import room_for_large
 from actors.mail.mailbox import MAX_MAIL_BYTES, Mailbox
 from actors.mail.parser import Parsed
 from actors.mail.storing import Decision, make_files, receipt
 from actors.mail.sync import Sync
+from actors.runtime.base.call import Call
 from actors.runtime.jobs.run import Run
 
 BATCH_BYTES = 8 * 1024 * 1024  # of mails, if one alone is not larger; two batches are in memory
@@ -38,7 +41,7 @@ def together(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
 
 
 class Reading:
-    """A batch whose mails are fetched and parsed, from the construction on, while the one before is stored.
+    """A batch whose mails are fetched and parsed, from `begin` on, while the one before is stored.
 
     One at a time: the mailbox and the parser take one call each.
     """
@@ -46,12 +49,24 @@ class Reading:
     def __init__(self, run: Run[Any], sync: Sync, rows: Sequence[Row[Any]], uidvalidity: int) -> None:
         self.rows = rows
         self._run = run
+        self._sync = sync
         self._asked = [row for row in rows if _why_not(row) is None and row.uidvalidity == uidvalidity]
-        size = sum(row.size for row in self._asked)
-        self.is_small = size <= BATCH_BYTES  # so that another may be in memory beside it
-        seconds = FETCH_SECONDS + size / BYTES_PER_SECOND
-        work = partial(_fetch_and_parse, sync.mailbox, sync, self._asked, seconds)
-        self._call = run.submit(work, seconds + LONG_SECONDS + PARSE_SECONDS)
+        self._size = sum(row.size for row in self._asked)
+        self._call: Call[Any] | None = None
+
+    def begin(self) -> None:
+        """For a small batch; a large one is alone in memory (see `in_memory`)."""
+        if self._call is None and self._size <= BATCH_BYTES:
+            self._call = self._begun()
+
+    def in_memory(self) -> AbstractContextManager[None]:
+        """Until its mails are stored."""
+        return room_for_large(self._run) if self._size > BATCH_BYTES else nullcontext()
+
+    def _begun(self) -> Call[Any]:
+        seconds = FETCH_SECONDS + self._size / BYTES_PER_SECOND
+        work = partial(_fetch_and_parse, self._sync.mailbox, self._sync, self._asked, seconds)
+        return self._run.submit(work, seconds + LONG_SECONDS + PARSE_SECONDS)
 
     def decisions(self) -> list[Decision]:
         """Of `rows`, which are fewer now if these took long.
@@ -59,7 +74,7 @@ class Reading:
         What goes wrong is noted beside each: then these are fetched one by one, so that a bad one costs itself.
         """
         try:
-            read, left = self._run.result(self._call)
+            read, left = self._run.result(self._call or self._begun())
         except (UnreachableError, TooLargeError, TimeoutError):
             self._run.begin().execute(NOTE_FAILURE, self._run.scope(ids=[row.id for row in self._asked]))
             self._run.commit()

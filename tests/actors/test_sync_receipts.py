@@ -19,13 +19,14 @@ from email.message import EmailMessage
 from hashlib import sha256
 from itertools import count
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from actors.mail import reading
+from actors.mail import large, reading
 from actors.mail.connection import MailSettings
 from actors.mail.errors import ThrottledError, UnreachableError
 from actors.mail.imap import ImapMailbox
@@ -38,6 +39,7 @@ from actors.runtime.jobs.kinds import MissingError, RefusedError
 from actors.runtime.jobs.perform import perform
 from actors.runtime.jobs.start import JobActiveError, read_params, start
 from actors.runtime.jobs.testing import go_on, run_kind
+from actors.runtime.jobs.verdicts import Snooze
 from actors.sync_receipts import sync_receipts
 from service.local.processes import wait_until
 from service.local.seed import PDF
@@ -618,6 +620,43 @@ def test_a_password_that_the_server_repeats_is_in_no_row_and_no_line(connect, sy
     dump = str([sql(f"SELECT t::text AS row FROM {table['name']} t") for table in tables])
     assert "refuses the log-in" in dump
     assert "planted" not in dump + caplog.text + str(capsys.readouterr())
+
+
+def test_a_large_mail_waits_for_room_in_memory_and_its_job_for_no_thread(
+    mails, connect, sync, sql, states, engine, here, monkeypatch
+) -> None:
+    mails.fill([(mail(n, pdf=PDF * (n == 2) * 100), at(n)) for n in range(1, 4)])
+    business_id, _ = connect()
+    monkeypatch.setattr(reading, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(large, "PATIENCE_SECONDS", 0)
+    with large.room_for_large(SimpleNamespace(business_id=business_id)):
+        job = sync(business_id)
+        assert (job["status"], job["waiting_for"]) == ("queued", "other large mails are being read")
+        assert [state for state, _ in states()] == ["receipt", "pending", "pending"]
+    sql("UPDATE background_jobs SET wait_until = now()")
+    job = go_on(sync_receipts, engine, here, job["id"])
+    assert counted(job) == ("completed", 3, 3, 0)
+    assert large._reading == set()
+
+
+def test_two_large_mails_are_in_memory_at_once_and_one_of_a_business(monkeypatch) -> None:
+    monkeypatch.setattr(large, "PATIENCE_SECONDS", 0)
+
+    def run(business_id: int) -> Any:
+        def snooze(seconds: float, sentence: str) -> None:
+            raise Snooze(seconds, sentence)
+
+        return SimpleNamespace(business_id=business_id, snooze=snooze)
+
+    with large.room_for_large(run(1)):
+        with pytest.raises(Snooze), large.room_for_large(run(1)):
+            pass
+        with large.room_for_large(run(2)), pytest.raises(Snooze), large.room_for_large(run(3)):
+            pass
+        with pytest.raises(ZeroDivisionError), large.room_for_large(run(3)):
+            1 / 0  # noqa: B018
+        with large.room_for_large(run(3)):
+            pass
 
 
 def test_a_mail_that_is_too_large_is_not_fetched(mails, connect, sync, states, monkeypatch) -> None:
