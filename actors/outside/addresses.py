@@ -11,8 +11,9 @@ _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that has been allocated so f
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # before an IPv4 address, in the lower half
-# What Python's versions disagree about: of protocols, and the relays of 6to4 as they once were.
-_SPECIAL = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
+# What Python's versions disagree about (of protocols, and the relays of 6to4 as they once were), and where a machine at
+# Azure reaches its host.
+_SPECIAL = tuple(map(ipaddress.IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
 
 
 class ForbiddenAddressError(LonghaulError):

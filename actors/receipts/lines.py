@@ -11,8 +11,10 @@ from typing import Any
 COLUMNS = ("id", "vendor", "amount", "currency", "received_at", "source", "source_id", "created_at")
 # Places where a spreadsheet would take what follows for a formula: the start of a text, and after each semicolon, tab
 # or line break. In many countries spreadsheets split a CSV at semicolons, and then ignore quotes in the middle of a
-# line. Full-width signs count too.
-FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+# line. Full-width signs count too, and marks that nobody sees do not.
+UNSEEN = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+BREAKS = r"\t\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+FORMULA = re.compile(rf"""^(?=[{BREAKS}])|(?:^|(?<=[;{BREAKS}]))(?=[\s"{UNSEEN}]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 
 
 class Lines:

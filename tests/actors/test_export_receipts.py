@@ -120,6 +120,11 @@ HOSTILE = [
     "＝1+1",
     "x;＠1;＋1;－1",
     ";;=1",
+    "\u200b=1+1",
+    "x;\ufeff\u202e=1+1",
+    "x\u2028=1+1",
+    "x\x0b=1+1",
+    "\u200f\u2066@SUM(A1)",
 ]
 
 
@@ -132,7 +137,9 @@ def test_no_text_is_a_formula_whatever_a_spreadsheet_takes_for_the_separator(del
     read = csv.reader(io.StringIO(export(business_id).text, newline=""), delimiter=delimiter)
     cells = [cell for row in read for cell in row]
     assert len(cells) > len(HOSTILE)
-    assert [cell for cell in cells if re.match(r"""[\s"]*[=+\-@＝＋－＠]""", cell)] == []
+    assert [
+        cell for cell in cells if re.match(r"""[\s"\u200b-\u200f\u202a-\u202e\u2066\ufeff]*[=+\-@＝＋－＠]""", cell)
+    ] == []
 
 
 @pytest.mark.parametrize("vendor", ["Smith; Sons", "a-b; c+d", "dana@example.com;x", "1 + 1 = 2", "Café\nUpper street"])

@@ -21,6 +21,7 @@ def test_an_address_on_the_internet_is_public(address: str) -> None:
         "::127.0.0.1",
         "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:7f00:1::1", "2002:a00:1::", "2001:0:808:808::1", "2001:db8::1",
         "fec0::1", "3fff::1", "2a00:1450::5efe:a9fe:a9fe", "2a00:1450::200:5efe:a9fe:a9fe", "192.0.0.9", "192.88.99.1",
+        "168.63.129.16",
     ],
 )  # fmt: skip
 def test_an_address_that_leads_inside_is_not(address: str) -> None:
