@@ -49,8 +49,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     close_when_flushed: bool  # mypy can't see it in waitress
     request: Any
     sent_continue: bool
-    served = 0
-    _is_served = False  # now, by a thread
+    served = 0  # requests that a thread has begun to serve …
+    handed_over = 0  # … and those that were read completely
     _phase: tuple[object, ...] = ("head", 0)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -74,7 +74,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def is_quiet(self) -> bool:
         """Nobody but the event loop changes it: it waits for its client to send, or for a thread."""
-        return bool(self.requests and not self._is_served) or self.is_idle()
+        return self.served < self.handed_over or self.is_idle()
 
     def rank(self) -> tuple[int, float] | None:
         """At the limit, the lowest rank is replaced first: no complete head yet, then between two requests, then in the
@@ -103,12 +103,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         self.served += 1
-        self._is_served = True
         self._map.ask(self._fileno)  # until it is quiet again
-        try:
-            super().service()
-        finally:
-            self._is_served = False
+        super().service()
 
     def readable(self) -> bool:
         return self.lingering or (not self.refused and bool(super().readable()))
@@ -150,9 +146,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                         if data:
                             request.headers["CONNECTION"] = "close"
                             self.refused = True
-                        self.requests.append(request)
-                        self.server.add_task(self)
+                        self._hand_over(request)
         return True
+
+    def _hand_over(self, request: Any) -> None:
+        """To whichever thread serves it."""
+        self.requests.append(request)
+        self.handed_over += 1
+        self.server.add_task(self)
 
     def _refuse_half(self) -> None:
         """The client has stopped sending in the middle of a request, but may still read."""
@@ -160,8 +161,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             request, self.request = self.request, None
             request.completed, request.error = True, BadRequest("it ends in the middle")
             self.refused = True
-            self.requests.append(request)
-            self.server.add_task(self)
+            self._hand_over(request)
 
     def handle_write(self) -> None:
         if self.refused and self.close_when_flushed and not self.will_close:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
 
 from service.channel import Channel
 from service.local.processes import wait_until
@@ -151,6 +152,29 @@ def test_a_turn_asks_no_connection_that_waits_for_a_thread(turn, sockets, monkey
     assert [channel.served for channel in asked] == [1]  # one thread may serve those without a token
     may_end.set()
     wait_until(lambda: turn() or all(map(is_readable, clients)), 30, "the answers")
+
+
+def test_a_thread_that_is_slow_to_leave_a_connection_stops_no_later_answer(turn, monkeypatch) -> None:
+    """It is still about to end the last request when the next is being served."""
+    theirs, ours = HTTPChannel.service, Channel.service
+    may_leave, has_left, begun, may_end = Event(), Event(), Event(), Event()
+    monkeypatch.setattr(HTTPChannel, "service", lambda channel: theirs(channel) or begun.is_set() or may_leave.wait(30))
+    monkeypatch.setattr(Channel, "service", lambda channel: ours(channel) or has_left.set())
+    monkeypatch.setattr(f"{__name__}.answer_later", lambda: begun.set() or may_end.wait(30))
+    client = turn.connect(REQUEST)
+    wait_until(lambda: turn() or is_readable(client), 30, "an answer")
+    client.recv(999)
+    client.sendall(b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n")
+    wait_until(lambda: turn() or begun.is_set(), 30, "the next request to be served")
+    may_leave.set()
+    assert has_left.wait(30)
+    for _ in range(3):
+        turn()
+    may_end.set()
+    wait_until(lambda: turn() or is_readable(client), 30, "its answer")
+    client.recv(999)
+    client.sendall(REQUEST)
+    wait_until(lambda: turn() or is_readable(client), 10, "the answer after it")
 
 
 def test_a_client_that_goes_while_it_is_served_keeps_the_loop_from_no_rest(turn, sockets, monkeypatch) -> None:
