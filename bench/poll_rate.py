@@ -1,5 +1,7 @@
 """Polls of a job, as from a page: how many a second, beside a bare Falcon that makes one query.
 
+That is on gunicorn's own threads with SQLAlchemy's own engine, as anybody would write it, or on our server and ours.
+
 Two processes and 16 connections each, in short turns; the median of paired ratios. With and without If-None-Match.
 """
 
@@ -10,7 +12,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench._site import Site, site
@@ -20,6 +24,7 @@ from service.local.processes import ROOT, procfile, stop_process, wait_until
 CONNECTIONS = 16
 SECONDS = 2.0
 TURNS = 7
+STOCK, OURS = "bare Falcon, on gunicorn's threads", "bare Falcon, on our web server"
 
 
 def run() -> str:
@@ -27,24 +32,33 @@ def run() -> str:
         owner = place.owner(receipts=100_000)
         job_id = owner.post("/api/receipts/delete_all", {"confirm": "DELETE"}).body["job_id"]
         wait_until(lambda: owner.get(f"/api/jobs/{job_id}").body["status"] == "running", 20, "the job to run")
-        bare_port = free_port()
-        bare = _start_bare(place, bare_port)
-        try:
-            rates = _rates(place.port, bare_port, job_id, owner.headers["Authorization"])
-        finally:
-            stop_process(bare)
-    lines = [f"| {CONNECTIONS} connections, 2 processes, median of {TURNS} turns | polls/s | ratio |", "|---|---|---|"]
+        with _bare(place, STOCK) as stock, _bare(place, OURS) as ours:
+            rates = _rates(place.port, stock, ours, job_id, owner.headers["Authorization"])
+    lines = [
+        f"| {CONNECTIONS} connections, 2 processes, median of {TURNS} turns | polls/s | to the first | to the second |"
+    ]
+    lines.append("|---|---|---|---|")
     for name, found in rates.items():
-        ratio = statistics.median(
-            one / other for one, other in zip(found, rates["bare Falcon, one query"], strict=True)
-        )
-        lines.append(f"| {name} | {statistics.median(found):,.0f} | {ratio:.2f} |")
+        ratios = [
+            statistics.median(one / other for one, other in zip(found, rates[bare], strict=True))
+            for bare in (STOCK, OURS)
+        ]
+        lines.append(f"| {name} | {statistics.median(found):,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     return "\n".join(lines)
 
 
-def _start_bare(place: Site, port: int) -> "subprocess.Popen[bytes]":
-    """The web process's own command line, with another application."""
-    command = procfile()["web"].replace('"service.app:create_app()"', "bench._bare_poll:app")
+def _ratio(rates: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(rates, others, strict=True))
+
+
+@contextmanager
+def _bare(place: Site, which: str) -> Iterator[int]:
+    """The web process's own command line, with another application; yields its port."""
+    ours = procfile()["web"]
+    command = ours.replace('"service.app:create_app()"', "bench._bare_poll:app")
+    if which == STOCK:
+        command = command.replace("_bare_poll:app", "_bare_poll:plain").replace("service.server.Worker", "gthread")
+    port = free_port()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **place.environment, "PATH": path, "WEB_BIND": "127.0.0.1", "PORT": str(port)}
     process = subprocess.Popen(
@@ -55,8 +69,11 @@ def _start_bare(place: Site, port: int) -> "subprocess.Popen[bytes]":
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_until(lambda: _answers(port), 20, "the bare process")
-    return process
+    try:
+        wait_until(lambda: _answers(port), 20, "the bare process")
+        yield port
+    finally:
+        stop_process(process)
 
 
 def _answers(port: int) -> bool:
@@ -67,10 +84,11 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _rates(port: int, bare_port: int, job_id: int, authorization: str) -> dict[str, list[float]]:
+def _rates(port: int, stock: int, ours: int, job_id: int, authorization: str) -> dict[str, list[float]]:
     head = f"GET /api/jobs/{job_id} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n"
     kinds = {
-        "bare Falcon, one query": (bare_port, lambda: f"{head}\r\n"),
+        STOCK: (stock, lambda: f"{head}\r\n"),
+        OURS: (ours, lambda: f"{head}\r\n"),
         "Longhaul": (port, lambda: f"{head}\r\n"),
         "Longhaul, If-None-Match": (port, lambda: f"{head}If-None-Match: {_tag(port, head)}\r\n\r\n"),
     }

@@ -48,8 +48,8 @@ class Places:
         return has_one or (self.accepting and bool(self._who_makes_place()))
 
     def handle_accept(self) -> None:
-        """Accepts all that wait: waitress accepts one per turn of its loop, so in a flood new connections starve behind
-        the others' requests. At most a tenth of the limit, so that each has some turns before it can be replaced.
+        """Accepts some of those that wait: waitress accepts one per turn of its loop, and so in a flood new connections
+        starve behind the others' requests.
         """
         limit, makes_place = self.adj.connection_limit, self._who_makes_place()
         for _ in range(min(self._at_once(), limit - len(self._map) + len(makes_place))):
@@ -62,7 +62,10 @@ class Places:
             channel.handle_close()
 
     def _at_once(self) -> int:
-        return max(1, int(self.adj.connection_limit) // 10)
+        """Few while there are few: other processes listen too, and whoever accepts ten at once serves all ten. At most
+        a tenth of the limit, so that each has some turns before it can be replaced.
+        """
+        return min(1 + len(self.active_channels) // 8, max(1, int(self.adj.connection_limit) // 10))
 
     def _who_makes_place(self) -> list[Channel]:
         """Whom to close, in this order; empty while there is a place for all that are accepted at once."""
