@@ -170,6 +170,7 @@ def _read(run: Run[SyncReceipts], sync: Sync) -> Iterator[Batch]:
             upload(run, decisions)
             store(run.begin(), run.business_id, decisions)
             _count(run, batch, decisions)
+            del decisions  # not to be in memory beside the next
             yield batch
 
 
@@ -178,9 +179,7 @@ def _next(run: Run[SyncReceipts], sync: Sync, cursor: dict[str, Any]) -> Reading
     run.commit()
     if not rows:
         return None
-    reading = Reading(run, sync, together(rows), cursor["uidvalidity"])
-    reading.begin()
-    return reading
+    return Reading(run, sync, together(rows), cursor["uidvalidity"])
 
 
 def _count(run: Run[SyncReceipts], batch: Batch, decisions: Sequence[Decision]) -> None:

@@ -1,6 +1,6 @@
 """Polls of a job, as from a page: how many a second, beside a bare Falcon that makes one query.
 
-That is on gunicorn's own threads with SQLAlchemy's own engine, as anybody would write it, or on our server and ours.
+That stands on gunicorn's threads with SQLAlchemy's own engine, as anybody would write it, and on our server with ours.
 
 Two processes and 16 connections each, in short turns; the median of paired ratios. With and without If-None-Match.
 """
@@ -34,15 +34,10 @@ def run() -> str:
         wait_until(lambda: owner.get(f"/api/jobs/{job_id}").body["status"] == "running", 20, "the job to run")
         with _bare(place, STOCK) as stock, _bare(place, OURS) as ours:
             rates = _rates(place.port, stock, ours, job_id, owner.headers["Authorization"])
-    lines = [
-        f"| {CONNECTIONS} connections, 2 processes, median of {TURNS} turns | polls/s | to the first | to the second |"
-    ]
-    lines.append("|---|---|---|---|")
+    turns = f"{CONNECTIONS} connections, 2 processes, median of {TURNS} turns"
+    lines = [f"| {turns} | polls/s | to the first | to the second |", "|---|---|---|---|"]
     for name, found in rates.items():
-        ratios = [
-            statistics.median(one / other for one, other in zip(found, rates[bare], strict=True))
-            for bare in (STOCK, OURS)
-        ]
+        ratios = [_ratio(found, rates[bare]) for bare in (STOCK, OURS)]
         lines.append(f"| {name} | {statistics.median(found):,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     return "\n".join(lines)
 

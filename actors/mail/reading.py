@@ -41,7 +41,8 @@ def together(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
 
 
 class Reading:
-    """A batch whose mails are fetched and parsed, from `begin` on, while the one before is stored.
+    """A batch whose mails are fetched and parsed, from the construction on, while the one before is stored; a large one
+    once that is stored and there is room `in_memory`.
 
     One at a time: the mailbox and the parser take one call each.
     """
@@ -52,18 +53,13 @@ class Reading:
         self._sync = sync
         self._asked = [row for row in rows if _why_not(row) is None and row.uidvalidity == uidvalidity]
         self._size = sum(row.size for row in self._asked)
-        self._call: Call[Any] | None = None
-
-    def begin(self) -> None:
-        """For a small batch; a large one is alone in memory (see `in_memory`)."""
-        if self._call is None and self._size <= BATCH_BYTES:
-            self._call = self._begun()
+        self._call = self._begin() if self._size <= BATCH_BYTES else None
 
     def in_memory(self) -> AbstractContextManager[None]:
         """Until its mails are stored."""
         return room_for_large(self._run) if self._size > BATCH_BYTES else nullcontext()
 
-    def _begun(self) -> Call[Any]:
+    def _begin(self) -> Call[Any]:
         seconds = FETCH_SECONDS + self._size / BYTES_PER_SECOND
         work = partial(_fetch_and_parse, self._sync.mailbox, self._sync, self._asked, seconds)
         return self._run.submit(work, seconds + LONG_SECONDS + PARSE_SECONDS)
@@ -74,7 +70,7 @@ class Reading:
         What goes wrong is noted beside each: then these are fetched one by one, so that a bad one costs itself.
         """
         try:
-            read, left = self._run.result(self._call or self._begun())
+            read, left = self._run.result(self._call or self._begin())
         except (UnreachableError, TooLargeError, TimeoutError):
             self._run.begin().execute(NOTE_FAILURE, self._run.scope(ids=[row.id for row in self._asked]))
             self._run.commit()
