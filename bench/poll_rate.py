@@ -1,6 +1,7 @@
 """Polls of a job, as from a page: how many a second, beside a bare Falcon that makes one query.
 
-That stands on gunicorn's threads with SQLAlchemy's own engine, as anybody would write it, and on our server with ours.
+The bare Falcon runs twice: on gunicorn's threads with SQLAlchemy's own engine, as anybody would write it, and on our
+web server with our engine.
 
 Two processes and 16 connections each, in short turns; the median of paired ratios. With and without If-None-Match.
 """

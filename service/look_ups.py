@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import structlog
@@ -46,7 +47,7 @@ TOUCH = text("""
 class Lately:
     """What was found within the last second, for polls: a revocation or signing out ends them within a second.
 
-    A look-up also looks up again what is in use, or each of a thousand pages would need its own.
+    A look-up also looks up again what is in use; otherwise each of a thousand pages would need one of its own.
     """
 
     SECONDS = 1.0
@@ -57,31 +58,34 @@ class Lately:
         self._found: dict[bytes, tuple[float, Any]] = {}  # when its look-up began, and its row
         self._used: dict[bytes, float] = {}
         self._renewed_at = float("-inf")
+        self._lock = Lock()
 
     def get(self, hashed: bytes) -> Any:
         now = time.monotonic()
-        at, row = self._found.get(hashed, (0.0, None))
-        if row is None or row.unused or now - at >= self.SECONDS:
-            return None
-        self._used[hashed] = now
-        return row
+        with self._lock:
+            at, row = self._found.get(hashed, (0.0, None))
+            if row is not None:
+                self._used[hashed] = now
+        return None if row is None or row.unused or now - at >= self.SECONDS else row
 
     def to_renew(self, now: float) -> list[bytes]:
         """Those in use, twice a second at most; what is not in use any more is forgotten."""
-        if now - self._renewed_at < self.SECONDS / 2:
-            return []
-        self._renewed_at = now
-        used = [(hashed, at) for hashed, at in list(self._used.items()) if now - at < self.IN_USE_SECONDS][: self.MOST]
-        self._found = {hashed: self._found[hashed] for hashed, _ in used if hashed in self._found}
-        self._used = dict(used)
-        return [hashed for hashed, _ in used]
+        with self._lock:
+            if now - self._renewed_at < self.SECONDS / 2:
+                return []
+            self._renewed_at = now
+            used = [(hashed, at) for hashed, at in self._used.items() if now - at < self.IN_USE_SECONDS][: self.MOST]
+            self._found = {hashed: self._found[hashed] for hashed, _ in used if hashed in self._found}
+            self._used = dict(used)
+            return list(self._used)
 
     def add(self, asked: Collection[bytes], rows: Mapping[bytes, Any], began: float) -> None:
-        for hashed in asked:
-            self._found.pop(hashed, None)
-        for hashed, row in rows.items():
-            self._found[hashed] = (began, row)
-            self._used.setdefault(hashed, began)
+        with self._lock:
+            for hashed in asked:
+                self._found.pop(hashed, None)
+            for hashed, row in rows.items():
+                self._found[hashed] = (began, row)
+                self._used.setdefault(hashed, began)
 
 
 class _Finder:

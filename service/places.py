@@ -62,8 +62,8 @@ class Places:
             channel.handle_close()
 
     def _at_once(self) -> int:
-        """Few while there are few: other processes listen too, and whoever accepts ten at once serves all ten. At most
-        a tenth of the limit, so that each has some turns before it can be replaced.
+        """Few while there are few: other processes listen too, and whoever accepts ten at once has to serve all ten. At
+        most a tenth of the limit, so that each has some turns before it can be replaced.
         """
         return min(1 + len(self.active_channels) // 8, max(1, int(self.adj.connection_limit) // 10))
 

@@ -13,6 +13,7 @@ ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
 SIGNS_IN = "/api/session"
 WITHOUT_TOKEN = ""
+OPEN = (SIGNS_IN, "/api/docs", "/api/openapi.json")  # to all, whatever credential they send
 CROWD = 32  # that wait; among those whose tokens are not known here, the newest then goes first
 
 
@@ -26,10 +27,13 @@ class Waiting(NamedTuple):
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     """A free thread goes to the name with the fewest threads, then to the oldest request. A name is a business with all
-    its tokens, an operator's token, or all requests without a valid token; each holds at most half of the threads. A
-    credential that is new here is looked up, and then waits for a turn of its business. Two more threads keep the
-    platform's health checks and the other requests from waiting for each other: one for /healthz and refusals (which
-    may hold up to half of all threads), and the only one for /readyz.
+    its tokens, an operator's token, all who sign in, or all others without a valid token; each holds at most half of
+    the threads, and the last two leave some to the rest. A credential that is new here is looked up, and then waits for
+    a turn of its business. Two more threads keep the platform's health checks and the other requests from waiting for
+    each other: one for /healthz and refusals (which may hold up to half of all threads), and the only one for /readyz.
+
+    In a flood of made-up tokens whoever came first would wait for all the others; so there the newest goes first, and
+    an unknown token is refused without asking the application.
     """
 
     def __init__(self, threads: int, most_in_flight: int, cookie: str) -> None:
@@ -78,7 +82,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             try:
                 request = waiting.channel.requests[0]
                 is_for_another = name == WITHOUT_TOKEN and self._turns_out_known(request)
-                if is_for_another is None and self._is_crowded(name):
+                if is_for_another is None and self._is_crowded(name) and request.path not in OPEN:
                     request.error = UnauthorizedError("the token is not known")
                 if not is_for_another:
                     waiting.channel.service()
@@ -93,7 +97,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def _turns_out_known(self, request: Any) -> bool | None:
         """Looks up a credential that is new here: otherwise a business with many would hold these threads too. None: it
-        is good for nothing.
+        is not valid.
         """
         shown, look_up = self._shown(request), known_credentials.look_up
         is_asked_of_us = request.path.startswith("/api/")  # the page is served without Postgres
@@ -136,6 +140,9 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         if name == ASKS_POSTGRES:
             return not self._running[name]
         others = self._running.total() - self._running[ASKS_NOBODY] - self._running[ASKS_POSTGRES]
+        without = self._running[WITHOUT_TOKEN] + self._running[SIGNS_IN]
+        if name in (WITHOUT_TOKEN, SIGNS_IN) and without >= max(1, self._threads - max(1, self._threads // 4)):
+            return False
         return self._running[name] < self._share and (name == ASKS_NOBODY or others < self._threads)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:

@@ -9,7 +9,7 @@ from psycopg2.extensions import connection
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
-FRESH_SECONDS = 1.0  # since its last use; who vanishes without a word is noticed after that
+FRESH_SECONDS = 1.0  # since its last use; a server that vanishes without a word is noticed after that
 
 
 def replace_dead_connections(engine: Engine) -> None:

@@ -41,6 +41,7 @@ def main() -> None:
         signal.alarm(0)
         write_block(sink, json.dumps(answer).encode())
         write_block(sink, b"".join(files))
+        del raw, answer, files  # or a large mail would be in memory until the next comes
 
 
 def work(head: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], list[bytes]]:

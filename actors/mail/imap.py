@@ -29,7 +29,8 @@ from actors.mail.wire import Client, Server
 from actors.outside.addresses import ForbiddenAddressError, UnknownHostError
 
 LIST_SECONDS = 15
-ANSWER_COSTS = MAX_MAIL_BYTES + 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
+SLACK_BYTES = 8 * 1024 * 1024  # see line.py; what is announced as RFC822.SIZE may be a little off
+ANSWER_COSTS = MAX_MAIL_BYTES + SLACK_BYTES
 # Of the headers of a mail: whoever sends mails with more must not make a page too large or too slow for its limits.
 MAX_HEAD_BYTES = 16 * 1024
 MAX_NUMBER = 2**32 - 1  # of all that IMAP counts
@@ -118,10 +119,10 @@ class ImapMailbox:
             listed = [_listed(uid, answers[uid]) for uid in uids if b"RFC822.SIZE" in answers.get(uid, {})]
         return listed, last if len(found) <= most else uids[-1]
 
-    def fetch(self, uids: Sequence[int], seconds: float) -> Mapping[int, bytes]:
+    def fetch(self, uids: Sequence[int], seconds: float, most_bytes: int = MAX_MAIL_BYTES) -> Mapping[int, bytes]:
         try:
             with self._in_hand, _told():
-                self._imap.allow(seconds, ANSWER_COSTS)
+                self._imap.allow(seconds, most_bytes + SLACK_BYTES)
                 answers = self._imap.fetch(list(uids), ["BODY.PEEK[]"]) if uids else {}
         except RefusedError:
             # Some servers refuse all for one that is gone.
@@ -129,7 +130,10 @@ class ImapMailbox:
                 raise
             if len(uids) <= 1:
                 return {}
-            return {uid: raw for one in uids for uid, raw in self.fetch([one], seconds).items()}
+            found: dict[int, bytes] = {}
+            for uid in uids:
+                found |= self.fetch([uid], seconds, max(0, most_bytes - sum(map(len, found.values()))))
+            return found
         wanted = set(uids)
         bodies = {uid: answer.get(b"BODY[]") for uid, answer in answers.items() if uid in wanted}
         return {uid: body for uid, body in bodies.items() if body and isinstance(body, bytes)}  # a number is none

@@ -50,10 +50,11 @@ class Mailbox(Protocol):
     def page(self, window: Window, most: int) -> tuple[Sequence[Listed], int]:
         """The next mails of a window, in order of their uids, and the uid to go on after; `until` at its end."""
 
-    def fetch(self, uids: Sequence[int], seconds: float) -> Mapping[int, bytes]:
+    def fetch(self, uids: Sequence[int], seconds: float, most_bytes: int) -> Mapping[int, bytes]:
         """The raw bytes of these mails; those that are not there any more are left out.
 
-        UnreachableError if the server's answer takes longer than `seconds`.
+        UnreachableError if the server's answer takes longer than `seconds`, TooLargeError if it is much longer than
+        `most_bytes`.
         """
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ def together(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
 
 class Reading:
     """A batch whose mails are fetched and parsed, from the construction on, while the one before is stored; a large one
-    once that is stored and there is room `in_memory`.
+    only when that is stored and `in_memory()` has found room.
 
     One at a time: the mailbox and the parser take one call each.
     """
@@ -61,7 +61,7 @@ class Reading:
 
     def _begin(self) -> Call[Any]:
         seconds = FETCH_SECONDS + self._size / BYTES_PER_SECOND
-        work = partial(_fetch_and_parse, self._sync.mailbox, self._sync, self._asked, seconds)
+        work = partial(_fetch_and_parse, self._sync.mailbox, self._sync, self._asked, self._size, seconds)
         return self._run.submit(work, seconds + LONG_SECONDS + PARSE_SECONDS)
 
     def decisions(self) -> list[Decision]:
@@ -81,10 +81,10 @@ class Reading:
 
 
 def _fetch_and_parse(
-    mailbox: Mailbox, sync: Sync, rows: Sequence[Row[Any]], seconds: float
+    mailbox: Mailbox, sync: Sync, rows: Sequence[Row[Any]], size: int, seconds: float
 ) -> tuple[dict[int, tuple[bytes, Parsed]], Row[Any] | None]:
     """By the uids of what is there; and the first row for which no time was left."""
-    raw = mailbox.fetch([row.uid for row in rows], seconds)
+    raw = mailbox.fetch([row.uid for row in rows], seconds, size)  # no more than there is room for, whatever it sends
     read: dict[int, tuple[bytes, Parsed]] = {}
     ends_at = time.monotonic() + LONG_SECONDS
     for row in rows:

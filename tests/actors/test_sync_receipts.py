@@ -170,11 +170,11 @@ def test_while_a_batch_is_stored_the_next_is_fetched(mails, connect, sync, monke
     business_id, _ = connect()
     fetch, put, calls, second = ImapMailbox.fetch, Bucket.put, [], Event()
 
-    def noted(mailbox, uids, seconds):
+    def noted(mailbox, uids, *limits):
         calls.append(uids)
         if len(calls) == 2:
             second.set()
-        return fetch(mailbox, uids, seconds)
+        return fetch(mailbox, uids, *limits)
 
     def put_late(*arguments):
         assert second.wait(30), "the first batch is stored, and the second is not fetched meanwhile"
@@ -332,14 +332,14 @@ def test_a_change_of_uidvalidity_in_the_middle_of_the_first_sync_costs_nothing(
     business_id, _ = connect()
     fetch, calls = ImapMailbox.fetch, []
 
-    def once(mailbox, uids, seconds):
+    def once(mailbox, uids, *limits):
         calls.append(uids)
         if len(calls) == 2:
             mails.stop()
             mails.start()
             mails.fill(everything)
             raise UnreachableError("the connection broke")
-        return fetch(mailbox, uids, seconds)
+        return fetch(mailbox, uids, *limits)
 
     monkeypatch.setattr(ImapMailbox, "fetch", once)
     job = sync(business_id)
@@ -360,7 +360,7 @@ def test_a_server_that_numbers_its_folder_anew_at_each_log_in_ends_its_sync(
     def anew(mailbox):
         return replace(examine(mailbox), uidvalidity=next(numbers))
 
-    def throttled(_mailbox, _uids, _seconds):
+    def throttled(_mailbox, _uids, *_limits):
         raise ThrottledError("try again in 1 sec", 1)
 
     monkeypatch.setattr(ImapMailbox, "_examine", anew)
@@ -408,7 +408,7 @@ def test_a_mail_deleted_between_list_and_fetch_is_unreadable_and_the_rest_goes_o
     mails.fill([(mail(n), at(n)) for n in range(1, 4)])
     business_id, _ = connect()
     fetch = ImapMailbox.fetch
-    without = lambda mailbox, uids, seconds: fetch(mailbox, [uid for uid in uids if uid != 102], seconds)  # noqa: E731
+    without = lambda mailbox, uids, *limits: fetch(mailbox, [uid for uid in uids if uid != 102], *limits)  # noqa: E731
     monkeypatch.setattr(ImapMailbox, "fetch", without)
     assert counted(sync(business_id)) == ("completed", 3, 2, 1)
     assert states()[1] == ("unreadable", "gone")
@@ -639,23 +639,67 @@ def test_a_large_mail_waits_for_room_in_memory_and_its_job_for_no_thread(
     assert large._reading == set()
 
 
+def run_of(business_id: int) -> Any:
+    def snooze(seconds: float, sentence: str) -> None:
+        raise Snooze(seconds, sentence)
+
+    return SimpleNamespace(business_id=business_id, snooze=snooze)
+
+
+def test_who_was_refused_room_for_a_large_mail_comes_before_who_had_it(monkeypatch) -> None:
+    monkeypatch.setattr(large, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(large, "_refused", {})
+    with large.room_for_large(run_of(1)):
+        with large.room_for_large(run_of(2)), pytest.raises(Snooze), large.room_for_large(run_of(3)):
+            pass
+        with pytest.raises(Snooze), large.room_for_large(run_of(2)):
+            pass  # its next mail
+        with large.room_for_large(run_of(3)):
+            pass
+        with large.room_for_large(run_of(2)):
+            pass
+    with pytest.raises(Snooze), large.room_for_large(run_of(1)), large.room_for_large(run_of(1)):
+        pass
+    monkeypatch.setattr(large, "FORGET_SECONDS", 0)
+    with large.room_for_large(run_of(4)), large.room_for_large(run_of(5)):
+        pass  # who does not come back keeps nobody waiting
+
+
+def test_a_place_that_is_free_is_taken_by_one_that_may(monkeypatch) -> None:
+    """Others that wait, and may not take it, are awake too."""
+    monkeypatch.setattr(large, "PATIENCE_SECONDS", 30)
+    monkeypatch.setattr(large, "_refused", {})
+    entered, may_leave = Event(), Event()
+
+    def enter(business_id: int) -> None:
+        with large.room_for_large(run_of(business_id)):
+            if business_id == 3:
+                entered.set()
+            may_leave.wait(30)
+
+    with large.room_for_large(run_of(1)):
+        with large.room_for_large(run_of(2)):
+            threads = [Thread(target=enter, args=(business_id,)) for business_id in (1, 3)]
+            for number, thread in enumerate(threads, 1):
+                thread.start()
+                wait_until(lambda n=number: len(large._changed._waiters) == n, 30, "it to wait")  # type: ignore[attr-defined, misc]
+        assert entered.wait(20)
+    may_leave.set()
+    for thread in threads:
+        thread.join()
+
+
 def test_two_large_mails_are_in_memory_at_once_and_one_of_a_business(monkeypatch) -> None:
     monkeypatch.setattr(large, "PATIENCE_SECONDS", 0)
-
-    def run(business_id: int) -> Any:
-        def snooze(seconds: float, sentence: str) -> None:
-            raise Snooze(seconds, sentence)
-
-        return SimpleNamespace(business_id=business_id, snooze=snooze)
-
-    with large.room_for_large(run(1)):
-        with pytest.raises(Snooze), large.room_for_large(run(1)):
+    monkeypatch.setattr(large, "_refused", {})
+    with large.room_for_large(run_of(1)):
+        with pytest.raises(Snooze), large.room_for_large(run_of(1)):
             pass
-        with large.room_for_large(run(2)), pytest.raises(Snooze), large.room_for_large(run(3)):
+        with large.room_for_large(run_of(2)), pytest.raises(Snooze), large.room_for_large(run_of(3)):
             pass
-        with pytest.raises(ZeroDivisionError), large.room_for_large(run(3)):
+        with pytest.raises(ZeroDivisionError), large.room_for_large(run_of(3)):
             1 / 0  # noqa: B018
-        with large.room_for_large(run(3)):
+        with large.room_for_large(run_of(3)):
             pass
 
 

@@ -30,10 +30,10 @@ BODIES: dict[str, tuple[str, Any]] = {
     ),
     "days in the wrong order": (
         "/api/jobs",
-        {"type": "export_receipts", "params": {"from_date": "2025-02-01", "to_date": "2025-01-01"}},
+        {"job_type": "export_receipts", "params": {"from_date": "2025-02-01", "to_date": "2025-01-01"}},
     ),
-    "days of the wrong mode": ("/api/jobs", {"type": "sync_receipts", "params": {"from_date": "2025-02-01"}}),
-    "what is no job": ("/api/jobs", {"type": LONG}),
+    "days of the wrong mode": ("/api/jobs", {"job_type": "sync_receipts", "params": {"from_date": "2025-02-01"}}),
+    "what is no job": ("/api/jobs", {"job_type": LONG}),
     "what is no object": ("/api/jobs", [{}] * 50),
 }
 QUERIES = ["limit=1_0", "after=x", f"job_type={LONG}", "from_date=2025-13-01", f"from_date={LONG}", f"{LONG}=1"]
@@ -84,16 +84,32 @@ class Chained(Params):
             raise ValueError("expected small numbers")  # noqa: B904
 
 
+class Caused(Params):
+    """Its validator names another error as the cause."""
+
+    numbers: tuple[int, ...]
+
+    @field_validator("numbers", mode="before")
+    @classmethod
+    def _small(cls, value: Any) -> Any:
+        try:
+            int("x")
+        except ValueError as error:
+            cause = error
+        raise ValueError("expected small numbers") from cause
+
+
 class Held:
     """What a caller has in hand."""
 
 
 @pytest.mark.parametrize("tell", [sentence, sentences])
-def test_no_validator_of_a_kind_can_keep_what_its_caller_has_in_hand(tell) -> None:
+@pytest.mark.parametrize("params", [Chained, Caused])
+def test_no_validator_of_a_kind_can_keep_what_its_caller_has_in_hand(params, tell) -> None:
     def call() -> None:
         held = Held()
         try:
-            Chained.model_validate({"numbers": 7})
+            params.model_validate({"numbers": 7})
         except Exception as error:
             kept = error
             assert "expected small numbers" in json.dumps(tell(kept))

@@ -154,6 +154,24 @@ def test_in_a_flood_an_unknown_token_is_refused_without_asking_the_application(t
     assert flood[-1].request.error.code == 401
 
 
+def test_in_a_flood_what_is_open_to_all_is_answered_whatever_credential_comes(turns, known) -> None:
+    """A browser whose session has ended still sends its cookie, and must see the form."""
+    known.look_up = lambda _shown: None
+    first = [turns(Held("ended", "/api/session")) for _ in range(2)]
+    wait_until(lambda: all(held.begun.is_set() for held in first), 30, "half of the threads")
+    flood = [turns(Held("ended", "/api/session")) for _ in range(CROWD + 2)]
+    first[0].let_go.set()
+    assert flood[-1].begun.wait(30)
+    assert flood[-1].request.error is None
+
+
+def test_who_signs_in_and_who_has_no_token_together_leave_a_thread_to_the_others(turns) -> None:
+    flood = [turns(Held()) for _ in range(3)] + [turns(Held(path="/api/session", command="POST")) for _ in range(3)]
+    wait_until(lambda: sum(held.begun.is_set() for held in flood) == 3, 30, "all but one of the threads")
+    assert turns(Held("a")).begun.wait(30)
+    assert sum(held.begun.is_set() for held in flood) == 3
+
+
 def test_in_a_flood_a_token_that_cannot_be_looked_up_is_left_to_the_application(turns, known) -> None:
     def fail(_shown: Credential) -> Any:
         raise OSError("no database")

@@ -30,12 +30,18 @@ class Call(Generic[Result]):
         self._ended.set()
 
     def result(self, look: Callable[[], None]) -> Result:
-        """Its result, or its error. TimeoutError if it takes too long in total; `look` may end the wait by raising."""
+        """Its result, or its error; to be asked once. TimeoutError if it takes too long in total; `look` may end the
+        wait by raising.
+        """
         while not self._ended.wait(LOOK_SECONDS):
             look()
             if time.monotonic() >= self._ends_at:
                 raise TimeoutError(f"no response within {self._seconds:g} s")
         result, error = self._outcome
-        if error is not None:
+        if error is None:
+            return result  # type: ignore[no-any-return]
+        self._outcome = (None, None)
+        try:
             raise error
-        return result  # type: ignore[no-any-return]
+        finally:
+            del error  # its traceback leads here, and to all that the function had in hand

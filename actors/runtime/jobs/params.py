@@ -45,11 +45,13 @@ def _errors(error: ValidationError) -> list[ErrorDetails]:
     them; they lead back to the caller, and so all that it had in hand, a request's body say, would never be freed.
     """
     errors = error.errors()
-    for one in errors:
-        raised = one.get("ctx", {}).get("error")
-        while isinstance(raised, BaseException):
-            raised.__traceback__ = None
-            raised = raised.__context__
+    raised, seen = [one.get("ctx", {}).get("error") for one in errors], set()
+    while raised:
+        one_raised = raised.pop()
+        if isinstance(one_raised, BaseException) and one_raised not in seen:
+            one_raised.__traceback__ = None
+            seen.add(one_raised)
+            raised += [one_raised.__context__, one_raised.__cause__]
     return errors
 
 

@@ -214,3 +214,12 @@ def test_headers_without_end_take_no_more_than_they_are_long(line: bytes) -> Non
     tracemalloc.stop()
     assert listed.size == 7
     assert peak < 6 * MB
+
+
+def test_a_server_that_sends_more_than_it_announced_is_cut_off() -> None:
+    body = b"* 1 FETCH (UID 1 BODY[] {900000}\r\n" + b"a" * 900_000 + b")\r\n"
+    with hostile(until_uid(endless(body))) as server:
+        with closing(ImapMailbox(at(server), "dana", "hunter2")) as mailbox, pytest.raises(TooLargeError):
+            mailbox.fetch([1], 30, 1_000)
+        assert server.hung_up.wait(30)
+        assert server.sent < 30 * MB

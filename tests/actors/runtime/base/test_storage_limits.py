@@ -94,3 +94,29 @@ def test_only_so_many_calls_are_abandoned_at_once(trickling: Trickling) -> None:
         with pytest.raises(Exception, match=r"(?i)timeout"):
             client.list_objects_v2(Bucket="b")
     assert len(abandoned()) == most
+
+
+def test_a_call_for_which_there_is_no_thread_takes_no_place(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = storage_limits.Call
+
+    def fail(*_anything: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    bucket.keys()
+    monkeypatch.setattr(storage_limits, "Call", fail)
+    for _ in range(2 * max(bucket._settings.WORKER_THREADS, 8)):
+        with pytest.raises(RuntimeError):
+            bucket.keys()
+    monkeypatch.setattr(storage_limits, "Call", begin)
+    assert bucket.keys() == []
+
+
+def test_an_upload_has_the_longer_the_larger_it_is(tmp_path: Any) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(50_000_000))
+    with file.open("rb") as body:
+        assert storage_limits._upload_seconds(body) == 60 + 2_500
+        body.seek(40_000_000)
+        assert storage_limits._upload_seconds(body) == 60 + 500
+        assert body.tell() == 40_000_000
+    assert storage_limits._upload_seconds(bytes(200_000)) == 70
