@@ -8,13 +8,16 @@ from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
+import falcon.testing
 import pytest
+from falcon.inspect import inspect_routes
 from sqlalchemy import text
 
+from service.app import create_app
 from service.credentials import Credential, KnownCredentials, Owner, hash_of
 from service.local.client import Client
 from service.local.processes import wait_until
-from service.turns import CROWD, Turns
+from service.turns import CROWD, OPEN, Turns
 
 
 class Held:
@@ -163,6 +166,14 @@ def test_in_a_flood_what_is_open_to_all_is_answered_whatever_credential_comes(tu
     first[0].let_go.set()
     assert flood[-1].begun.wait(30)
     assert flood[-1].request.error is None
+
+
+def test_what_is_open_to_all_is_what_answers_an_unknown_token(settings) -> None:
+    app = create_app(settings)
+    client, unknown = falcon.testing.TestClient(app), {"Authorization": "Bearer lh_1_unknown"}
+    paths = [route.path for route in inspect_routes(app) if route.path.startswith("/api/") and "{" not in route.path]
+    assert len(paths) > 10
+    assert {path for path in paths if client.simulate_get(path, headers=unknown).status_code != 401} == set(OPEN)
 
 
 def test_who_signs_in_and_who_has_no_token_together_leave_a_thread_to_the_others(turns) -> None:
