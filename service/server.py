@@ -93,7 +93,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]
 
 
 def _is_busy(channel: Any) -> bool:
-    return isinstance(channel, Channel) and bool(channel.requests or channel.total_outbufs_len)
+    return isinstance(channel, Channel) and not channel.is_idle()
 
 
 def server_on(sock: socket.socket, application: Any, sockets: Sockets, dispatcher: Turns, adj: Any) -> Any:
