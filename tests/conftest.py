@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,12 +27,15 @@ from service.auth import create_token
 from service.local import runs, sandbox
 from service.local.client import Client
 from service.local.embedded import free_port
-from service.local.mail_server import MailServer, mail_server
+from service.local.mail_server import MailServer
 from service.local.processes import ROOT, signal_group, start_process, stop_process, wait_until
 from sql.engine import make_engine
 from sql.release import release
 from sql.states import FINISHED
-from sql.url import DRIVER, at_database, connector, database_name
+from sql.url import DRIVER, at_database, connector
+from tests.buckets import Buckets
+from tests.databases import Databases
+from tests.mail_servers import MailServers
 
 
 @pytest.fixture(scope="session")
@@ -46,33 +49,22 @@ def servers() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
+def environment(servers: dict[str, str], databases: Databases, buckets: Buckets) -> Iterator[dict[str, str]]:
     """What a process of the Procfile needs: its own database, as released, and its own bucket."""
-    with own_environment(servers) as environment:
-        yield environment
+    with databases.one() as url, buckets.one() as bucket:
+        yield {**servers, **bucket, "DATABASE_URL": url}
 
 
-@contextmanager
-def own_environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
-    template = database_name(servers["DATABASE_URL"])
-    name = f"longhaul_test_{secrets.token_hex(4)}"
-    runs.note("database", name)
-    admin = create_engine(
-        DRIVER,
-        creator=connector(at_database(servers["DATABASE_URL"], "postgres")),
-        isolation_level="AUTOCOMMIT",
-        pool_pre_ping=True,
-    )
-    url = at_database(servers["DATABASE_URL"], name)
-    try:
-        with admin.connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
-        with sandbox.bucket(servers, name.replace("_", "-")) as bucket:
-            yield {**servers, **bucket, "DATABASE_URL": url}
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
-        admin.dispose()
+@pytest.fixture(scope="session")
+def databases(servers: dict[str, str]) -> Iterator[Databases]:
+    with closing(Databases(servers["DATABASE_URL"])) as databases:
+        yield databases
+
+
+@pytest.fixture(scope="session")
+def buckets(servers: dict[str, str]) -> Iterator[Buckets]:
+    with closing(Buckets(servers)) as buckets:
+        yield buckets
 
 
 @pytest.fixture
@@ -210,10 +202,16 @@ class Make:
         )
 
 
+@pytest.fixture(scope="session")
+def mail_servers() -> Iterator[MailServers]:
+    with closing(MailServers()) as servers:
+        yield servers
+
+
 @pytest.fixture
-def mails() -> Iterator[MailServer]:
+def mails(mail_servers: MailServers) -> Iterator[MailServer]:
     """A real IMAP server with one empty mailbox."""
-    with mail_server() as server:
+    with mail_servers.one() as server:
         yield server
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from service.local import runs
@@ -31,12 +32,12 @@ class MailServer:
         command = [sys.executable, "-m", "service.local.mail_server"]
         self.process = subprocess.Popen(command, env=environment, stdout=-3, stderr=-3, start_new_session=True)
         runs.note("process", self.process.pid)
-        wait_until(self._answers, 30, "the mail server")
+        wait_until(self.answers, 30, "the mail server")
 
     def stop(self) -> None:
         stop_process(self.process, 0)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             self.client().logout()
         except OSError:
@@ -81,8 +82,12 @@ def mail_server(user: str = "dana", password: str = "not-a-secret") -> Iterator[
 
 
 def main() -> None:
+    from pymap import config
     from pymap.main import main as run
+    from pysasl.hashing import BuiltinHash
 
+    # By default a log-in takes a tenth of a second, for the sake of stored passwords; this one is in memory only.
+    config.BuiltinHash = partial(BuiltinHash, rounds=1)  # type: ignore
     port, user, password = os.environ["MAIL"].split()
     where = ["--host", "127.0.0.1", "--port", port, "--no-tls"]
     sys.argv = ["pymap", *where, "dict", "--demo-user", user, "--demo-password", password]

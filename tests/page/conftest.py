@@ -21,7 +21,9 @@ from service.local.client import Client
 from service.local.embedded import free_port
 from service.local.processes import start_process, stop_process, wait_until
 from sql.engine import make_engine
-from tests.conftest import Make, answers, own_environment, runner
+from tests.buckets import Buckets
+from tests.conftest import Make, answers, runner
+from tests.databases import Databases
 from tests.page.person import Person, Site
 
 expect.set_options(timeout=20_000)
@@ -64,10 +66,17 @@ def connecting() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def site(chromium: Browser, servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    chromium: Browser,
+    servers: dict[str, str],
+    databases: Databases,
+    buckets: Buckets,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
     """One web and one worker process, of all tests that break neither."""
     logs = tmp_path_factory.mktemp("site")
-    with own_environment(servers) as own, ExitStack() as defer:
+    with databases.one() as url, buckets.one() as bucket, ExitStack() as defer:
+        own = {**servers, **bucket, "DATABASE_URL": url}
         environment = {**own, **SLOW, **FREE, **connecting(), "LOG_FORMAT": "json", "PORT": str(free_port())}
         for name in ("web", "worker"):
             with (logs / f"{name}.log").open("wb") as output:

@@ -3,6 +3,7 @@
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +13,8 @@ from service.local import embedded
 from sql.engine import make_engine
 from sql.release import release
 from sql.url import DRIVER, at_database, connector, database_name
+from tests.buckets import Buckets
+from tests.databases import Databases
 from tests.system.outages.breakable import Postgres, Proxy, own_postgres, proxy
 
 
@@ -42,6 +45,18 @@ def servers(postgres: Postgres, store: embedded.S3Server) -> dict[str, str]:
     engine.dispose()
     admin.dispose()
     return {**store.environment, "DATABASE_URL": url}
+
+
+@pytest.fixture(scope="module")
+def databases(servers: dict[str, str]) -> Iterator[Databases]:
+    with closing(Databases(servers["DATABASE_URL"])) as databases:
+        yield databases
+
+
+@pytest.fixture(scope="module")
+def buckets(servers: dict[str, str]) -> Iterator[Buckets]:
+    with closing(Buckets(servers)) as buckets:
+        yield buckets
 
 
 def through(front: Proxy, url: str) -> str:
