@@ -1,16 +1,14 @@
 """Jobs: one, the list, the timeline, and pause, cancel and resume."""
 
-import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 import falcon
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import text
 
 from service.caller import WRITERS, Caller, name_token
-from service.days import Day
 from service.errors import not_found
 from service.etag import reply_unless_known
 from service.job_model import Job, Status, notice_of
@@ -34,29 +32,19 @@ def _known_type(job_type: str) -> str:
     return job_type
 
 
-def _digits(value: Any, info: ValidationInfo) -> Any:
-    """Python reads 1_0 and +5 as numbers; a query must not."""
-    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
-        raise ValueError(f"Found {info.field_name} = {value[:40]!r}, expected only digits")
-    return value
-
-
-Digits = Annotated[int, BeforeValidator(_digits)]
-
-
 class Page(Input):
-    limit: Digits = Field(default=50, ge=1, le=500, description="the maximum number of items")
-    after: Digits | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the previous page")
+    limit: int = Field(default=50, ge=1, le=500, description="the maximum number of items")
+    after: int | None = Field(default=None, ge=0, le=MAX_ID, description="next_after of the previous page")
 
 
 class JobQuery(Page):
     status: Status | None = None
-    business_id: Digits | None = Field(
+    business_id: int | None = Field(
         default=None, ge=0, le=MAX_ID, description="for an operator: only this business's jobs"
     )
     job_type: Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(KINDS)})] | None = None
-    from_date: Day | None = Field(default=None, description="started on this day at the earliest, UTC")
-    to_date: Day | None = Field(default=None, description="started on this day at the latest, UTC")
+    from_date: date | None = Field(default=None, description="started on this day at the earliest, UTC")
+    to_date: date | None = Field(default=None, description="started on this day at the latest, UTC")
     stuck: bool = Field(default=False, description="only active jobs that are not moving")
 
 

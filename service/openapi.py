@@ -12,7 +12,7 @@ from spectree import Response, SecurityScheme, SpecTree
 from spectree.models import InType, SecureType, SecuritySchemeData
 from spectree.plugins.falcon_plugin import FalconPlugin
 
-from actors.runtime.jobs.params import sentence, sentences
+from actors.runtime.jobs.params import Given, sentence, sentences
 from service.credentials import COOKIE
 from service.errors import bad_input
 from service.json_handler import MAX_FIELDS
@@ -20,10 +20,8 @@ from service.json_handler import MAX_FIELDS
 MAX_ID = 2**63 - 1
 
 
-class Input(BaseModel):
-    """A query or a body: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
+class Input(Given):
+    """A query or a body."""
 
 
 class NoQuery(Input):

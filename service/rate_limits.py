@@ -58,14 +58,18 @@ class Rates:
 
     def refuse(self, request: falcon.Request, caller: Caller) -> None:
         """For a resource that is open, once it knows its caller."""
-        with self._lock:
-            self._refuse_flood(caller.token_id)
-        if request.env.get(IS_TOO_MANY):
-            raise _too_many(f"Found more than {self._settings.REQUESTS_AT_ONCE} requests of this token at once", 1)
+        self.refuse_flood(request, caller)
         if request.method != "GET":
             refuse_changes(caller, self._settings)
 
-    def _refuse_flood(self, token_id: int) -> None:
+    def refuse_flood(self, request: falcon.Request, caller: Caller) -> None:
+        """Whatever the requests do: signing out is a change that must always be possible."""
+        with self._lock:
+            self._count(caller.token_id)
+        if request.env.get(IS_TOO_MANY):
+            raise _too_many(f"Found more than {self._settings.REQUESTS_AT_ONCE} requests of this token at once", 1)
+
+    def _count(self, token_id: int) -> None:
         most = self._settings.READS_PER_SECOND
         if not most:
             return

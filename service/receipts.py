@@ -12,7 +12,7 @@ from actors.runtime.base.config import Settings
 from actors.runtime.base.failures import is_timeout
 from actors.runtime.base.storage import Bucket
 from service.caller import Caller
-from service.days import Day, within_days
+from service.days import within_days
 from service.errors import ApiError, bad_input, not_found
 from service.jobs import Page, paginate, reply
 from service.openapi import Input, NoQuery, Success, parse_id, responses, spec
@@ -46,10 +46,10 @@ RECEIVED_AT = text("SELECT received_at FROM receipts WHERE id = :after AND busin
 
 
 class Days(Input):
-    from_date: Day | None = Field(default=None, description="first day, UTC")
-    to_date: Day | None = Field(default=None, description="last day, UTC")
-    fromDate: Day | None = Field(default=None, description="the same as from_date")  # noqa: N815 - the seeds' name
-    toDate: Day | None = Field(default=None, description="the same as to_date")  # noqa: N815
+    from_date: date | None = Field(default=None, description="first day, UTC")
+    to_date: date | None = Field(default=None, description="last day, UTC")
+    fromDate: date | None = Field(default=None, description="the same as from_date")  # noqa: N815 - the seeds' name
+    toDate: date | None = Field(default=None, description="the same as to_date")  # noqa: N815
 
 
 class ReceiptQuery(Page, Days):

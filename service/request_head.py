@@ -19,7 +19,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     of waitress's patterns take quadratic time in a line's length.
     """
 
-    body_rcv: Any  # mypy can't see it in waitress
+    body_rcv: Any  # mypy can't see these two in waitress
+    path: str
     # Set by Turns: the token has too many requests in flight; its credential was looked up, as it was new here.
     is_too_many = was_looked_up = False
 
@@ -49,6 +50,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(b"\r\n".join([lines[0], *clean, b""]))
         except ValueError as error:  # an invalid number or address
             raise ParsingError(str(error)[:100]) from error
+        if self.path.startswith("/"):  # as the application will see it: Turns must not take it for another
+            self.path = "/" + self.path.lstrip("/")
         if self.chunked:
             self.body_rcv = Chunks(self.body_rcv.getbuf())
 

@@ -114,13 +114,15 @@ class Sessions:
             response.media = _shown(connection, caller, expires_at)
         self._set_cookie(response, session, max_age=max(1, int((expires_at - datetime.now(UTC)).total_seconds())))
 
-    @spec.validate(query=SignOut, resp=open_responses(Session, 401, 403, 413, 415, 503), security=[])
+    @spec.validate(query=SignOut, resp=open_responses(Session, 401, 403, 413, 415, 429, 503), security=[])
     def on_delete(self, request: falcon.Request, response: falcon.Response) -> None:
         """Signs out, here or everywhere; can be repeated"""
         query: SignOut = request.context.query
         if session_id(request.get_header("Cookie"), self._cookie) or comes_from_a_browser(request):
             require_same_origin(request, self._settings)
         caller = self._authentication.identify(request)
+        if caller is not None:
+            self._rates.refuse_flood(request, caller)
         if caller is None and query.everywhere:
             raise refused("Nobody is signed in here; sign in again to sign out everywhere")
         with self._engine.begin() as connection:

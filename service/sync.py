@@ -12,7 +12,7 @@ from service.errors import ApiError
 from service.job_model import Job
 from service.job_starts import Starts
 from service.job_view import Jobs
-from service.jobs import Digits, Page, paginate, reply
+from service.jobs import Page, paginate, reply
 from service.openapi import MAX_ID, Input, Success, responses, spec
 
 # The one that just turned out to be stale, else the active one, else the last.
@@ -58,7 +58,7 @@ class SyncStarts(Starts):
 
 
 class SyncQuery(Input):
-    connection_id: Digits | None = Field(default=None, ge=1, le=MAX_ID)
+    connection_id: int | None = Field(default=None, ge=1, le=MAX_ID)
 
 
 class Progress(BaseModel):
@@ -104,7 +104,7 @@ State = Literal["pending", "receipt", "not_receipt", "duplicate", "unreadable"]
 
 class MessageQuery(Page):
     state: State | None = None
-    connection_id: Digits | None = Field(default=None, ge=1, le=MAX_ID)
+    connection_id: int | None = Field(default=None, ge=1, le=MAX_ID)
 
 
 class Message(BaseModel):

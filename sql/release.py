@@ -70,21 +70,24 @@ def release(engine: Engine) -> str | None:
         return "; ".join(filter(None, warnings)) or None
 
 
-# Who else may create in our schema, besides its owner and superusers?
-CREATORS = text("""
-    SELECT coalesce(role.rolname, 'PUBLIC')
-    FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) AS granted
-    LEFT JOIN pg_roles role ON role.oid = granted.grantee
-    WHERE n.nspname = 'public' AND granted.privilege_type = 'CREATE' AND granted.grantee <> n.nspowner
+# Who else may create in a schema of ours, or owns it, besides superusers? The owner of `public` is the database's.
+OTHERS = text("""
+    SELECT n.nspname AS schema, coalesce(role.rolname, 'PUBLIC') AS who, its.grantee = n.nspowner AS owns
+    FROM pg_namespace n CROSS JOIN LATERAL (
+        SELECT grantee FROM aclexplode(n.nspacl) WHERE privilege_type = 'CREATE' AND grantee <> n.nspowner
+        UNION SELECT n.nspowner WHERE n.nspname <> 'public') AS its
+    LEFT JOIN pg_roles role ON role.oid = its.grantee
+    WHERE n.nspname IN ('public', 'dramatiq', 'ops')
       AND coalesce(role.rolname <> current_user AND NOT role.rolsuper, true)
-    ORDER BY 1
+    ORDER BY 1, 2
 """)
 
 
 def close_doors(connection: Connection) -> str | None:
     """If we may, stops others from creating functions in our schema, which could be called in place of ours.
 
-    If we may not, the schema's owner has to: returns a sentence that says how.
+    If we may not, the schema's owner has to: returns a sentence that says how. So it does for a schema that somebody
+    else had created before us, and could fill with anything.
     """
     savepoint = connection.begin_nested()
     try:
@@ -93,12 +96,18 @@ def close_doors(connection: Connection) -> str | None:
     except ProgrammingError:  # the schema is not ours
         savepoint.rollback()
     # Postgres may also have reported that with a mere warning.
-    others = connection.scalars(CREATORS).all()
-    if not others:
-        return None
+    return "; ".join(_told(*row) for row in connection.execute(OTHERS)) or None
+
+
+def _told(schema: str, who: str, owns: bool) -> str:
+    if owns:
+        return (
+            f"{who} owns the schema {schema} and can replace what is in it; a superuser can ALTER SCHEMA {schema} "
+            "OWNER TO this role"
+        )
     return (
-        f"{', '.join(others)} may create functions in the schema public, which could be called in place of ours; its "
-        f"owner can REVOKE CREATE ON SCHEMA public FROM {', '.join(others)}"
+        f"{who} may create functions in the schema {schema}, which could be called in place of ours; its owner can "
+        f"REVOKE CREATE ON SCHEMA {schema} FROM {who}"
     )
 
 

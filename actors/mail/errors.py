@@ -45,7 +45,11 @@ _UNITS = {"ms": 0.001, "milli": 0.001, "s": 1, "sec": 1, "m": 60, "h": 3600, "":
 
 
 class MailError(LonghaulError):
-    """The mailbox cannot be read."""
+    """The mailbox cannot be read. `detail`, a name or the server's words, is for those who may see the connection."""
+
+    def __init__(self, sentence: str, detail: str = "") -> None:
+        super().__init__(f"{sentence}: {detail}" if detail else sentence)
+        self.without_detail = sentence
 
 
 class UnreachableError(MailError):
@@ -59,8 +63,8 @@ class RefusedError(UnreachableError):
 class ThrottledError(MailError):
     """The server wants us to come back in so many seconds."""
 
-    def __init__(self, sentence: str, seconds: float) -> None:
-        super().__init__(sentence)
+    def __init__(self, sentence: str, seconds: float, detail: str = "") -> None:
+        super().__init__(sentence, detail)
         self.seconds = seconds
 
 
@@ -92,13 +96,13 @@ def of_answer(words: object, *, at_login: bool = False) -> MailError:
     it may say the password, in whatever form, and what we say is stored and logged.
     """
     said = str(words)[:MAX_READ]
-    found = _at_login(said) if at_login else repr(quoted(said))
+    detail = _at_login(said) if at_login else repr(quoted(said))
     is_bug = "[serverbug]" in said.casefold() and not at_login  # of one mail, perhaps: it does not pass by waiting
     if not is_bug and (_NOT_NOW.search(said) or _THROTTLED.search(said)):
-        return ThrottledError(f"The mail server asks us to wait: {found}", wait_seconds(said))
+        return ThrottledError("The mail server asks us to wait", wait_seconds(said), detail)
     if at_login:
-        return LoginRefusedError(f"The mail server refuses the log-in: {found}")
-    return RefusedError(f"The mail server refuses a command: {found}")
+        return LoginRefusedError(f"The mail server refuses the log-in: {detail}")
+    return RefusedError("The mail server refuses a command", detail)
 
 
 def _at_login(said: str) -> str:

@@ -81,7 +81,8 @@ class ImapMailbox:
             raise
         except imaplib.IMAP4.error as error:
             if isinstance(of_answer(error), RefusedError):
-                raise FolderMissingError(f"The mail server does not open the folder {self._folder[:100]!r}") from None
+                sentence = "The mail server does not open the folder of this connection"
+                raise FolderMissingError(sentence, repr(self._folder[:100])) from None
             raise
         uid_next = answer.get(b"UIDNEXT")
         if uid_next is None:  # it need not say

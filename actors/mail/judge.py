@@ -10,7 +10,7 @@ from actors.mail.forwarded import First, first_mail
 from actors.mail.markup import UnclearError, read_markup
 from actors.mail.money import plain_line
 from actors.mail.parts import File, Mail
-from actors.mail.printed_day import printed_day
+from actors.mail.printed_day import is_possible, printed_day
 from actors.mail.printed_number import printed_number
 from actors.mail.totals import find_total
 from actors.mail.verdict import Context, Found, Judged, no_receipt
@@ -66,7 +66,8 @@ def _read(mail: Mail, subject: str, lines: Sequence[str], marked: Found | None, 
     mail_day = _mail_day(mail, context)
     if first and (sent := printed_day([first.sent], context, mail_day)):
         mail_day = sent
-    day = (marked.day if marked else None) or printed_day(lines, context, mail_day)
+    marked_day = marked.day if marked and marked.day and is_possible(marked.day, mail_day) else None
+    day = marked_day or printed_day(lines, context, mail_day)
     vendor = (marked.vendor if marked else None) or _vendor(mail, first)
     number = printed_number(map(plain_line, [subject, *lines]))
     return Judged(True, "receipt", rule, Found(money, day or mail_day, vendor, day, number), _files(mail))

@@ -39,7 +39,6 @@ _SUPPRESSED = re.compile(
     r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|mso-hide\s*:\s*all"
 )
 _SPACES = re.compile(r"\s+")
-_AROUND_TABS = re.compile(r"[ \t]*\t[ \t]*")
 _VALUES = ("content", "href", "src", "datetime", "value")
 
 Item = dict[str, Any]  # schema.org, as JSON-LD has it; "@type" and properties
@@ -160,8 +159,14 @@ class _Reader(HTMLParser):
             self._text.append(_SPACES.sub(" ", data))
 
     def page(self) -> Page:
-        lines = (_AROUND_TABS.sub("\t", line).strip() for line in "".join(self._text).split("\n"))
+        lines = map(_tidy, "".join(self._text).split("\n"))
         return Page([line for line in lines if line], self._items)
+
+
+def _tidy(line: str) -> str:
+    """One blank between words, one tab between cells. By splitting: a pattern would try each of many blanks anew."""
+    cells = (" ".join(cell.split()) for cell in line.split("\t"))
+    return "\t".join(cell for cell in cells if cell)
 
 
 def _add(item: Item, name: str, value: Any) -> None:

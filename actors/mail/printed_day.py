@@ -8,6 +8,7 @@ from actors.mail.verdict import Context
 from actors.mail.words import DAY, OTHER_DAY
 from actors.receipts.days import Order, fixed_day, named_day, readings_of
 
+EARLIEST = date(1900, 1, 1)
 MOST_AHEAD = timedelta(days=2)  # of the mail: time zones
 NEAR = timedelta(days=45)  # a day without words counts when it is so near
 MAX_LABEL = 40
@@ -25,13 +26,18 @@ def printed_day(lines: Sequence[str], context: Context, mail_day: date) -> date 
     plain: set[date] = set()
     for label, written in _written(lines):
         day = _nearest(written, context, mail_day)
-        if day is None or day > mail_day + MOST_AHEAD or OTHER_DAY.search(label):
+        if day is None or not is_possible(day, mail_day) or OTHER_DAY.search(label):
             continue
         if DAY.search(label):
             return day
         if mail_day - day <= NEAR:
             plain.add(day)
     return next(iter(plain)) if len(plain) == 1 else None
+
+
+def is_possible(day: date, mail_day: date) -> bool:
+    """As the day of a receipt in a mail of `mail_day`."""
+    return EARLIEST <= day <= mail_day + MOST_AHEAD
 
 
 def _written(lines: Sequence[str]) -> Iterator[tuple[str, str]]:

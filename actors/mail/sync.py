@@ -29,6 +29,11 @@ KNOWN = text("""
     SELECT count(*) FROM (SELECT FROM mail_messages WHERE business_id = :business_id LIMIT :most) AS known
 """)
 
+# Every member of the business can read a job's sentences, but not its connections: they name neither host nor folder.
+WITHOUT_NAMES: dict[type[Exception], str] = {
+    UnknownHostError: "The mail server's host was not found",
+    ForbiddenAddressError: "The mail server's host is not on the public internet",
+}
 PERMANENT: dict[type[Exception], str] = {
     FolderMissingError: "folder_missing",
     CertificateError: "bad_certificate",
@@ -41,15 +46,24 @@ PERMANENT: dict[type[Exception], str] = {
 
 def classify(error: Exception) -> Verdict | None:
     """A server that is short of time is waited for; one that cannot be reached is tried again."""
+    sentence = _for_members(error)
+    code = next((code for kind, code in PERMANENT.items() if isinstance(error, kind)), None)
+    if code is not None:
+        log.warning("run.failed", error=str(error), code=code)
+        return Permanent(sentence, code)
+    if sentence != str(error):
+        log.warning("run.held_up", error=str(error))
     if isinstance(error, ThrottledError):
-        return Snooze(error.seconds, str(error))
-    for kind, code in PERMANENT.items():
-        if isinstance(error, kind):
-            log.warning("run.failed", error=str(error), code=code)
-            return Permanent(str(error), code)
-    if isinstance(error, MailError | UnknownHostError):
-        return Transient(str(error))
-    return Transient(for_members(str(error))) if isinstance(error, StorageError) else None
+        return Snooze(error.seconds, sentence)
+    return Transient(sentence) if isinstance(error, MailError | UnknownHostError | StorageError) else None
+
+
+def _for_members(error: Exception) -> str:
+    if isinstance(error, MailError):
+        return error.without_detail
+    if isinstance(error, StorageError):
+        return for_members(str(error))
+    return WITHOUT_NAMES.get(type(error), str(error))
 
 
 class Sync:

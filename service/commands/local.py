@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 from psycopg2.extensions import make_dsn, parse_dsn
 
@@ -39,4 +40,6 @@ def psql_command(_arguments: argparse.Namespace) -> int:
     parts = parse_dsn(load(DatabaseSettings, {"DATABASE_URL": url}).DATABASE_URL)
     if "password" in parts:
         os.environ["PGPASSWORD"] = parts.pop("password")  # not on the command line, where `ps` would show it
+    if parts.pop("sslpassword", None) is not None:  # there is no variable for it
+        print("psql asks for the passphrase of the client's key", file=sys.stderr)
     os.execv(psql_binary(), ["psql", make_dsn(**parts)])  # noqa: S606 - becomes psql

@@ -28,7 +28,7 @@ from structlog.testing import capture_logs
 
 from actors.mail import large, reading
 from actors.mail.connection import MailSettings
-from actors.mail.errors import ThrottledError, UnreachableError
+from actors.mail.errors import ThrottledError, UnreachableError, of_answer
 from actors.mail.imap import ImapMailbox
 from actors.mail.listing import RENUMBER
 from actors.mail.wire import Server
@@ -511,13 +511,43 @@ def test_a_server_that_throttles_puts_the_job_back_and_fails_no_mail(mails, conn
     business_id, _ = connect()
 
     def throttled(*_arguments: object) -> None:
-        raise ThrottledError("The mail server asks us to wait: 'slow down'", 300)
+        raise ThrottledError("The mail server asks us to wait", 300, "'slow down, dana'")
 
     monkeypatch.setattr(ImapMailbox, "fetch", throttled)
     job = sync(business_id)
-    assert (job["status"], job["waiting_for"]) == ("queued", "The mail server asks us to wait: 'slow down'")
+    assert (job["status"], job["waiting_for"]) == ("queued", "The mail server asks us to wait")
     assert job["failed_count"] == 0
     assert states() == [("pending", None)]
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ({"host": "mail.secret.invalid"}, "The mail server's host was not found"),
+        ({"folder": "Secret/Takeover"}, "The mail server does not open the folder of this connection"),
+    ],
+)
+def test_a_job_names_nothing_of_its_connection_which_not_every_member_may_see(
+    where, told, connect, sync, events
+) -> None:
+    business_id, _ = connect(**where)
+    with capture_logs() as lines:
+        job = sync(business_id)
+    assert told in job["last_error"]
+    assert "secret" not in str([job["last_error"], job["waiting_for"], events(job["id"])]).casefold()
+    assert any("secret" in str(line.get("error")).casefold() for line in lines)  # an operator has to know
+
+
+def test_what_a_mail_server_says_is_not_repeated_in_a_job(mails, connect, sync, monkeypatch) -> None:
+    mails.fill([(mail(1), at(1))])
+    business_id, _ = connect()
+
+    def refused(*_arguments: object) -> None:
+        raise of_answer(b"[NOPERM] dana@secret.example may not")
+
+    monkeypatch.setattr(ImapMailbox, "page", refused)
+    job = sync(business_id)
+    assert job["last_error"] == "1 failures in a row, the last: The mail server refuses a command"
 
 
 def test_an_error_of_listing_leaves_the_connection_as_it_is(mails, connect, sync, sql, monkeypatch) -> None:

@@ -269,6 +269,17 @@ def test_asking_who_is_signed_in_counts_as_a_read(browser, token, reads_stand_st
     assert {browser(READS_PER_SECOND=5).call("GET", "/api/session").status_code for _ in range(30)} == {200}
 
 
+@pytest.mark.parametrize("where", ["", "?everywhere=true"])
+def test_signing_out_counts_as_a_read_and_can_be_done_without_changes_left(
+    where, browser, token, reads_stand_still
+) -> None:
+    mine = browser(READS_PER_SECOND=5, CHANGES_AT_ONCE=1, CHANGES_PER_SECOND=0.001)
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert mine.sign_in(token).status_code == 200
+    codes = [mine.call("DELETE", f"/api/session{where}", headers=bearer).status_code for _ in range(10)]
+    assert (codes[0], codes[-1]) == (200, 429)
+
+
 def test_signing_in_counts_as_a_change_of_its_token(browser, token) -> None:
     mine = browser(CHANGES_AT_ONCE=2, CHANGES_PER_SECOND=0.001)
     assert [mine.sign_in(token).status_code for _ in range(3)] == [200, 200, 429]

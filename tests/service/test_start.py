@@ -1,6 +1,7 @@
 """POST /api/jobs: a job of any kind."""
 
 import pytest
+from cryptography.fernet import Fernet
 
 from actors.runtime.jobs.kinds import Kind
 from service.job_rows import KINDS
@@ -54,12 +55,38 @@ def test_a_start_that_is_not_understood_is_a_400_and_starts_nothing(body, senten
     assert sql("SELECT FROM background_jobs") == []
 
 
+@pytest.mark.parametrize(
+    ("job_type", "params", "error"),
+    [
+        ("restore_receipts", {"delete_job_id": "1_0"}, "Found delete_job_id = '1_0', expected only digits"),
+        ("restore_receipts", {"delete_job_id": " +7 "}, "Found delete_job_id = ' +7 ', expected only digits"),
+        ("restore_receipts", {"delete_job_id": "١"}, "Found delete_job_id = '١', expected only digits"),
+        ("restore_receipts", {"delete_job_id": True}, "Found delete_job_id = 'True', expected only digits"),
+        ("sync_receipts", {"connection_id": "0_1"}, "Found connection_id = '0_1', expected only digits"),
+        ("export_receipts", {"from_date": "20217600"}, "Invalid from_date format: '20217600'. Use YYYY-MM-DD format"),
+        ("export_receipts", {"to_date": 1735689600}, "Invalid to_date format: '1735689600'. Use YYYY-MM-DD format"),
+        ("export_receipts", {"to_date": 0.5}, "Invalid to_date format: '0.5'. Use YYYY-MM-DD format"),
+        ("export_receipts", {"to_date": True}, "Invalid to_date format: 'True'. Use YYYY-MM-DD format"),
+        ("export_receipts", {"to_date": "٢٠٢٥-01-01"}, "Invalid to_date format: '٢٠٢٥-01-01'. Use YYYY-MM-DD format"),
+        ("export_receipts", {"to_date": "2025-02-30"}, "Invalid to_date format: '2025-02-30'. Use YYYY-MM-DD format"),
+        ("export_receipts", {"to_date": "2025-01-01T00:00"}, "Invalid to_date format: '2025-01-01T00:00'. Use YYYY-"),
+    ],
+)
+def test_numbers_and_days_in_a_body_are_read_as_they_are_in_a_query(job_type, params, error, api, make) -> None:
+    caller = api(make.business(), CONNECTION_KEYS=(Fernet.generate_key().decode(),))
+    answer = caller.post(JOBS, {"job_type": job_type, "params": params})
+    assert (answer.status_code, answer.json["error"].startswith(error)) == (400, True), answer.json
+    if job_type == "sync_receipts":
+        answer = caller.post("/api/receipts/sync", params)
+        assert (answer.status_code, answer.json["error"]) == (400, error)
+
+
 def test_what_is_wrong_is_told_of_each_field_for_a_form_to_show_it_there(api, make) -> None:
     caller = api(make.business())
     params = {"format": "xml", "from_date": "yesterday"}
     fields = caller.post(JOBS, {"job_type": "export_receipts", "params": params}).json["fields"]
     assert fields.keys() == {"format", "from_date"}
-    assert "Found from_date = 'yesterday'" in fields["from_date"]
+    assert fields["from_date"] == "Invalid from_date format: 'yesterday'. Use YYYY-MM-DD format"
     order = {"from_date": "2025-02-01", "to_date": "2025-01-01"}  # which of both is wrong cannot be told
     assert caller.post(JOBS, {"job_type": "export_receipts", "params": order}).json["fields"] == {}
     confirm = caller.post(JOBS, {"job_type": "delete_receipts", "confirm": "delete"}).json["fields"]

@@ -12,11 +12,13 @@ import falcon.testing
 import pytest
 from falcon.inspect import inspect_routes
 from sqlalchemy import text
+from waitress.adjustments import Adjustments
 
 from service.app import create_app
 from service.credentials import Credential, KnownCredentials, Owner, hash_of
 from service.local.client import Client
 from service.local.processes import wait_until
+from service.request_head import Parser
 from service.turns import CROWD, OPEN, Turns
 
 
@@ -126,6 +128,14 @@ def test_credentials_that_are_new_here_take_the_turns_of_their_business(turns, k
     assert turns(Held("new page", path="/assets/main.js")).begun.wait(30)
     assert len(looked_up) == 6
     assert turns(Held("made up")).begun.wait(30)
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "//api/jobs", "///api/jobs", "/%2fapi/jobs", "http://x//api/jobs"])
+def test_a_path_is_the_same_to_turns_as_to_the_application(path, known) -> None:
+    """Or a credential that is new here would not be looked up, and its business get more than its share."""
+    request = Parser(Adjustments())
+    request.received(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer new\r\n\r\n".encode())
+    assert (request.error, request.path) == (None, "/api/jobs")
 
 
 def test_who_signs_in_does_not_wait_for_others_without_a_token(turns) -> None:

@@ -119,3 +119,21 @@ def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
         finally:
             connection.execute(text("RESET ROLE"))
             connection.execute(text(f"DROP ROLE {guest}"))
+
+
+@pytest.mark.parametrize("schema", ["ops", "dramatiq"])
+def test_a_release_says_who_else_owns_a_schema_of_ours_or_may_create_in_it(schema, engine) -> None:
+    from sql.release import close_doors
+
+    guest = f"longhaul_test_{secrets.token_hex(4)}"
+    with engine.connect() as connection, connection.begin() as transaction:
+        connection.execute(text(f"CREATE ROLE {guest}"))
+        assert close_doors(connection) is None
+        connection.execute(text(f"GRANT CREATE ON SCHEMA {schema} TO {guest}"))
+        assert f"REVOKE CREATE ON SCHEMA {schema} FROM {guest}" in (close_doors(connection) or "")
+        connection.execute(text(f"ALTER SCHEMA {schema} OWNER TO {guest}"))
+        assert close_doors(connection) == (
+            f"{guest} owns the schema {schema} and can replace what is in it; a superuser can ALTER SCHEMA {schema} "
+            "OWNER TO this role"
+        )
+        transaction.rollback()

@@ -1,15 +1,69 @@
 """The params of a kind: a pydantic model that gives the start's body, its documentation and its form."""
 
-from typing import Any
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
+NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?", re.ASCII)
 
-class Params(BaseModel):
-    """Unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Given(BaseModel):
+    """What somebody gives. Unknown fields are refused, and so is what only Python takes for a number or a day: 1_0, +5
+    and true, and seconds since 1970.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name or ""
+        return _checked(value, name, set(_types(cls.model_fields[name].annotation)))
+
+
+class Params(Given):
+    """Those of a kind."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _types(annotation: Any) -> Iterator[type]:
+    """Those that an annotation allows: of `int | None`, both."""
+    if isinstance(annotation, type):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _types(one)
+
+
+def _checked(value: Any, name: str, types: set[type]) -> Any:
+    if isinstance(value, list):
+        return [_checked(one, name, types) for one in value]
+    if value is None or (isinstance(value, str) and str in types) or (isinstance(value, bool) and bool in types):
+        return value
+    written = isinstance(value, str | int | float)
+    if date in types and written and not _is_day(value):
+        raise ValueError(f"Invalid {name} format: '{str(value)[:40]}'. Use YYYY-MM-DD format")
+    if datetime in types and isinstance(value, int | float):
+        raise ValueError(f"Found {name} = {value!r}, expected a moment such as 2025-12-31T12:00:00Z")
+    if types & {int, float, Decimal} and isinstance(value, bool | str):
+        pattern, expected = (NUMBER, "a number") if types & {float, Decimal} else (DIGITS, "only digits")
+        if isinstance(value, bool) or not pattern.fullmatch(value):
+            raise ValueError(f"Found {name} = {str(value)[:40]!r}, expected {expected}")
+    return value
+
+
+def _is_day(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(DAY.fullmatch(value) and date.fromisoformat(value))
+    except ValueError:
+        return False
 
 
 def set_at_start(default: Any = None) -> Any:

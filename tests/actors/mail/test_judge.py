@@ -142,6 +142,15 @@ def test_markup_says_all_of_it() -> None:
     assert (found.money.amount, found.vendor, found.day) == (Decimal("42.50"), "Paper Mill", date(2025, 3, 1))
 
 
+@pytest.mark.parametrize("day", ["9999-12-31", "2026-03-01", "0001-01-01", "1899-12-31"])
+def test_a_day_in_markup_that_no_receipt_of_the_mail_can_have_is_not_taken(day) -> None:
+    """It would stand at the top of the list for ever."""
+    found = read("Thanks", (JSON_LD % ("OrderProcessing", "42.50")).replace("2025-03-01", day)).found
+    assert found is not None
+    assert found.money.amount == Decimal("42.50")
+    assert found.day.year == 2025
+
+
 def test_microdata_says_the_same() -> None:
     found = read("Thanks", MICRODATA).found
     assert found is not None

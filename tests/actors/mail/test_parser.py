@@ -117,8 +117,14 @@ def long_head(unit: str) -> bytes:
     return (FORWARD.format(unit * 200) + "\r\n".join(lines) + "\r\n\r\nTotal: $11.70\r\n").encode()
 
 
+def before_each(tag: str, unit: str) -> bytes:
+    """Blanks are what a page has most of."""
+    return in_html((unit.replace("<", "&lt;") + tag).encode() * (100_000 if unit.isspace() else 30_000))
+
+
 COSTLY |= {f"lines of {unit!r}": long_lines(unit) for unit in UNITS}
 COSTLY |= {f"a head of {unit!r}": long_head(unit) for unit in UNITS}
+COSTLY |= {f"{unit!r} before each {tag}": before_each(tag, unit) for unit in UNITS for tag in ("</x>", "</td>")}
 
 
 @pytest.mark.parametrize("name", COSTLY)

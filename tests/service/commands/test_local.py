@@ -37,6 +37,12 @@ def test_psql_is_given_all_of_the_url_but_the_password(url, parts, psql) -> None
     assert password == "hunter 2"
 
 
+def test_psql_asks_for_the_passphrase_of_a_key_which_a_list_of_processes_would_show(psql) -> None:
+    done, [(words, _)] = psql("postgres://u@h/db?sslkey=%2Fk&sslpassword=hunter2")
+    assert parse_dsn(words) == {"user": "u", "host": "h", "dbname": "db", "sslkey": "/k"}
+    assert done.stderr == "psql asks for the passphrase of the client's key\n"
+
+
 def test_a_url_without_a_password_leaves_the_environments_to_psql(psql) -> None:
     _, [(_, password)] = psql("postgres://u@h/db", PGPASSWORD="hunter3")
     assert password == "hunter3"

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import actors
 from actors.runtime.base.errors import KindError
@@ -105,3 +108,40 @@ def test_a_broken_kind_stops_the_web_process_with_a_sentence(name: str, tmp_path
     assert done.returncode == 1
     assert done.stderr.startswith(f"actors/{name}.py cannot be imported: SyntaxError")
     assert "Traceback" not in done.stderr
+
+
+class Written(Params):
+    number: float = 0
+    price: Decimal = Decimal(0)
+    at: datetime | None = None
+    ids: tuple[int, ...] = ()
+    flag: bool = False
+    text: str | int = ""
+    day: date | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("number", "1_0.5"),
+        ("number", True),
+        ("price", "1e3"),
+        ("price", False),
+        ("at", 1735689600),
+        ("ids", [1, "2_0"]),
+        ("ids", [1, True]),
+        ("day", 1735689600.0),
+    ],
+)
+def test_params_are_read_as_a_person_writes_them(field, value) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Written.model_validate({field: value})
+
+
+def test_params_take_what_they_mean_as_json_and_as_pythons_own() -> None:
+    as_json = {"number": "-1.5", "price": 3, "at": "2025-01-01T12:00:00Z", "ids": ["7", 8], "flag": True, "text": "1_0"}
+    written = Written.model_validate({**as_json, "day": "2025-01-01"})
+    assert (written.number, written.price, written.ids, written.flag, written.text) == (-1.5, 3, (7, 8), True, "1_0")
+    assert written.day == date(2025, 1, 1)
+    assert Written.model_validate(written.model_dump()) == written
+    assert Written.model_validate_json(written.model_dump_json()) == written
