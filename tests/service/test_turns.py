@@ -207,8 +207,15 @@ def test_in_a_flood_a_token_that_cannot_be_looked_up_is_left_to_the_application(
 
 
 def test_a_new_credential_beyond_its_tokens_limit_is_refused(turns, known) -> None:
-    known.look_up = lambda shown: known.add(shown.hashed, Owner(0, business_id=0)) or True
+    all_are_here = Event()
+
+    def look_up(shown: Credential) -> bool:
+        known.add(shown.hashed, Owner(0, business_id=0))
+        return all_are_here.wait(30)
+
+    known.look_up = look_up
     mine = [turns(Held(f"new {n}")) for n in range(6)]
+    all_are_here.set()
     wait_until(lambda: sum(held.request.is_too_many for held in mine) == 3, 30, "those beyond three")
     for held in mine:
         held.let_go.set()  # as the application does with what is too many, and with all others in the end
