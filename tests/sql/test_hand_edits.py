@@ -66,3 +66,10 @@ def test_a_verb_opens_no_door_for_what_follows_in_its_transaction(make, engine, 
             with pytest.raises(DBAPIError, match="cannot be deleted by hand"), connection.begin_nested():
                 connection.execute(text("DELETE FROM background_jobs WHERE id = :id"), {"id": job_id})
             connection.commit()
+
+
+def test_of_the_jobs_that_are_to_be_cleared_only_those_that_have_ended_go(make, sql) -> None:
+    jobs = {status: make.job(status=status) for status in STATUSES}
+    cleared = sql("SELECT clear_jobs(:ids) AS id", ids=list(jobs.values()))
+    assert sorted(row["id"] for row in cleared) == sorted(jobs[status] for status in FINISHED)
+    assert len(sql("SELECT FROM background_jobs")) == len(ACTIVE)
