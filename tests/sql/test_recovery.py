@@ -272,13 +272,6 @@ def test_the_third_loss_is_told_with_the_last_batch_size_of_that_job(make, sql, 
     assert (told["event"], told["actor"], told["reason"]) == ("failed", "sweep", job_row(unclaimed)["last_error"])
 
 
-def test_jobs_are_recovered_and_failed_in_their_order_so_that_two_sweeps_cannot_deadlock(make, sql, worker_id) -> None:
-    for worker, does in ((9, "recover_jobs()"), (worker_id, "fail_stale_jobs(NULL, 120, 300)")):
-        jobs = [make.job(status="running", worker_id=worker, heartbeat_at=minutes_ago(9)) for _ in range(3)]
-        sql("UPDATE background_jobs SET total = 1 WHERE id = :id", id=jobs[0])  # now it is the last in the table
-        assert [row["id"] for row in sql(f"SELECT id FROM {does}")] == jobs
-
-
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [

@@ -187,9 +187,10 @@ def test_an_attachment_that_cannot_be_written_costs_itself(make, sql, engine, bu
 
 
 def test_retry_purge_leaves_what_can_still_be_restored_or_downloaded(asked, engine, bucket, sql) -> None:
-    tried, *kept = asked(3)
+    tried, gone, *kept = asked(4)
     sql("UPDATE attachments SET purge_after = now() + interval '7 days'")
     sql("UPDATE attachments SET purge_attempts = 3, purge_error = '403' WHERE object_key = :key", key=tried)
+    sql("UPDATE attachments SET purge_attempts = 3, purged_at = now() WHERE object_key = :key", key=gone)
     assert sql("SELECT retry_purge() AS n") == [{"n": 1}]
     purge_all_due(engine, bucket)
-    assert bucket.keys() == sorted(kept)
+    assert bucket.keys() == sorted([*kept, gone])
