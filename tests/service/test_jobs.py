@@ -402,6 +402,7 @@ def test_a_job_is_said_to_run_only_if_nothing_speaks_against_it(
 @pytest.mark.parametrize(("failed", "reason"), [(1, "bucket_refuses"), (0, "running")])
 def test_a_job_runs_well_only_if_no_file_of_it_is_refused(failed, reason, make, sql, workers_are) -> None:
     workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
     job_id = make.job(status="running", worker_id=9)
     sql("INSERT INTO attachment_counts VALUES (:job, 0, 0, :failed, 3)", job=job_id, failed=failed)
     assert [row["reason"] for row in sql(LOOK, ids=[job_id])] == [reason]

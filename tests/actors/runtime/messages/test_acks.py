@@ -146,3 +146,27 @@ def test_each_identity_writes_its_own_ends_though_they_wait_together(acks, deliv
     told = end_all(acks, deliveries)
     assert states() == ["done"] * 5
     assert sorted(told) == deliveries
+
+
+def test_an_end_that_is_alone_with_its_locked_row_is_not_forgotten(acks, deliveries, states, engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("SELECT FROM dramatiq.queue FOR UPDATE"))
+        acks.add(Ack.of(deliveries[0], DONE))
+        assert states() == ["consumed"] * 5
+    acks.flush()
+    assert states() == ["done", *["consumed"] * 4]
+
+
+@pytest.mark.parametrize("state", [DONE, REJECTED, QUEUED])
+def test_an_end_says_when_and_of_what_goes_back_only_a_retry_begins_anew(state, acks, deliveries, sql) -> None:
+    """A requeue keeps its place and what it has lost: it may be what kills its workers."""
+    sql("UPDATE dramatiq.queue SET losses = 2, mtime = now() - interval '1 hour'")
+    (before,) = sql("SELECT seq, mtime FROM dramatiq.queue ORDER BY seq LIMIT 1")
+    acks.add(Ack.of(deliveries[0], state))
+    (row,) = sql("SELECT seq, mtime, losses FROM dramatiq.queue WHERE message_id::text = :id".replace("::", r"\:\:"),
+                 id=deliveries[0].message_id)  # fmt: skip
+    assert (row["seq"], row["losses"]) == (before["seq"], 2)
+    assert row["mtime"] > before["mtime"]
+    acks.add(Ack.of(deliveries[1], QUEUED, '{"queue_name": "low"}'))
+    (last,) = sql("SELECT message_id::text AS id, losses FROM dramatiq.queue ORDER BY seq DESC LIMIT 1")
+    assert last == {"id": deliveries[1].message_id, "losses": 0}
