@@ -845,13 +845,15 @@ def test_a_stranger_is_told_by_what_ours_would_have_left(state, worker, why_reje
                                       (8, 1, "silent_worker"), (10, 1, "silent_worker")]
 )  # fmt: skip
 def test_a_message_in_hand_is_told_since_it_was_claimed(
-    worker, seconds, reason, why, started, sql, workers_are
+    worker, seconds, reason, why, started, sql, workers_are, engine
 ) -> None:
     workers_are({9: "1 s", 10: "20 s"})
     sql("SELECT watch_clock()")
     job_id, at = started(), ago(seconds)
     sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = :w, mtime = :at", w=worker, at=at)
-    told = why(job_id)
+    with engine.begin() as idle:  # it waits for nothing
+        idle.execute(text("SELECT * FROM public.claim_job(404404, 9)"))
+        told = why(job_id)
     assert (told["reason"], told["since"], told["evidence"]["worker"]) == (reason, at, worker)
     if worker == 9:
         assert (told["evidence"]["host"], told["evidence"]["process"], told["evidence"]["ahead"]) == ("dyno7", 42, 0)
@@ -967,3 +969,11 @@ def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql
     job_id = make.job(mailbox[0], params={"connection_id": 123456789012345678})
     told = why(job_id)["evidence"]["connection"]
     assert (told["id"], told["last_error"], told["folder"]) == (123456789012345678, "slow down", "INBOX")
+
+
+def test_a_queue_that_is_served_speaks_for_no_other_queue(make, sql, workers_are) -> None:
+    workers_are({9: "1 s"}, queues="{low}")
+    served, left_alone = make.job(queue="low"), make.job()
+    sql("SELECT send_job_message(id) FROM background_jobs")
+    assert served
+    assert sql("SELECT jobs_to_explain() AS id") == [{"id": left_alone}]
