@@ -795,6 +795,11 @@ def test_what_cannot_begin_is_told_since_its_last_change(why, make, started, sql
     told = why(job_id)
     assert (told["reason"], told["since"]) == ("no_worker", changed)
     assert (told["evidence"]["queue"], told["evidence"]["workers_listening"]) == ("maintenance", 0)
+    workers_are({6: "20 s", 7: "1 s", 8: "1 s"}, queues="{low,high}")
+    sql("UPDATE workers SET queues = '{default}' WHERE id = 6")  # which is dead
+    told = why(job_id)
+    assert (told["reason"], told["evidence"]["queues_taken"]) == ("no_worker", ["high", "low"])
+    assert told["sentence"].endswith("those that live listen to high, low")
     workers_are({9: "1 s"}, kinds="{sync_receipts}")
     told = why(job_id)
     assert (told["reason"], told["since"], told["evidence"]["resends"]) == ("unknown_kind", changed, 4)

@@ -241,5 +241,5 @@ def test_what_was_not_tried_comes_again_at_once_as_if_nothing_had_been(asked, en
 
     sql("UPDATE attachments SET purge_attempts = 3")
     assert purge(engine, Slow(settings)) == Purged(deleted=0, failed=1)
-    due = "SELECT object_key AS key, purge_attempts AS n, purge_error AS error FROM attachments WHERE purge_after <= now()"
-    assert sql(due) == [{"key": not_tried, "n": 3, "error": None}]
+    due = "SELECT object_key, purge_attempts, purge_error FROM attachments WHERE purge_after <= now()"
+    assert [tuple(row.values()) for row in sql(due)] == [(not_tried, 3, None)]
