@@ -961,12 +961,95 @@ def test_a_running_job_is_told_since_what_holds_it_up_began(
 def test_a_row_of_refusals_is_told_since_its_first_and_not_an_earlier_one(why, make, sql, workers_are, events) -> None:
     workers_are({9: "1 s"})
     job_id = make.job(status="running", worker_id=9, refusals=10, last_error="no")
-    for _ in range(13):
-        sql(
-            "SELECT log_job_event(j, 'row_failed', 'running', 'w', 'no') FROM background_jobs j WHERE id = :id",
-            id=job_id,
-        )
+    for event in ["row_failed"] * 12 + ["claimed", "row_failed"]:
+        sql(LOG, id=job_id, event=event)
     assert why(job_id)["since"] == events(job_id)[3]["at"]
+
+
+LOG = "SELECT log_job_event(j, :event, 'running', 'w', 'no') FROM background_jobs j WHERE id = :id"
+
+
+def test_an_older_row_of_refusals_is_not_why_a_batch_takes_long_now(why, make, sql, workers_are) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    job_id = make.job(status="running", worker_id=9, refusals=2, last_error="no", updated_at=ago(40))
+    for _ in range(3):
+        sql(LOG, id=job_id, event="row_failed")
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("not_moving", sql_updated(sql, job_id))
+
+
+def test_a_request_is_told_since_it_was_made_last(why, make, sql, workers_are, events) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, updated_at=ago(3))
+    for verb, who in (("pause", "eli"), ("resume", "eli"), ("pause", "dana")):
+        sql(f"SELECT {verb}_job(:id, :who, 'month end')", id=job_id, who=who)
+    told = why(job_id)
+    assert (told["since"], told["evidence"]["by"], told["evidence"]["why"]) == (
+        events(job_id)[-1]["at"], "dana", "month end",
+    )  # fmt: skip
+    assert told["sentence"] == "dana asked for a pause: it stops at the end of the batch in hand"
+    assert told["remedy"].startswith("To withdraw it: POST /api/jobs/")
+    sql("SELECT cancel_job(:id, 'dana')", id=job_id)
+    assert why(job_id)["remedy"] == "None is needed"
+
+
+def test_only_a_session_of_this_run_that_is_in_a_transaction_is_its_batch(why, make, sql, workers_are, engine) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    job_id = make.job(status="running", worker_id=9, attempt=2, updated_at=ago(40))
+    with engine.connect() as session:
+        for attempt, is_open, is_it in ((1, True, False), (2, False, False), (2, True, True)):
+            session.execute(text(f"SET application_name = 'longhaul worker, job {job_id}/{attempt}'"))
+            session.commit()
+            if is_open:
+                session.execute(text("SELECT 1"))
+            assert ("backend_pid" in why(job_id)["evidence"]) is is_it
+            session.commit()
+        session.invalidate()
+
+
+def test_of_several_who_block_a_session_the_oldest_is_named(sql, engine) -> None:
+    sql("CREATE TABLE held ()")
+    with (
+        engine.connect() as first,
+        engine.connect() as second,
+        engine.connect() as waiting,
+        ThreadPoolExecutor() as pool,
+    ):
+        oldest = first.scalar(text("SELECT pg_backend_pid()"))
+        for one in (second, first):  # the older one comes last to the lock
+            one.execute(text("LOCK TABLE held IN SHARE MODE"))
+        pid = waiting.scalar(text("SELECT pg_backend_pid()"))
+        wait = pool.submit(waiting.execute, text("LOCK TABLE held"))
+        blocker = "SELECT blocker_of(:pid, :for_operator) AS it"
+        wait_until(lambda: sql(blocker, pid=pid, for_operator=True)[0]["it"], 30, "the wait")
+        told = sql(blocker, pid=pid, for_operator=True)[0]["it"]
+        everybody = sql(blocker, pid=pid, for_operator=False)[0]["it"]
+        first.rollback()
+        second.rollback()
+        wait.result(30)
+    assert told.pop("seconds") in range(30)
+    idle = {"application": "test", "state": "idle in transaction", "query": "LOCK TABLE held IN SHARE MODE"}
+    assert told == {"pid": oldest, **idle}
+    assert set(everybody) == {"pid", "seconds"}
+
+
+def test_who_blocked_the_last_try_is_named_while_its_transaction_is_open(why, make, sql, workers_are, engine) -> None:
+    workers_are({9: "1 s"})
+    with engine.connect() as other:
+        pid = other.scalar(text("SELECT pg_backend_pid()"))
+        said = f"lock timeout; blocked by the session with the pid {pid}"
+        since = ago(50)
+        job_id = make.job(status="running", worker_id=9, waiting_for=said, waits_since=since)
+        aged = make.job(status="running", worker_id=9, waiting_for=f"{said}, whose transaction is 7 s old")
+        told = why(job_id)
+        assert (told["reason"], told["since"], told["evidence"]["waiting_for"]) == ("blocked", since, said)
+        assert (told["evidence"]["blocker"]["pid"], why(aged)["reason"]) == (pid, "blocked")
+        assert told["sentence"].startswith(f"It waits for a lock that the session with the pid {pid} holds, whose")
+        assert told["remedy"].endswith(f"SELECT pg_terminate_backend({pid})")
+        other.rollback()
+        assert [why(one)["reason"] for one in (job_id, aged)] == ["backing_off", "backing_off"]
 
 
 def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql) -> None:
