@@ -86,3 +86,17 @@ log.info("job.failed")
     assert "x\\x1b[2Jy" in ran.stdout
     assert "not.shown" not in ran.stdout
     assert ran.stderr == "tracked longhaul.job WARNING True\n"
+
+
+def test_lines_of_others_that_say_what_ours_say_better_are_left_out() -> None:
+    code = """
+import logging
+from actors.runtime.base.log import set_up_logging
+set_up_logging("json")
+for name in ("alembic.runtime", "dramatiq_pg.broker", "elsewhere"):
+    logging.getLogger(name).info("info")
+    logging.getLogger(name).warning("warning")
+    logging.getLogger(name).debug("debug")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [json.loads(line)["event"] for line in ran.stdout.splitlines()] == ["warning", "warning", "info", "warning"]

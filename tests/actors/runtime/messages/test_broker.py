@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from threading import Event
 from typing import Any
@@ -770,3 +771,50 @@ def test_a_broker_without_a_fetcher_sends_and_consumes_nothing(engine, process, 
     work(working)
     wait_until(lambda: states() == {"done": 3}, 30, "a worker to do them")
     assert seen == ["here"] * 3
+
+
+def test_what_one_claim_takes_is_in_turn_of_the_queues_and_in_each_the_oldest_first(engine, sql) -> None:
+    for queue in ("low", "low", "high", "low", "high"):
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state) VALUES (gen_random_uuid(), :q, 'queued')",
+            q=queue,
+        )
+    first = sql("SELECT min(seq) AS seq FROM dramatiq.queue")[0]["seq"]
+    with engine.connect() as session:
+        rows = claim_messages(session, 9, {"low": 5, "high": 5}, defaultdict(int), 10, 1)
+    assert [(row.queue, row.seq - first) for row in rows] == [
+        ("low", 0),
+        ("high", 2),
+        ("low", 1),
+        ("high", 4),
+        ("low", 3),
+    ]
+    assert {(row.number, row.losses) for row in rows} == {(1, 0)}
+
+
+def test_the_actor_of_a_job_is_never_retried_and_has_time_beyond_the_cap_of_its_kind(process, settings) -> None:
+    broker = process().broker()
+    actor = broker.get_actor("delete_receipts")
+    assert (actor.queue_name, actor.options["max_retries"]) == ("maintenance", 0)
+    assert actor.options["time_limit"] == (settings.MAX_RUNTIME_SECONDS + 900) * 1000
+    assert broker.long_queues >= {"maintenance", "receipts_sync"}
+
+
+def test_a_message_with_a_delay_is_kept_under_its_time(process, sql) -> None:
+    noting = naming(process().broker(), [], "note", "low")
+    before = time.time() * 1000
+    sent = noting.send_with_options(delay=5000)
+    (row,) = sql("SELECT queue_name, eta, message FROM dramatiq.queue")
+    assert (row["queue_name"], row["message"]["queue_name"]) == ("low.DQ", "low.DQ")
+    assert before + 4999 <= row["eta"] <= time.time() * 1000 + 5000
+    assert sent.queue_name == "low.DQ"
+
+
+def test_a_worker_that_stops_takes_its_leave_and_leaves_no_thread(process, work, sql) -> None:
+    one = process()
+    worker = work(one.broker())
+    wait_until(lambda: one.identity.current, 30, "an identity")
+    worker.stop(timeout=30_000)
+    assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
+    chores = (one.fetcher, one.sweeper, one.purger, one.flusher, one.watcher, one.beater, one.cleaner)
+    wait_until(lambda: not any(chore.is_alive() for chore in chores), 30, "its chores to end")
