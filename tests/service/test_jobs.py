@@ -419,7 +419,7 @@ def test_a_job_runs_well_only_if_no_file_of_it_is_refused(failed, reason, make, 
         (10, 8, "queued", False),
     ],
 )
-def test_it_is_in_doubt_whether_a_job_runs_if_nobody_watches_or_its_worker_is_not_seen(
+def test_it_is_in_doubt_whether_a_job_runs_if_nobody_watches_or_sees_its_worker(
     seen, worker, status, in_doubt, make, sql, workers_are
 ) -> None:
     workers_are({9: "1 s"})

@@ -20,7 +20,7 @@ def test_a_chore_that_is_woken_does_its_round_at_once() -> None:
     assert not chore.is_alive()
 
 
-def test_a_chore_that_has_more_to_do_goes_on_at_once_and_one_that_fails_goes_on_later() -> None:
+def test_a_chore_that_has_more_to_do_goes_on_at_once_and_one_that_fails_later() -> None:
     rounds: SimpleQueue[int] = SimpleQueue()
 
     def one_round() -> object:

@@ -722,7 +722,7 @@ def test_a_snooze_lasts_between_a_second_and_a_day(seconds, kept, run) -> None:
     assert kept - 0.5 < (job["wait_until"] - job["updated_at"]).total_seconds() < kept + 5
 
 
-def test_a_wait_without_a_word_beats_for_nobody_and_one_with_a_word_every_other_second(run, sql, monkeypatch) -> None:
+def test_a_wait_without_a_word_beats_not_and_one_with_a_word_every_other_second(run, sql, monkeypatch) -> None:
     monkeypatch.setattr("actors.runtime.jobs.run.BEAT_SECONDS", 0.3)
     seen: list[bool] = []
 
