@@ -73,3 +73,26 @@ def test_of_the_jobs_that_are_to_be_cleared_only_those_that_have_ended_go(make, 
     cleared = sql("SELECT clear_jobs(:ids) AS id", ids=list(jobs.values()))
     assert sorted(row["id"] for row in cleared) == sorted(jobs[status] for status in FINISHED)
     assert len(sql("SELECT FROM background_jobs")) == len(ACTIVE)
+
+
+INSTEAD = {  # what a hand wants → the functions that do it; final statuses have none
+    ("failed", "completed"): ["resume_job"],
+    ("failed", "cancelled"): [],
+    ("failed", "paused"): ["resume_job"],
+    ("running", "failed"): ["reset_job"],
+    ("running", "queued"): ["reset_job", "resume_job"],
+    ("queued", "running"): ["why"],
+    **{(old, "completed"): ["cancel_job"] for old in ("queued", "running", "paused")},
+    **{(old, "cancelled"): ["cancel_job"] for old in ("queued", "running", "paused")},
+    **{(old, "paused"): ["pause_job"] for old in ("queued", "running")},
+    **{(old, "failed"): ["cancel_job"] for old in ("queued", "paused")},
+    **{(old, "running"): ["resume_job"] for old in ("paused", "failed")},
+    **{(old, "queued"): ["resume_job"] for old in ("paused", "failed")},
+}
+
+
+@pytest.mark.parametrize(("old", "new"), list(permutations(STATUSES, 2)), ids=str)
+def test_each_edit_by_hand_is_told_what_does_that_properly(old, new, sql) -> None:
+    (told,) = sql("SELECT instead_of_a_hand(7, :old, :new) AS said", old=old, new=new)
+    assert re.findall(r"ops\.(\w+)\(", told["said"]) == INSTEAD.get((old, new), [])
+    assert told["said"].startswith("that is final") is (old in ("completed", "cancelled"))

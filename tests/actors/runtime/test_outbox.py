@@ -126,7 +126,9 @@ def test_two_purges_at_once_never_take_the_same_object(asked, engine, bucket) ->
     asked(10)
     with engine.begin() as other:
         other.execute(text("SELECT FROM attachments ORDER BY purge_after, id LIMIT 4 FOR UPDATE"))
-        assert purge(engine, bucket) == Purged(deleted=6, failed=0)
+        with capture_logs() as lines:
+            assert purge(engine, bucket) == Purged(deleted=6, failed=0)
+        assert [line["event"] for line in lines] == ["storage.purged"]  # it has waited for none of them
     assert purge(engine, bucket) == Purged(deleted=4, failed=0)
 
 
@@ -240,6 +242,9 @@ def test_what_was_not_tried_comes_again_at_once_as_if_nothing_had_been(asked, en
             return {tried: "SlowDown", not_tried: NOT_TRIED}
 
     sql("UPDATE attachments SET purge_attempts = 3")
-    assert purge(engine, Slow(settings)) == Purged(deleted=0, failed=1)
+    with capture_logs() as lines:
+        assert purge(engine, Slow(settings)) == Purged(deleted=0, failed=1)
+    (line,) = [line for line in lines if line["event"] == "storage.purged"]
+    assert (line["deleted"], line["failed"], line["error"]) == (0, 1, "SlowDown")
     due = "SELECT object_key, purge_attempts, purge_error FROM attachments WHERE purge_after <= now()"
     assert [tuple(row.values()) for row in sql(due)] == [(not_tried, 3, None)]

@@ -574,7 +574,7 @@ def claim(make, engine, worker_id) -> Claim:
 def test_a_checkpoint_is_a_sign_of_life_and_of_progress_and_forgets_the_losses(claim, engine, sql, job_row) -> None:
     old = "now() - interval '1 hour'"
     sql(f"""UPDATE background_jobs SET heartbeat_at = {old}, updated_at = {old}, waits_since = {old}, waiting_for = 'x',
-                                       recoveries = 2, failures = 3, rate_from_at = {old}, rate_next_at = {old},
+                                       recoveries = 2, failures = 3, rate_from_at = NULL, rate_next_at = {old},
                                        rate_next = 7""")  # fmt: skip
     before = job_row(claim.job_id)
     claim.stats["found"] = 1
@@ -695,6 +695,7 @@ def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
 
     with capture_logs() as lines:
         job = run(fails)
+    assert job["failures"] == 0
     (ended,) = [line for line in lines if line["event"].startswith("job.") and "why" in line]
     assert (ended["event"], ended["status"], ended["why"]) == (
         event,
@@ -756,3 +757,16 @@ def test_numbers_are_bound_as_one_literal_and_everything_else_as_it_is(run, make
         "business_id": job["business_id"], "job_id": job_id, "format": "csv", "ids": "{1,2}", "none": "{}",
         "mixed": [1, "a"], "flags": [True], "text": "{1}", "pair": "{3,4}",
     }  # fmt: skip
+
+
+def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(run) -> None:
+    """There is no row to pass over."""
+
+    @kind
+    def empty(run: Run) -> Iterator[Batch]:
+        batch = run.take([], {"at": 1})
+        run.begin().execute(text("SELECT 1 / 0"))
+        yield batch
+
+    job = run(empty)
+    assert (job["status"], job["last_error"], job["failed_count"]) == ("failed", "division by zero", 0)

@@ -818,3 +818,39 @@ def test_a_worker_that_stops_takes_its_leave_and_leaves_no_thread(process, work,
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
     chores = (one.fetcher, one.sweeper, one.purger, one.flusher, one.watcher, one.beater, one.cleaner)
     wait_until(lambda: not any(chore.is_alive() for chore in chores), 30, "its chores to end")
+
+
+def test_a_bug_in_the_fetchers_round_costs_the_identity_and_not_the_process(process, work, states) -> None:
+    """What it has claimed and lost track of is put back by whoever sweeps."""
+    one = process()
+    tick, faults = one.fetcher._tick, [LookupError("a bug")]
+
+    def ticks() -> None:
+        if faults and one.identity.current and states():
+            raise faults.pop()
+        tick()
+
+    one.fetcher._tick = ticks
+    noting = naming(one.broker(), [], "note", "low")
+    with capture_logs() as lines:
+        work(noting.broker)
+        wait_until(lambda: one.identity.current, 30, "an identity")
+        before = one.identity.current
+        noting.send()
+        wait_until(lambda: not faults, 30, "the bug")
+        wait_until(lambda: one.identity.current not in (0, before), 30, "a new identity")
+        noting.send()
+        wait_until(lambda: states() == {"done": 2}, 30, "both")
+    (lost,) = [line for line in lines if line["event"] == "fetcher.lost"]
+    assert lost["error"] == "LookupError: a bug"
+    assert isinstance(lost["exc_info"], LookupError)
+
+
+def test_while_all_threads_live_none_is_replaced(process, work, sql) -> None:
+    one = process()
+    worker = work(one.broker())
+    threads = list(worker.workers)
+    (before,) = sql("SELECT clock_timestamp() AS at")
+    later = "SELECT FROM watched_clock WHERE seen_at > :at + interval '2.5 s'"
+    wait_until(lambda: sql(later, at=before["at"]), 30, "the fetcher to have gone round")
+    assert worker.workers == threads

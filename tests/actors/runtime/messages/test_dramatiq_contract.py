@@ -455,3 +455,22 @@ def test_a_thread_that_dies_is_replaced_and_its_message_is_not_lost(
     wait_until(lambda: states() == {"done": 2}, 30, "the next one to be done")
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM workers")).scalar() == 1
+
+
+def test_middleware_hears_of_each_message_that_is_sent(broker, note) -> None:
+    heard: list[tuple[str, Any, Any]] = []
+
+    class Listening(Middleware):
+        def before_enqueue(self, _broker: Any, message: Any, delay: Any) -> None:
+            heard.append(("before", message.args, delay))
+
+        def after_enqueue(self, _broker: Any, message: Any, delay: Any) -> None:
+            heard.append(("after", message.args, delay))
+
+    broker.add_middleware(Listening())
+    note.send(1)
+    note.send_with_options(args=(2,), delay=10)
+    assert heard == [("before", (1,), None), ("after", (1,), None), ("before", (2,), 10), ("after", (2,), 10)]
+    heard.clear()
+    broker.enqueue_many([note.message(3), note.message(4)])
+    assert heard == [(when, (n,), None) for when in ("before", "after") for n in (3, 4)]

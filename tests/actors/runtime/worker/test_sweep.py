@@ -175,3 +175,14 @@ def test_a_job_that_nothing_could_move_is_named_with_its_error(make, engine, set
     (line,) = [line for line in lines if line["event"] == "sweep.left"]
     assert line["error"].startswith(f"job {stuck} of worker 77, which is dead, cannot be put back: ")
     assert "\n" not in line["error"]
+
+
+def test_a_function_that_is_broken_is_not_tried_anew_for_each_job(make, engine, settings, sql) -> None:
+    """Only a time limit may have struck because of one of them."""
+    for _ in range(2):
+        make.job(status="running", worker_id=77)
+    sql("""CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE plpgsql AS
+           $$ BEGIN RAISE 'broken'; END $$""")
+    with capture_logs() as lines, engine.connect() as connection:
+        assert reconcile(connection, settings).left == {None: "P0001"}
+    assert [(line["step"], line["job_id"]) for line in lines if line["event"] == "sweep.failed"] == [("recover", None)]
