@@ -1065,3 +1065,99 @@ def test_a_queue_that_is_served_speaks_for_no_other_queue(make, sql, workers_are
     sql("SELECT send_job_message(id) FROM background_jobs")
     assert served
     assert sql("SELECT jobs_to_explain() AS id") == [{"id": left_alone}]
+
+
+MAIL = "The mail server asks us to wait"
+TEST = "POST /api/connections/5/test"
+ACCOUNT = {"connection": {"id": 5}}
+PLACE = {"worker": 9, "host": "dyno7", "process": 42}
+RESUME = "POST /api/jobs/{id}/resume, or SELECT ops.resume_job({id}, 'your name')"
+PAUSE = "POST /api/jobs/{id}/pause, or SELECT ops.pause_job({id}, 'your name')"
+
+WORDS = [  # reason, the job's columns, evidence; what the sentence and the remedy are
+    ("unknown_kind", {}, {}, "No live worker knows the kind delete_receipts",
+     "Start a worker of a release that knows delete_receipts; or POST /api/jobs/{id}/cancel, or SELECT ops.cancel_job"),
+    ("snoozed", {"wait_until": "2030-01-02T05:04:05+02:00", "waiting_for": "a quota"}, {},
+     "It waits until 2030-01-02 03:04:05 UTC: a quota", f"It goes on by itself; to go on at once: {RESUME}"),
+    ("snoozed", {}, ACCOUNT, None,
+     f"It goes on by itself; to go on at once, though the server may then want more time: {RESUME}"),
+    ("no_message", {"resends": 1}, {}, "No message would wake it; a live worker sends one within a second or two",
+     f"It is sent one by itself; at once: {PAUSE}, then {RESUME}"),
+    ("no_message", {"resends": 2}, {}, None, None),
+    ("no_message", {}, {"taken_by_a_stranger_at": "2030-01-01"}, None,
+     f"Stop that consumer; then {PAUSE} and {RESUME} send a new message"),
+    ("waiting_turn", {}, {"worker": 9}, "Worker 9 has its message and is about to begin", "None is needed"),
+    ("waiting_turn", {}, {"ahead": 3, "ahead_is_more": True, "jobs_running": 2},
+     "It waits its turn in maintenance: more than 3 messages are ahead of it, 2 jobs are running there",
+     "It goes on by itself; more workers or WORKER_THREADS shorten the wait"),
+    ("paused", {}, {"paused_by": "dana"}, "dana paused it", RESUME),
+    ("read_only", {}, {"because": "of a standby", "fix": "go elsewhere"}, "Nothing can be written: of a standby",
+     "go elsewhere"),
+    ("silent_worker", {}, {**PLACE, "silent_seconds": 8, "workers_listening": 1},
+     "Worker 9 has said nothing for 8 s; after 15 s it counts as dead, and the others take over what it held",
+     "Start a worker that listens to maintenance (WORKER_QUEUES names it, or is not set). "
+     "It is the process 42 on dyno7"),
+    ("silent_worker", {}, {"worker": 9, "silent_seconds": 8, "workers_listening": 2}, None,
+     "It goes on by itself, at another worker, within 20 s"),
+    ("silent_worker", {}, {"worker": 9, "silent_seconds": 15, "workers_listening": 1}, None,
+     "It goes on by itself, at another worker, within 20 s"),
+    ("silent_worker", {}, {"worker": 9, "workers_listening": 0},
+     "Worker 9 is dead, and no other listens to maintenance", None),
+    ("blocked", {}, {"blocker": {"pid": 0}}, "It waits for a lock that a prepared transaction holds",
+     "COMMIT PREPARED or ROLLBACK PREPARED: see pg_prepared_xacts"),
+    ("blocked", {}, {"blocker": {"pid": 7, "seconds": 3}},
+     "It waits for a lock that the session with the pid 7 holds, whose transaction is 3 s old",
+     "End that transaction there, or: SELECT pg_terminate_backend(7)"),
+    ("stopping", {"status": "running", "requested": "cancel"}, {},
+     "Somebody asked for a cancel: it stops at the end of the batch in hand", "None is needed"),
+    ("backing_off", {"waiting_for": MAIL}, ACCOUNT, f"It waits to try again: {MAIL}",
+     f"It goes on by itself; what the server says to a log-in now: {TEST}"),
+    ("backing_off", {"waiting_for": MAIL}, {}, None, "Fix what it waits for; it goes on by itself"),
+    ("backing_off", {"waiting_for": "a lock"}, ACCOUNT, None, "Fix what it waits for; it goes on by itself"),
+    ("not_moving", {"status": "running", "refusals": 10, "last_error": "no"}, {},
+     "Its last 10 items were refused, one after the other: no",
+     f"Fix what refuses its items (a trigger, a constraint); to stop it meanwhile: {PAUSE}"),
+    ("not_moving", {}, {"worker": 9},
+     "Worker 9 has its message and has not begun within 10 s: it fails to claim the job",
+     "See backoff for job {id} in the log of worker 9, and fix what it names (a full disk, a trigger on job_events)"),
+    ("not_moving", {}, PLACE, None, "See backoff for job {id} in the log of worker 9, the process 42 on dyno7, and"),
+    ("not_moving", {"status": "running", "refusals": 9}, {"backend_pid": 7},
+     "Its worker lives, but the batch in hand takes long",
+     "To take the job from its worker: SELECT ops.reset_job({id}, 'your name', 'why'); then POST /api/jobs/{id}/res"),
+    ("bucket_refuses", {"status": "running"}, {"attachments_failed": 2, "attachments_error": "403"},
+     "The bucket refuses to delete 2 of its files: 403. The job itself is moving", "Fix the keys, the rights or the"),
+    ("bucket_refuses", {"status": "completed"}, {"attachments_failed": 2},
+     "The bucket refuses to delete 2 of its files: no reason is known. The job itself has ended", None),
+    ("running", {"status": "running"}, {}, "It is moving", "None is needed"),
+    ("listing", {"status": "running"}, {},
+     "It is moving: it lists what there is to read, 0 so far; how many there are is known afterwards", "None is"),
+    ("needs_reconnect", {"status": "failed", "last_error": "no"}, ACCOUNT,
+     "It failed, because the connection has to be made anew: no",
+     f"Let the account accept the password again, and {TEST} says so; then {RESUME}. With another password: DEL"),
+    ("needs_reconnect", {"status": "failed"}, {}, None, f"Connect the account anew; then {RESUME}"),
+    ("failed", {"status": "failed"}, {}, "It failed: for no known reason", f"Fix that; then {RESUME}"),
+    ("failed", {"status": "failed", "last_error": MAIL}, ACCOUNT, f"It failed: {MAIL}",
+     f"{TEST} says whether the server answers; then {RESUME}"),
+    ("failed", {"status": "failed", "last_error": MAIL}, {}, None, f"Fix that; then {RESUME}"),
+    ("completed_with_failures", {"status": "completed", "processed": 3, "failed_count": 3}, {},
+     "It is completed, but 3 items were refused; the last: for no known reason",
+     "See the events row_failed: GET /api/jobs/{id}/events. Fix them; then the call in links.retry of GET /api/jobs"),
+    ("ended", {"status": "completed"}, {"by": "worker:9"}, "It has ended: completed", "None is needed"),
+    ("ended", {"status": "cancelled"}, {"by": "dana"}, "It has ended: cancelled by dana", "None is needed"),
+    ("ended", {"status": "cancelled"}, {}, "It has ended: cancelled", "None is needed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "columns", "evidence", "sentence", "remedy"), WORDS)
+def test_what_is_said_and_advised_fits_what_was_found(reason, columns, evidence, sentence, remedy, make, sql) -> None:
+    job_id = make.job(**columns)
+    (told,) = sql(
+        """SELECT why_sentence(j, :reason, CAST(:evidence AS jsonb)) AS sentence,
+                  why_remedy(j, :reason, CAST(:evidence AS jsonb)) AS remedy
+           FROM background_jobs j WHERE id = :id""",
+        reason=reason, evidence=json.dumps(evidence), id=job_id,
+    )  # fmt: skip
+    if sentence is not None:
+        assert told["sentence"] == sentence
+    if remedy is not None:
+        assert told["remedy"].startswith(remedy.format(id=job_id))

@@ -174,8 +174,8 @@ def test_a_start_waits_for_its_own_business_kind_and_key_and_former_names_count(
 def test_a_paused_job_is_active_and_of_several_the_first_is_named(begin, make, sql) -> None:
     renamed = job_kind(queue="low", old_names=["before"])(no_work)
     business_id = make.business()
-    first = make.job(business_id, status="paused", job_type="before")
-    make.job(business_id, status="running", job_type="no_work")
+    first = make.job(business_id, status="paused", job_type="no_work")
+    make.job(business_id, status="running", job_type="before")
     sql("UPDATE background_jobs SET total = 1 WHERE id = :id", id=first)  # now it is the last in the table
     with pytest.raises(JobActiveError) as active:
         begin(renamed, business_id)
