@@ -854,3 +854,30 @@ def test_while_all_threads_live_none_is_replaced(process, work, sql) -> None:
     later = "SELECT FROM watched_clock WHERE seen_at > :at + interval '2.5 s'"
     wait_until(lambda: sql(later, at=before["at"]), 30, "the fetcher to have gone round")
     assert worker.workers == threads
+
+
+@pytest.mark.parametrize("sort", ["short", "long", "lost"])
+def test_room_for_a_message_is_filled_at_once_and_not_at_the_next_tick(
+    sort, process, work, states, sql, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 300.0)
+    one = process(threads=1)
+    one.fetcher.prefetch = Prefetch(1, fixed=0)
+    broker = one.broker()
+    if sort == "long":
+        broker.long_queues.add("low")
+    noting = naming(broker, [], "note", "low")
+    for _ in range(10):
+        noting.send()
+    if sort == "lost":
+        sql("UPDATE dramatiq.queue SET losses = 1")  # one at a time
+    work(broker)
+    wait_until(lambda: states() == {"done": 10}, 60, "all to be done")
+
+
+def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, sql) -> None:
+    one = process()
+    assert one._sweep() is False
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}' FROM generate_series(1, 1001)""")
+    assert [one._sweep(), one._sweep()] == [True, False]

@@ -11,6 +11,7 @@ from dramatiq.middleware import CurrentMessage, Middleware, Shutdown, TimeLimitE
 from dramatiq.results import Results
 from dramatiq.results.backends import StubBackend
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from actors.runtime.base.errors import MessageError
 from actors.runtime.messages.broker import Broker
@@ -448,9 +449,11 @@ def test_a_thread_that_dies_is_replaced_and_its_message_is_not_lost(
     broker.add_middleware(Deadly())
     actor = declare(broker, once_more)
     actor.send()
-    worker = work(broker)
-    wait_until(lambda: states() == {"done": 1}, 30, "it to be done")
-    wait_until(lambda: all(thread.is_alive() for thread in worker.workers), 30, "a new thread")
+    with capture_logs() as lines:
+        worker = work(broker)
+        wait_until(lambda: states() == {"done": 1}, 30, "it to be done")
+        wait_until(lambda: all(thread.is_alive() for thread in worker.workers), 30, "a new thread")
+    assert "thread.died" in [line["event"] for line in lines]
     actor.send()
     wait_until(lambda: states() == {"done": 2}, 30, "the next one to be done")
     with engine.begin() as connection:
