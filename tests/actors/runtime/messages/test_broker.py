@@ -23,6 +23,7 @@ from actors.runtime.messages.acks import DONE, QUEUED, Ack, Acks
 from actors.runtime.messages.broker import Broker
 from actors.runtime.messages.claims import claim_messages
 from actors.runtime.messages.delivery import Delivery
+from actors.runtime.messages.format import decode
 from actors.runtime.messages.prefetch import MOST, Prefetch
 from actors.runtime.messages.transaction import in_transaction
 from actors.runtime.worker.process import Process
@@ -881,3 +882,29 @@ def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, s
     sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
            SELECT gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}' FROM generate_series(1, 1001)""")
     assert [one._sweep(), one._sweep()] == [True, False]
+
+
+def test_what_was_claimed_when_the_memory_ran_out_goes_back_and_counts_as_no_loss(
+    process, work, states, sql, monkeypatch
+) -> None:
+    one = process(threads=1)
+    one.fetcher.prefetch = Prefetch(1, fixed=20)
+    broker, seen, short = one.broker(), [], [MemoryError("no room")]
+
+    def decode_if_there_is_room(text: str, *given: Any) -> Any:
+        if short and json.loads(text)["args"] == [2]:
+            raise short.pop()
+        return decode(text, *given)
+
+    monkeypatch.setattr("actors.runtime.messages.fetcher.decode", decode_if_there_is_room)
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    for n in range(1, 5):
+        noting.send(n)
+    work(broker)
+    wait_until(lambda: states() == {"done": 4}, 60, "all to be done")
+    assert sorted(seen) == [1, 2, 3, 4]
+    assert sql("SELECT DISTINCT losses FROM dramatiq.queue WHERE message -> 'args' <> '[1]'") == [{"losses": 0}]
