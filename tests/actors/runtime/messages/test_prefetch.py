@@ -117,10 +117,11 @@ def test_while_all_threads_do_long_jobs_no_short_message_is_claimed() -> None:
     assert prefetch.short_limits(["receipts"], ["low"]) == ({"low": 1}, 1)
 
 
-def test_a_fixed_number_is_filled_up_when_half_of_it_is_gone_or_a_thread_is_free() -> None:
-    prefetch = Prefetch(2, fixed=8)
+@pytest.mark.parametrize(("threads", "most"), [(2, [8, 7, 6, 5, 4, 0, 0, 0, 0]), (6, [8, 7, 6, 5, 4, 3, 0, 0, 0])])
+def test_a_fixed_number_is_filled_up_when_half_is_gone_or_a_thread_is_free(threads: int, most: list[int]) -> None:
+    prefetch = Prefetch(threads, fixed=8)
     found = []
     for _ in range(9):
         found.append(prefetch.for_short("low"))
         prefetch.acquire("low")
-    assert found == [8, 7, 6, 5, 4, 0, 0, 0, 0]
+    assert found == most
