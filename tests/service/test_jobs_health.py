@@ -147,3 +147,9 @@ def test_each_queue_is_told_with_what_waits_what_is_taken_and_who_listens(make, 
     ]
     oldest = {row["queue"]: row["oldest_waiting"] and row["oldest_waiting"].total_seconds() // 60 for row in rows}
     assert oldest == {"broadcasts": None, "default": None, "high": None, "low": 5, "lowXDQ": 1, "receipts": None}
+
+
+def test_a_worker_counts_as_alive_until_it_has_been_silent_for_15_s(sql, workers_are) -> None:
+    """Or if it may not be seen how long."""
+    workers_are({1: "14.9 s", 2: "15 s", 3: None, 4: "1 hour"})
+    assert sorted(row["id"] for row in sql("SELECT live_workers() AS id")) == [1, 3]
