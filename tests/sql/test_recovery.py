@@ -536,33 +536,32 @@ def test_who_may_not_write_or_would_have_to_wait_reads_the_clock_without_a_note(
     assert sql("SELECT seen_at FROM watched_clock") == before
 
 
-@pytest.mark.parametrize(
-    ("seen", "gap_from", "gap_to", "since", "silent"),
-    [  # all in seconds before now
-        (0, None, None, 100, 100),
-        (9, None, None, 100, 100),
-        (11, None, None, 100, 0),  # nobody watches
-        (-9, None, None, 100, 100),
-        (-11, None, None, 100, 0),
-        (0, 500, 30, 600, 130),  # 100 s before the gap and 30 s after it
-        (0, 500, 30, 495, 30),  # it may be from right before the step
-        (0, 500, 30, 480, 480),  # in the gap: somebody was there
-        (0, 500, 30, 20, 20),
-        (0, 30, 500, 520, 990),  # a step back: those times come twice
-        (0, 30, 500, 505, 505),
-        (0, 30, 500, 100, 100),
-    ],
-)
-def test_how_long_it_is_silent_counts_only_time_in_which_somebody_watched(
-    seen, gap_from, gap_to, since, silent, sql
-) -> None:
-    ago = "clock_timestamp() - make_interval(secs => CAST({} AS float8))"
-    sql(
-        f"""UPDATE watched_clock SET seen_at = {ago.format(":seen")}, gap_from = {ago.format(":gap_from")},
-                                     gap_to = {ago.format(":gap_to")}""",
-        seen=seen, gap_from=gap_from, gap_to=gap_to,
-    )  # fmt: skip
-    (row,) = sql(
-        f"SELECT extract(epoch FROM silence({ago.format(':since')}))::float8 AS s".replace("::", r"\:\:"), since=since
-    )
-    assert silent - 0.5 < row["s"] < silent + 5
+# In seconds before now: the last reading, the start and end of the gap, the sign of life; and how long it is silent.
+SILENT = [
+    (0, None, None, 100, 100),
+    (9, None, None, 100, 100),
+    (11, None, None, 100, 0),  # nobody watches
+    (-9, None, None, 100, 100),
+    (-11, None, None, 100, 0),
+    (0, 500, 30, 600, 130),  # 100 s before the gap and 30 s after it
+    (0, 500, 30, 495, 30),  # it may be from right before the step
+    (0, 500, 30, 480, 480),  # in the gap: somebody was there
+    (0, 500, 30, 20, 20),
+    (0, 30, 500, 520, 990),  # a step back: those times come twice
+    (0, 30, 500, 505, 505),
+    (0, 30, 500, 100, 100),
+]
+
+
+def test_how_long_it_is_silent_counts_only_time_in_which_somebody_watched(sql) -> None:
+    def ago(name: str) -> str:
+        return f"clock_timestamp() - make_interval(secs => CAST(:{name} AS float8))"
+
+    for case in SILENT:
+        seen, gap_from, gap_to, since, silent = case
+        sql(
+            f"UPDATE watched_clock SET seen_at = {ago('seen')}, gap_from = {ago('gap_from')}, gap_to = {ago('gap_to')}",
+            seen=seen, gap_from=gap_from, gap_to=gap_to,
+        )  # fmt: skip
+        (row,) = sql(f"SELECT CAST(extract(epoch FROM silence({ago('since')})) AS float8) AS seconds", since=since)
+        assert silent - 0.5 < row["seconds"] < silent + 5, case
