@@ -1101,6 +1101,8 @@ WORDS = [  # reason, the job's columns, evidence; what the sentence and the reme
      "It goes on by itself, at another worker, within 20 s"),
     ("silent_worker", {}, {"worker": 9, "silent_seconds": 15, "workers_listening": 1}, None,
      "It goes on by itself, at another worker, within 20 s"),
+    ("silent_worker", {}, {"worker": 9, "workers_listening": 1},
+     "Worker 9 is dead, and the others take over what it held", "It goes on by itself, at another worker, within 20 s"),
     ("silent_worker", {}, {"worker": 9, "workers_listening": 0},
      "Worker 9 is dead, and no other listens to maintenance", None),
     ("blocked", {}, {"blocker": {"pid": 0}}, "It waits for a lock that a prepared transaction holds",
