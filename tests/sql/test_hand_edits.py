@@ -59,6 +59,7 @@ def test_a_verb_opens_no_door_for_what_follows_in_its_transaction(make, engine, 
         "SELECT pause_job(:id, 'dana')",
         "SELECT resume_job(:id, 'dana')",
         f"SELECT claim_job(:id, {worker_id})",
+        "SELECT clear_jobs(ARRAY[CAST(:id AS bigint)])",
         "SELECT leave_running(:id, 1, 'failed', 'failed', 'worker')",
     ):
         with engine.connect() as connection:
