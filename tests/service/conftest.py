@@ -82,6 +82,30 @@ def api(settings: Settings, make: Any, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 
 @pytest.fixture
+def workers_are(sql: Any) -> Callable[..., None]:
+    """workers_are({9: "1 s"}, …): from now on these are seen, and silent for so long (None: that is not known)."""
+
+    def seen(silent: dict[int, str | None], queues: str = "{maintenance}", kinds: str | None = None) -> None:
+        for worker in silent:
+            sql(
+                """INSERT INTO workers (id, hostname, pid, queues, kinds, release)
+                   VALUES (:id, 'dyno7', 42, CAST(:queues AS text[]), CAST(:kinds AS text[]), '')
+                   ON CONFLICT (id) DO UPDATE SET queues = excluded.queues, kinds = excluded.kinds""",
+                id=worker, queues=queues, kinds=kinds,
+            )  # fmt: skip
+        rows = [f"({worker}, 0, 10, {repr(how) if how else 'NULL'})" for worker, how in silent.items()] or [
+            "(0, 0, 0, '0')"
+        ]
+        body = f"""SELECT worker, pid, CAST(role AS oid), CAST(silent AS interval)
+                   FROM (VALUES {", ".join(rows)}) AS seen (worker, pid, role, silent) WHERE worker > 0"""
+        for name in ("worker_sessions", "worker_silences"):
+            sql(f"""CREATE OR REPLACE FUNCTION {name}() RETURNS TABLE (worker_id integer, session_pid integer,
+                        role_id oid, silent_for interval) LANGUAGE sql AS $$ {body} $$""")
+
+    return seen
+
+
+@pytest.fixture
 def reads_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes for the limit of reads: on a slow machine it would be earned again between two of them."""
     monkeypatch.setattr("service.rate_limits.time", SimpleNamespace(monotonic=lambda: 100.0))

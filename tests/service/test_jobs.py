@@ -367,3 +367,118 @@ def test_an_operator_takes_one_job_from_its_worker_and_nobody_else_may(api, make
     assert owner.post(f"/api/jobs/{job_id}/reset").status_code == 403
     assert operator.post(f"/api/jobs/{job_id}/reset").json["status"] == "failed"
     assert operator.post(f"/api/jobs/{job_id}/reset").json["code"] == "wrong_status"
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+LOOK = "SELECT (job).id, is_unknown, is_stale, is_in_doubt, reason FROM look_at_jobs(:ids, 120, 300, 100)"
+
+
+@pytest.mark.parametrize(
+    ("columns", "silent", "reason"),
+    [
+        ({}, "1 s", "running"),
+        ({}, None, "running"),
+        ({"requested": "pause"}, "1 s", "stopping"),
+        ({"waiting_for": "deadlock detected"}, "1 s", "backing_off"),
+        ({"refusals": 12, "last_error": "no such day"}, "1 s", "not_moving"),
+        ({"updated_at": "long ago"}, "1 s", "not_moving"),
+        ({}, "8 s", "silent_worker"),
+        ({}, "20 s", "silent_worker"),
+    ],
+)
+def test_a_job_is_said_to_run_only_if_nothing_speaks_against_it(
+    columns, silent, reason, make, sql, workers_are
+) -> None:
+    workers_are({9: silent})
+    sql("SELECT watch_clock()")
+    given = columns | ({"updated_at": ago(40)} if "updated_at" in columns else {})
+    job_id = make.job(status="running", worker_id=9, **given)
+    assert [row["reason"] for row in sql(LOOK, ids=[job_id])] == [reason]
+
+
+@pytest.mark.parametrize(("failed", "reason"), [(1, "bucket_refuses"), (0, "running")])
+def test_a_job_runs_well_only_if_no_file_of_it_is_refused(failed, reason, make, sql, workers_are) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    job_id = make.job(status="running", worker_id=9)
+    sql("INSERT INTO attachment_counts VALUES (:job, 0, 0, :failed, 3)", job=job_id, failed=failed)
+    assert [row["reason"] for row in sql(LOOK, ids=[job_id])] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("seen", "worker", "status", "in_doubt"),
+    [
+        (1, 9, "running", False),
+        (10, 9, "running", True),
+        (-4, 9, "running", True),
+        (None, 9, "running", True),
+        (1, 8, "running", True),
+        (10, 8, "queued", False),
+    ],
+)
+def test_it_is_in_doubt_whether_a_job_runs_if_nobody_watches_or_sees_its_worker(
+    seen, worker, status, in_doubt, make, sql, workers_are
+) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status=status, worker_id=worker)
+    sql("UPDATE watched_clock SET seen_at = :at", at=None if seen is None else ago(seen))
+    assert [row["is_in_doubt"] for row in sql(LOOK, ids=[job_id])] == [in_doubt]
+
+
+@pytest.mark.parametrize(
+    ("columns", "stale"),
+    [
+        ({"stale_after": "40 s", "heartbeat_at": ago(60)}, True),
+        ({"stale_after": "1 hour", "heartbeat_at": ago(200)}, False),
+        ({"unchanged_after": "40 s", "updated_at": ago(60)}, True),
+        ({"unchanged_after": "1 hour", "updated_at": ago(400)}, False),
+        ({"unchanged_after": "40 s", "updated_at": ago(60), "status": "queued"}, False),
+    ],
+)
+def test_a_job_is_stale_by_the_limits_of_its_claim(columns, stale, make, sql, workers_are) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(**{"status": "running", "worker_id": 9, **columns})
+    assert [row["is_stale"] for row in sql(LOOK, ids=[job_id])] == [stale]
+
+
+@pytest.mark.parametrize(
+    ("silent", "kinds", "resends", "unknown"),
+    [
+        ({9: "1 s"}, "{sync_receipts}", 2, True),
+        ({9: None}, "{sync_receipts}", 2, True),
+        ({9: "1 s"}, "{sync_receipts}", 1, False),  # a worker of the next release may be about to come
+        ({9: "1 s"}, "{sync_receipts,delete_receipts}", 2, False),
+        ({9: "1 s"}, None, 2, False),  # of a release that does not say what it knows
+        ({9: "20 s"}, "{sync_receipts}", 2, False),
+        ({}, None, 2, False),
+    ],
+)
+def test_a_kind_is_unknown_if_live_workers_have_had_its_message_and_none_knows_it(
+    silent, kinds, resends, unknown, make, sql, workers_are
+) -> None:
+    workers_are(silent, kinds=kinds)
+    looked = sql(LOOK, ids=[make.job(resends=resends), make.job(status="running", resends=resends)])
+    assert [row["is_unknown"] for row in looked] == [False, unknown]  # the newest first
+
+
+@pytest.mark.parametrize("purged", [False, True])
+@pytest.mark.parametrize("error", [None, "AccessDenied"])
+def test_a_file_that_is_recorded_or_forgotten_later_counts_as_what_it_is(purged, error, make, sql) -> None:
+    business_id = make.business()
+    (receipt_id,) = make.receipts(business_id, 1)
+    for key in "ab":
+        sql(
+            """INSERT INTO attachments (receipt_id, business_id, object_key, content_type, purge_requested_at,
+                                        purge_after, purge_job_id, purged_at, purge_error)
+               VALUES (:r, :b, :key, '', now(), now(), 1, CASE WHEN :purged THEN now() END, :error)""",
+            r=receipt_id, b=business_id, key=key, purged=purged, error=error,
+        )  # fmt: skip
+    names = {(True, None): "deleted", (True, "AccessDenied"): "kept", (False, "AccessDenied"): "failed"}
+    counts = dict.fromkeys(("deleted", "kept", "failed", "pending"), 0)
+    counted = "SELECT deleted, kept, failed, pending FROM attachment_counts"
+    for number in (2, 1, 0):
+        assert sql(counted) == [counts | {names.get((purged, error), "pending"): number}]
+        sql("DELETE FROM attachments WHERE id = (SELECT max(id) FROM attachments)")

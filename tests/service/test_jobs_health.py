@@ -117,3 +117,39 @@ def test_the_configuration_is_that_of_live_workers_and_their_hosts_are_for_opera
 @pytest.mark.parametrize("path", ["/api/jobs/health", "/api/jobs/worker/config"])
 def test_neither_is_told_without_a_token(path, api) -> None:
     assert api().get(path).status_code == 401
+
+
+def test_each_queue_is_told_with_what_waits_what_is_taken_and_who_listens(make, sql, workers_are) -> None:
+    workers_are({1: "14 s", 2: None, 3: "16 s"}, queues="{default,high}")
+    now = datetime.now(UTC)
+    for name, state, minutes in (
+        ("low", "queued", 5), ("low", "queued", 9), ("low", "done", 60), ("low.DQ", "queued", 70),
+        ("lowXDQ", "queued", 1), ("high", "consumed", 3), ("high", "consumed", 3), ("high", "done", 3),
+        ("broadcasts", "consumed", 1),
+    ):  # fmt: skip
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime) VALUES (gen_random_uuid(), :n, :s, :at)",
+            n=name, s=state, at=now - timedelta(minutes=minutes),
+        )  # fmt: skip
+    for status, wait in (("queued", None), ("queued", -1), ("queued", 1), ("running", None), ("paused", None)):
+        make.job(status=status, queue="receipts", wait_until=None if wait is None else now + timedelta(hours=wait))
+    for _ in range(2):
+        make.job(status="completed", queue="recordings")
+    names = ("waiting", "delayed", "taken", "workers", "jobs_waiting", "jobs_snoozed", "jobs_running")
+    rows = sql("SELECT * FROM queue_states()")
+    assert [(row["queue"], *(row[name] for name in names)) for row in rows] == [
+        ("broadcasts", 0, 0, 1, 0, 0, 0, 0),
+        ("default", 0, 0, 0, 2, 0, 0, 0),
+        ("high", 0, 0, 2, 2, 0, 0, 0),
+        ("low", 2, 1, 0, 0, 0, 0, 0),
+        ("lowXDQ", 1, 0, 0, 0, 0, 0, 0),
+        ("receipts", 0, 0, 0, 0, 2, 1, 1),
+    ]
+    oldest = {row["queue"]: row["oldest_waiting"] and row["oldest_waiting"].total_seconds() // 60 for row in rows}
+    assert oldest == {"broadcasts": None, "default": None, "high": None, "low": 5, "lowXDQ": 1, "receipts": None}
+
+
+def test_a_worker_counts_as_alive_until_it_has_been_silent_for_15_s(sql, workers_are) -> None:
+    """Or if it may not be seen how long."""
+    workers_are({1: "14.9 s", 2: "15 s", 3: None, 4: "1 hour"})
+    assert sorted(row["id"] for row in sql("SELECT live_workers() AS id")) == [1, 3]

@@ -15,6 +15,25 @@ def claimed(make, engine, worker_id, sql):
     return claim
 
 
+@pytest.mark.parametrize(("total", "eta"), [(49, None), (50, 0), (51, 1)])
+def test_an_eta_is_0_once_all_is_done_and_none_if_there_is_less_than_was_done(total, eta, make, sql) -> None:
+    job_id = make.job(status="running", total=total, processed=50, succeeded=50)
+    sql("UPDATE background_jobs SET rate_from = 0, rate_from_at = clock_timestamp() - interval '20 s'")
+    assert sql("SELECT eta_of(j) AS eta FROM background_jobs j WHERE id = :id", id=job_id) == [{"eta": eta}]
+
+
+def test_a_rate_counts_nothing_that_was_done_in_an_earlier_claim(claimed, batch, shown, sql) -> None:
+    batch(900, 5)
+    sql("SELECT leave_running(:id, NULL, 'queued', 'requeued', 'worker:1', 'others wait')", id=claimed.job_id)
+    sql("UPDATE background_jobs SET rate_from_at = now() - interval '1 hour', rate_next_at = now() - interval '1 hour'")
+    sql("SELECT claim_job(:id, :worker)", id=claimed.job_id, worker=claimed.worker_id)
+    claimed.attempt += 1
+    for _ in range(3):
+        batch(10, 20)
+        rate, _eta = shown()
+        assert 0 < rate <= 1
+
+
 @pytest.fixture
 def batch(claimed, engine, sql):
     """batch(number, seconds): so many items are done, and so many seconds pass."""

@@ -294,7 +294,7 @@ def test_a_lock_on_the_token_hangs_nobody_who_signs_in(browser, token, engine) -
 
 def test_sessions_that_are_over_are_cleared_away(browser, make, sql, engine, settings) -> None:
     business_id = make.business()
-    tokens = [make.token(business_id) for _ in range(3)]
+    tokens = [make.token(business_id) for _ in range(4)]
     mine = [browser() for _ in tokens]
     for one, token in zip(mine, tokens, strict=True):
         one.sign_in(token)
@@ -304,9 +304,14 @@ def test_sessions_that_are_over_are_cleared_away(browser, make, sql, engine, set
         i=ids[0],
     )
     sql("UPDATE api_tokens SET revoked_at = now() WHERE id = (SELECT token_id FROM sessions WHERE id = :i)", i=ids[1])
+    sql(
+        """UPDATE api_tokens SET created_at = now() - interval '1 day', expires_at = now() - interval '1 s'
+           WHERE id = (SELECT token_id FROM sessions WHERE id = :i)""",
+        i=ids[2],
+    )
     clear_old_rows(engine, settings)
-    assert [row["id"] for row in sql("SELECT id FROM sessions")] == ids[2:]
-    assert mine[2].is_in()
+    assert [row["id"] for row in sql("SELECT id FROM sessions")] == ids[3:]
+    assert mine[3].is_in()
 
 
 def test_neither_token_nor_session_is_in_any_log(start, web, make, tmp_path) -> None:

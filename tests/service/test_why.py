@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
 
@@ -680,3 +681,488 @@ def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:
     listed = api(business_id).get("/api/jobs").json["jobs"]
     assert {job["job_id"]: job["why"]["reason"] for job in listed} == jobs
     assert all(set(job["why"]) == {"reason", "sentence"} and job["why"]["sentence"] for job in listed)
+
+
+@pytest.mark.parametrize(
+    ("columns", "silent", "is_looked_into"),
+    [
+        ({}, "1 s", False),
+        ({}, None, False),
+        ({"updated": 1.5}, "1 s", False),
+        ({"updated": 4}, "1 s", True),
+        ({"updated": -60}, "1 s", True),  # the clock was set back
+        ({"waiting_for": "deadlock detected"}, "1 s", True),
+        ({"refusals": 9}, "1 s", False),
+        ({"refusals": 10}, "1 s", True),
+        ({}, "8 s", True),
+        ({"worker_id": 8}, "1 s", True),
+        ({"failed": 0}, "1 s", False),
+        ({"failed": 1}, "1 s", True),
+    ],
+)
+def test_a_running_job_is_looked_into_if_it_may_be_stuck(
+    columns, silent, is_looked_into, make, sql, workers_are
+) -> None:
+    workers_are({9: silent})
+    given = {"status": "running", "worker_id": 9, **columns}
+    failed, updated = given.pop("failed", None), given.pop("updated", 0)
+    job_id = make.job(**given)
+    if failed is not None:
+        sql("INSERT INTO attachment_counts VALUES (:job, 0, 0, :failed, 3)", job=job_id, failed=failed)
+    sql("UPDATE background_jobs SET updated_at = clock_timestamp() - make_interval(secs => :s)", s=updated)
+    assert sql("SELECT jobs_to_explain() AS id") == ([{"id": job_id}] if is_looked_into else [])
+
+
+@pytest.mark.parametrize(
+    ("queue", "kinds", "silent", "message", "wait", "is_looked_into"),
+    [
+        ("maintenance", "{delete_receipts}", "1 s", "queued", None, False),
+        ("maintenance", None, "1 s", "queued", None, False),
+        ("maintenance", None, None, "queued", None, False),
+        ("maintenance", None, "1 s", "queued", "-1 hour", False),
+        ("maintenance", None, "1 s", "consumed", None, True),
+        ("maintenance", None, "1 s", None, None, True),
+        ("maintenance", None, "1 s", None, "1 hour", False),
+        ("low", None, "1 s", "queued", None, True),
+        ("maintenance", "{sync_receipts}", "1 s", "queued", None, True),
+        ("maintenance", None, "20 s", "queued", None, True),
+    ],
+)
+def test_a_queued_job_is_looked_into_unless_it_plainly_waits(
+    queue, kinds, silent, message, wait, is_looked_into, make, sql, workers_are
+) -> None:
+    workers_are({9: silent}, queues=f"{{{queue}}}", kinds=kinds)
+    job_id = make.job()
+    if message:
+        sql("SELECT send_job_message(:id)", id=job_id)
+        sql("UPDATE dramatiq.queue SET state = CAST(:state AS dramatiq.state), worker_id = 9", state=message)
+    sql("UPDATE background_jobs SET wait_until = now() + CAST(:wait AS interval)", wait=wait)
+    assert sql("SELECT jobs_to_explain() AS id") == ([{"id": job_id}] if is_looked_into else [])
+
+
+def test_while_nothing_can_be_written_every_job_is_looked_into(make, started, sql, settings, workers_are) -> None:
+    workers_are({9: "1 s"})
+    jobs = [started(), make.job(status="running", worker_id=9)]
+    assert sql("SELECT jobs_to_explain()") == []
+    sql(f"ALTER DATABASE {database_name(settings.DATABASE_URL)} SET default_transaction_read_only = on")
+    assert sorted(row["id"] for row in sql("SELECT jobs_to_explain() AS id")) == jobs
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_what_has_ended_is_told_with_its_counters_and_who_ended_it(status, why, make, sql) -> None:
+    columns = {"processed": 5, "succeeded": 3, "failed_count": 2, "total": 9, "last_error": "boom"}
+    ended = ago(60)
+    code = "refused" if status == "failed" else None
+    job_id = make.job(status=status, finished_at=ended, error_code=code, **columns)
+    log = "SELECT log_job_event(j, :e, 'running', :who, :why) FROM background_jobs j WHERE id = :id"
+    sql(log, id=job_id, e="claimed", who="worker:1", why=None)
+    sql(log, id=job_id, e=status, who="dana", why="month end")
+    sql("INSERT INTO attachment_counts VALUES (:job, 4, 0, 0, 3)", job=job_id)
+    told = why(job_id)
+    expected = {name: value for name, value in columns.items() if name != "succeeded"}
+    expected |= {"status": status, "by": "dana", "why": "month end"} | ({"error_code": code} if code else {})
+    assert (told["evidence"], told["since"]) == (expected, ended)
+    reasons = {"completed": "completed_with_failures", "failed": "failed", "cancelled": "ended"}
+    assert told["reason"] == reasons[status]
+    assert status != "cancelled" or told["sentence"] == "It has ended: cancelled by dana"
+
+
+def test_a_pause_is_told_since_the_last_one_and_without_an_event_since_its_change(why, make, sql, events) -> None:
+    job_id = make.job()
+    for who, verb in (("dana", "pause"), ("dana", "resume"), ("eli", "pause")):
+        sql(f"SELECT {verb}_job(:id, :who)", id=job_id, who=who)
+    sql("UPDATE background_jobs SET updated_at = now() - interval '1 hour'")
+    told = why(job_id)
+    assert (told["sentence"], told["since"]) == ("eli paused it", events(job_id)[-1]["at"])
+    silently = make.job(status="paused", updated_at=ago(60))
+    told = why(silently)
+    assert (told["sentence"], told["since"]) == ("Somebody paused it", sql_updated(sql, silently))
+
+
+def sql_updated(sql, job_id: int) -> Any:
+    return sql("SELECT updated_at FROM background_jobs WHERE id = :id", id=job_id)[0]["updated_at"]
+
+
+def test_what_cannot_begin_is_told_since_its_last_change(why, make, started, sql, workers_are, settings) -> None:
+    """A queue that nobody serves, a kind that nobody knows, a snooze of old and a database that takes no writes."""
+    changed = ago(3600)
+    job_id = started()
+    sql("UPDATE background_jobs SET updated_at = :at, resends = 4, resent_at = :at", at=changed)
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("no_worker", changed)
+    assert (told["evidence"]["queue"], told["evidence"]["workers_listening"]) == ("maintenance", 0)
+    workers_are({6: "20 s", 7: "1 s", 8: "1 s"}, queues="{low,high}")
+    sql("UPDATE workers SET queues = '{default}' WHERE id = 6")  # which is dead
+    told = why(job_id)
+    assert (told["reason"], told["evidence"]["queues_taken"]) == ("no_worker", ["high", "low"])
+    assert told["sentence"].endswith("those that live listen to high, low")
+    workers_are({9: "1 s"}, kinds="{sync_receipts}")
+    told = why(job_id)
+    assert (told["reason"], told["since"], told["evidence"]["resends"]) == ("unknown_kind", changed, 4)
+    workers_are({9: "20 s"})
+    assert why(job_id)["reason"] == "no_worker"
+    workers_are({9: "1 s"})
+    sql("DELETE FROM dramatiq.queue")
+    told = why(job_id)
+    assert (told["reason"], told["since"], told["evidence"]["resends"]) == ("no_message", changed, 4)
+    assert datetime.fromisoformat(told["evidence"]["resent_at"]) == changed
+    assert told["sentence"].endswith("a live worker sends one within a second or two, later after 4 of them got lost")
+    sql("UPDATE background_jobs SET wait_until = now() + interval '1 hour'")
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("snoozed", changed)
+    assert told["sentence"].endswith(": no reason is known")
+    sql(f"ALTER DATABASE {database_name(settings.DATABASE_URL)} SET default_transaction_read_only = on")
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("read_only", changed)
+
+
+@pytest.mark.parametrize(
+    ("state", "worker", "why_rejected", "stranger"),
+    [
+        ("consumed", None, None, True),
+        ("done", None, None, True),
+        ("rejected", None, None, True),
+        ("rejected", 9, None, True),
+        ("rejected", 9, "no such actor", False),
+        ("done", 9, None, False),
+    ],
+)
+def test_a_stranger_is_told_by_what_ours_would_have_left(state, worker, why_rejected, stranger, why, started, sql,
+                                                         workers_are) -> None:  # fmt: skip
+    workers_are({9: "1 s"})
+    job_id, at = started(), ago(60)
+    sql("UPDATE dramatiq.queue SET state = CAST(:s AS dramatiq.state), worker_id = :w, reason = :r, mtime = :at",
+        s=state, w=worker, r=why_rejected, at=at)  # fmt: skip
+    told = why(job_id)
+    assert told["reason"] == "no_message"
+    assert ("is none of ours has taken its message" in told["sentence"]) is stranger
+    taken = told["evidence"].get("taken_by_a_stranger_at")
+    assert (taken and datetime.fromisoformat(taken)) == (at if stranger else None)
+    assert told["since"] == (at if state == "consumed" else sql_updated(sql, job_id))
+
+
+@pytest.mark.parametrize(
+    ("worker", "seconds", "reason"), [(9, 1, "waiting_turn"), (9, 8, "waiting_turn"), (9, 12, "not_moving"),
+                                      (8, 1, "silent_worker"), (10, 1, "silent_worker")]
+)  # fmt: skip
+def test_a_message_in_hand_is_told_since_it_was_claimed(
+    worker, seconds, reason, why, started, sql, workers_are, engine
+) -> None:
+    workers_are({9: "1 s", 10: "20 s"})
+    sql("SELECT watch_clock()")
+    job_id, at = started(), ago(seconds)
+    sql("UPDATE dramatiq.queue SET state = 'consumed', worker_id = :w, mtime = :at", w=worker, at=at)
+    with engine.begin() as idle:  # it waits for nothing
+        idle.execute(text("SELECT * FROM public.claim_job(404404, 9)"))
+        told = why(job_id)
+    assert (told["reason"], told["since"], told["evidence"]["worker"]) == (reason, at, worker)
+    if worker == 9:
+        assert (told["evidence"]["host"], told["evidence"]["process"], told["evidence"]["ahead"]) == ("dyno7", 42, 0)
+    else:
+        assert told["sentence"] == f"Worker {worker} is dead, and the others take over what it held"
+
+
+def test_only_what_comes_before_it_in_its_queue_is_ahead_of_a_job(started, make, sql, workers_are) -> None:
+    workers_are({9: "1 s"})
+    for name, state in (("low", "queued"), ("maintenance", "done"), ("maintenance", "consumed")):
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state) VALUES (gen_random_uuid(), :n, :s)",
+            n=name,
+            s=state,
+        )
+    for queue, status in (("low", "running"), ("maintenance", "running"), ("maintenance", "paused")):
+        make.job(status=status, queue=queue)
+    started()
+    started()
+    job_id = started()
+    started()
+    ask = "SELECT evidence, sentence FROM why_jobs(:ids, true, :most)"
+    for most, ahead, more in ((100, 2, False), (2, 2, False), (1, 1, True)):
+        (told,) = sql(ask, ids=[job_id], most=most)
+        assert {name: told["evidence"][name] for name in ("ahead", "ahead_is_more", "jobs_running")} == {
+            "ahead": ahead, "ahead_is_more": more, "jobs_running": 1,
+        }  # fmt: skip
+        assert f": {'more than ' * more}{ahead} messages are ahead of it, 1 jobs are running there" in told["sentence"]
+    (told,) = sql(ask, ids=[job_id], most=0)
+    assert "ahead" not in told["evidence"]
+    assert "some messages are ahead of it, some jobs" in told["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("silent", "reason", "remedy"),
+    [
+        ({9: "4 s"}, "running", "None is needed"),
+        ({9: "8 s"}, "silent_worker", "Start a worker that listens to maintenance"),  # it is the one that listens
+        ({9: "8 s", 10: "1 s"}, "silent_worker", "It goes on by itself, at another worker, within 20 s"),
+        ({9: "20 s", 10: "1 s"}, "silent_worker", "It goes on by itself, at another worker, within 20 s"),
+        ({9: "20 s", 10: "20 s"}, "silent_worker", "Start a worker that listens to maintenance"),
+    ],
+)
+def test_a_silent_worker_is_told_since_it_fell_silent_and_who_goes_on(
+    silent, reason, remedy, why, make, workers_are
+) -> None:
+    workers_are(silent)
+    job_id = make.job(status="running", worker_id=9)
+    told = why(job_id)
+    assert told["reason"] == reason
+    assert told["remedy"].startswith(remedy)
+    if reason == "silent_worker":
+        seconds = int(silent[9].removesuffix(" s"))
+        assert told["evidence"]["silent_seconds"] == seconds
+        assert abs((datetime.now(UTC) - told["since"]).total_seconds() - seconds) < 5
+        assert told["sentence"].startswith(f"Worker 9 has said nothing for {seconds} s")
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason", "since"),
+    [
+        ({}, "running", "started_at"),
+        ({"started_at": None}, "running", "updated_at"),
+        ({"updated_at": 25}, "running", "started_at"),
+        ({"updated_at": 35}, "not_moving", "updated_at"),
+        ({"refusals": 9}, "running", "started_at"),
+        ({"refusals": 10, "last_error": "no"}, "not_moving", "updated_at"),
+        ({"waiting_for": "a lock"}, "backing_off", "updated_at"),
+        ({"waiting_for": "a lock", "waits_since": 50}, "backing_off", "waits_since"),
+        ({"waiting_for": "a lock", "heartbeat_at": 36}, "backing_off", "updated_at"),
+        ({"waiting_for": "a lock", "heartbeat_at": 45}, "running", "started_at"),  # it would have beaten
+        ({"requested": "cancel", "waiting_for": "a lock"}, "stopping", "updated_at"),
+    ],
+)
+def test_a_running_job_is_told_since_what_holds_it_up_began(
+    columns, reason, since, why, make, sql, workers_are
+) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    given = {"started_at": 100, "updated_at": 1, "heartbeat_at": 1, **columns}
+    at = {name: seconds and ago(seconds) for name, seconds in given.items() if name.endswith(("_at", "_since"))}
+    job_id = make.job(**{"status": "running", "worker_id": 9, "total": 7, **given, **at})
+    told = why(job_id)
+    (row,) = sql("SELECT * FROM background_jobs WHERE id = :id", id=job_id)
+    assert (told["reason"], told["since"]) == (reason, row[since])
+    facts = {
+        "worker": 9,
+        "attempt": 1,
+        "processed": 0,
+        "total": 7,
+        "workers_listening": 1,
+        "host": "dyno7",
+        "process": 42,
+    }
+    assert facts.items() <= told["evidence"].items()
+    assert datetime.fromisoformat(told["evidence"]["last_batch_at"]) == row["updated_at"]
+    assert datetime.fromisoformat(told["evidence"]["heartbeat_at"]) == row["heartbeat_at"]
+
+
+def test_a_row_of_refusals_is_told_since_its_first_and_not_an_earlier_one(why, make, sql, workers_are, events) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, refusals=10, last_error="no")
+    for event in ["row_failed"] * 12 + ["claimed", "row_failed"]:
+        sql(LOG, id=job_id, event=event)
+    assert why(job_id)["since"] == events(job_id)[3]["at"]
+
+
+LOG = "SELECT log_job_event(j, :event, 'running', 'w', 'no') FROM background_jobs j WHERE id = :id"
+
+
+def test_an_older_row_of_refusals_is_not_why_a_batch_takes_long_now(why, make, sql, workers_are) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    job_id = make.job(status="running", worker_id=9, refusals=2, last_error="no", updated_at=ago(40))
+    for _ in range(3):
+        sql(LOG, id=job_id, event="row_failed")
+    told = why(job_id)
+    assert (told["reason"], told["since"]) == ("not_moving", sql_updated(sql, job_id))
+
+
+def test_a_request_is_told_since_it_was_made_last(why, make, sql, workers_are, events) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, updated_at=ago(3))
+    for verb, who in (("pause", "eli"), ("resume", "eli"), ("pause", "dana")):
+        sql(f"SELECT {verb}_job(:id, :who, 'month end')", id=job_id, who=who)
+    told = why(job_id)
+    assert (told["since"], told["evidence"]["by"], told["evidence"]["why"]) == (
+        events(job_id)[-1]["at"], "dana", "month end",
+    )  # fmt: skip
+    assert told["sentence"] == "dana asked for a pause: it stops at the end of the batch in hand"
+    assert told["remedy"].startswith("To withdraw it: POST /api/jobs/")
+    sql("SELECT cancel_job(:id, 'dana')", id=job_id)
+    assert why(job_id)["remedy"] == "None is needed"
+
+
+def test_only_a_session_of_this_run_that_is_in_a_transaction_is_its_batch(why, make, sql, workers_are, engine) -> None:
+    workers_are({9: "1 s"})
+    sql("SELECT watch_clock()")
+    job_id = make.job(status="running", worker_id=9, attempt=2, updated_at=ago(40))
+    with engine.connect() as session:
+        for attempt, is_open, is_it in ((1, True, False), (2, False, False), (2, True, True)):
+            session.execute(text(f"SET application_name = 'longhaul worker, job {job_id}/{attempt}'"))
+            session.commit()
+            if is_open:
+                session.execute(text("SELECT 1"))
+            assert ("backend_pid" in why(job_id)["evidence"]) is is_it
+            session.commit()
+        session.invalidate()
+
+
+def test_of_several_who_block_a_session_the_oldest_is_named(sql, engine) -> None:
+    sql("CREATE TABLE held ()")
+    with (
+        engine.connect() as first,
+        engine.connect() as second,
+        engine.connect() as waiting,
+        ThreadPoolExecutor() as pool,
+    ):
+        oldest = first.scalar(text("SELECT pg_backend_pid()"))
+        for one in (second, first):  # the older one comes last to the lock
+            one.execute(text("LOCK TABLE held IN SHARE MODE"))
+        pid = waiting.scalar(text("SELECT pg_backend_pid()"))
+        wait = pool.submit(waiting.execute, text("LOCK TABLE held"))
+        blocker = "SELECT blocker_of(:pid, :for_operator) AS it"
+        wait_until(lambda: sql(blocker, pid=pid, for_operator=True)[0]["it"], 30, "the wait")
+        told = sql(blocker, pid=pid, for_operator=True)[0]["it"]
+        everybody = sql(blocker, pid=pid, for_operator=False)[0]["it"]
+        first.rollback()
+        second.rollback()
+        wait.result(30)
+    assert told.pop("seconds") in range(30)
+    idle = {"application": "test", "state": "idle in transaction", "query": "LOCK TABLE held IN SHARE MODE"}
+    assert told == {"pid": oldest, **idle}
+    assert set(everybody) == {"pid", "seconds"}
+
+
+def test_who_blocked_the_last_try_is_named_while_its_transaction_is_open(why, make, sql, workers_are, engine) -> None:
+    workers_are({9: "1 s"})
+    with engine.connect() as other:
+        pid = other.scalar(text("SELECT pg_backend_pid()"))
+        said = f"lock timeout; blocked by the session with the pid {pid}"
+        since = ago(50)
+        job_id = make.job(status="running", worker_id=9, waiting_for=said, waits_since=since)
+        aged = make.job(status="running", worker_id=9, waiting_for=f"{said}, whose transaction is 7 s old")
+        told = why(job_id)
+        assert (told["reason"], told["since"], told["evidence"]["waiting_for"]) == ("blocked", since, said)
+        assert (told["evidence"]["blocker"]["pid"], why(aged)["reason"]) == (pid, "blocked")
+        assert told["sentence"].startswith(f"It waits for a lock that the session with the pid {pid} holds, whose")
+        assert told["remedy"].endswith(f"SELECT pg_terminate_backend({pid})")
+        other.rollback()
+        assert [why(one)["reason"] for one in (job_id, aged)] == ["backing_off", "backing_off"]
+
+
+def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql) -> None:
+    sql("UPDATE connections SET id = 123456789012345678, last_error = 'slow down'")
+    job_id = make.job(mailbox[0], params={"connection_id": 123456789012345678})
+    told = why(job_id)["evidence"]["connection"]
+    assert (told["id"], told["last_error"], told["folder"]) == (123456789012345678, "slow down", "INBOX")
+
+
+def test_a_queue_that_is_served_speaks_for_no_other_queue(make, sql, workers_are) -> None:
+    workers_are({9: "1 s"}, queues="{low}")
+    served, left_alone = make.job(queue="low"), make.job()
+    sql("SELECT send_job_message(id) FROM background_jobs")
+    assert served
+    assert sql("SELECT jobs_to_explain() AS id") == [{"id": left_alone}]
+
+
+MAIL = "The mail server asks us to wait"
+TEST = "POST /api/connections/5/test"
+ACCOUNT = {"connection": {"id": 5}}
+PLACE = {"worker": 9, "host": "dyno7", "process": 42}
+RESUME = "POST /api/jobs/{id}/resume, or SELECT ops.resume_job({id}, 'your name')"
+PAUSE = "POST /api/jobs/{id}/pause, or SELECT ops.pause_job({id}, 'your name')"
+
+WORDS = [  # reason, the job's columns, evidence; what the sentence and the remedy are
+    ("unknown_kind", {}, {}, "No live worker knows the kind delete_receipts",
+     "Start a worker of a release that knows delete_receipts; or POST /api/jobs/{id}/cancel, or SELECT ops.cancel_job"),
+    ("snoozed", {"wait_until": "2030-01-02T05:04:05+02:00", "waiting_for": "a quota"}, {},
+     "It waits until 2030-01-02 03:04:05 UTC: a quota", f"It goes on by itself; to go on at once: {RESUME}"),
+    ("snoozed", {}, ACCOUNT, None,
+     f"It goes on by itself; to go on at once, though the server may then want more time: {RESUME}"),
+    ("no_message", {"resends": 1}, {}, "No message would wake it; a live worker sends one within a second or two",
+     f"It is sent one by itself; at once: {PAUSE}, then {RESUME}"),
+    ("no_message", {"resends": 2}, {},
+     "No message would wake it; a live worker sends one within a second or two, later after 2 of them got lost", None),
+    ("no_message", {}, {"taken_by_a_stranger_at": "2030-01-01"}, None,
+     f"Stop that consumer; then {PAUSE} and {RESUME} send a new message"),
+    ("waiting_turn", {}, {"worker": 9}, "Worker 9 has its message and is about to begin", "None is needed"),
+    ("waiting_turn", {}, {"ahead": 3, "ahead_is_more": True, "jobs_running": 2},
+     "It waits its turn in maintenance: more than 3 messages are ahead of it, 2 jobs are running there",
+     "It goes on by itself; more workers or WORKER_THREADS shorten the wait"),
+    ("paused", {}, {"paused_by": "dana"}, "dana paused it", RESUME),
+    ("read_only", {}, {"because": "of a standby", "fix": "go elsewhere"}, "Nothing can be written: of a standby",
+     "go elsewhere"),
+    ("silent_worker", {}, {**PLACE, "silent_seconds": 8, "workers_listening": 1},
+     "Worker 9 has said nothing for 8 s; after 15 s it counts as dead, and the others take over what it held",
+     "Start a worker that listens to maintenance (WORKER_QUEUES names it, or is not set). "
+     "It is the process 42 on dyno7"),
+    ("silent_worker", {}, {"worker": 9, "silent_seconds": 8, "workers_listening": 2}, None,
+     "It goes on by itself, at another worker, within 20 s"),
+    ("silent_worker", {}, {"worker": 9, "silent_seconds": 15, "workers_listening": 1}, None,
+     "It goes on by itself, at another worker, within 20 s"),
+    ("silent_worker", {}, {"worker": 9, "workers_listening": 1},
+     "Worker 9 is dead, and the others take over what it held", "It goes on by itself, at another worker, within 20 s"),
+    ("silent_worker", {}, {"worker": 9, "workers_listening": 0},
+     "Worker 9 is dead, and no other listens to maintenance", None),
+    ("blocked", {}, {"blocker": {"pid": 0}}, "It waits for a lock that a prepared transaction holds",
+     "COMMIT PREPARED or ROLLBACK PREPARED: see pg_prepared_xacts"),
+    ("blocked", {}, {"blocker": {"pid": 7, "seconds": 3}},
+     "It waits for a lock that the session with the pid 7 holds, whose transaction is 3 s old",
+     "End that transaction there, or: SELECT pg_terminate_backend(7)"),
+    ("stopping", {"status": "running", "requested": "cancel"}, {},
+     "Somebody asked for a cancel: it stops at the end of the batch in hand", "None is needed"),
+    ("backing_off", {"waiting_for": MAIL}, ACCOUNT, f"It waits to try again: {MAIL}",
+     f"It goes on by itself; what the server says to a log-in now: {TEST}"),
+    ("backing_off", {"waiting_for": MAIL}, {}, None, "Fix what it waits for; it goes on by itself"),
+    ("backing_off", {"waiting_for": "a lock"}, ACCOUNT, None, "Fix what it waits for; it goes on by itself"),
+    ("not_moving", {"status": "running", "refusals": 10, "last_error": "no"}, {},
+     "Its last 10 items were refused, one after the other: no",
+     f"Fix what refuses its items (a trigger, a constraint); to stop it meanwhile: {PAUSE}"),
+    ("not_moving", {}, {"worker": 9},
+     "Worker 9 has its message and has not begun within 10 s: it fails to claim the job",
+     "See backoff for job {id} in the log of worker 9, and fix what it names (a full disk, a trigger on job_events)"),
+    ("not_moving", {}, PLACE, None, "See backoff for job {id} in the log of worker 9, the process 42 on dyno7, and"),
+    ("not_moving", {"status": "running", "refusals": 9}, {"backend_pid": 7},
+     "Its worker lives, but the batch in hand takes long",
+     "To take the job from its worker: SELECT ops.reset_job({id}, 'your name', 'why'); then POST /api/jobs/{id}/res"),
+    ("bucket_refuses", {"status": "running"}, {"attachments_failed": 2, "attachments_error": "403"},
+     "The bucket refuses to delete 2 of its files: 403. The job itself is moving", "Fix the keys, the rights or the"),
+    ("bucket_refuses", {"status": "completed"}, {"attachments_failed": 2},
+     "The bucket refuses to delete 2 of its files: no reason is known. The job itself has ended", None),
+    ("running", {"status": "running"}, {}, "It is moving", "None is needed"),
+    ("listing", {"status": "running"}, {},
+     "It is moving: it lists what there is to read, 0 so far; how many there are is known afterwards", "None is"),
+    ("needs_reconnect", {"status": "failed", "last_error": "no"}, ACCOUNT,
+     "It failed, because the connection has to be made anew: no",
+     f"Let the account accept the password again, and {TEST} says so; then {RESUME}. With another password: DEL"),
+    ("needs_reconnect", {"status": "failed"}, {}, None, f"Connect the account anew; then {RESUME}"),
+    ("failed", {"status": "failed"}, {}, "It failed: for no known reason", f"Fix that; then {RESUME}"),
+    ("failed", {"status": "failed", "last_error": MAIL}, ACCOUNT, f"It failed: {MAIL}",
+     f"{TEST} says whether the server answers; then {RESUME}"),
+    ("failed", {"status": "failed", "last_error": "boom"}, ACCOUNT, "It failed: boom", f"Fix that; then {RESUME}"),
+    ("failed", {"status": "failed", "last_error": MAIL}, {}, None, f"Fix that; then {RESUME}"),
+    ("completed_with_failures", {"status": "completed", "processed": 3, "failed_count": 3}, {},
+     "It is completed, but 3 items were refused; the last: for no known reason",
+     "See the events row_failed: GET /api/jobs/{id}/events. Fix them; then the call in links.retry of GET /api/jobs"),
+    ("ended", {"status": "completed"}, {"by": "worker:9"}, "It has ended: completed", "None is needed"),
+    ("ended", {"status": "cancelled"}, {"by": "dana"}, "It has ended: cancelled by dana", "None is needed"),
+    ("ended", {"status": "cancelled"}, {}, "It has ended: cancelled", "None is needed"),
+]  # fmt: skip
+
+
+def test_what_is_said_and_advised_fits_what_was_found(make, sql) -> None:
+    for reason, columns, evidence, sentence, remedy in WORDS:
+        job_id = make.job(**columns)
+        (told,) = sql(
+            """SELECT why_sentence(j, :reason, CAST(:evidence AS jsonb)) AS sentence,
+                      why_remedy(j, :reason, CAST(:evidence AS jsonb)) AS remedy
+               FROM background_jobs j WHERE id = :id""",
+            reason=reason, evidence=json.dumps(evidence), id=job_id,
+        )  # fmt: skip
+        if sentence is not None:
+            assert told["sentence"] == sentence
+        if remedy is not None:
+            advised = remedy.format(id=job_id)
+            assert told["remedy"][: len(advised)] == advised

@@ -59,6 +59,7 @@ def test_a_verb_opens_no_door_for_what_follows_in_its_transaction(make, engine, 
         "SELECT pause_job(:id, 'dana')",
         "SELECT resume_job(:id, 'dana')",
         f"SELECT claim_job(:id, {worker_id})",
+        "SELECT clear_jobs(ARRAY[CAST(:id AS bigint)])",
         "SELECT leave_running(:id, 1, 'failed', 'failed', 'worker')",
     ):
         with engine.connect() as connection:
@@ -66,3 +67,33 @@ def test_a_verb_opens_no_door_for_what_follows_in_its_transaction(make, engine, 
             with pytest.raises(DBAPIError, match="cannot be deleted by hand"), connection.begin_nested():
                 connection.execute(text("DELETE FROM background_jobs WHERE id = :id"), {"id": job_id})
             connection.commit()
+
+
+def test_of_the_jobs_that_are_to_be_cleared_only_those_that_have_ended_go(make, sql) -> None:
+    jobs = {status: make.job(status=status) for status in STATUSES}
+    cleared = sql("SELECT clear_jobs(:ids) AS id", ids=list(jobs.values()))
+    assert sorted(row["id"] for row in cleared) == sorted(jobs[status] for status in FINISHED)
+    assert len(sql("SELECT FROM background_jobs")) == len(ACTIVE)
+
+
+INSTEAD = {  # what a hand wants → the functions that do it; final statuses have none
+    ("failed", "completed"): ["resume_job"],
+    ("failed", "cancelled"): [],
+    ("failed", "paused"): ["resume_job"],
+    ("running", "failed"): ["reset_job"],
+    ("running", "queued"): ["reset_job", "resume_job"],
+    ("queued", "running"): ["why"],
+    **{(old, "completed"): ["cancel_job"] for old in ("queued", "running", "paused")},
+    **{(old, "cancelled"): ["cancel_job"] for old in ("queued", "running", "paused")},
+    **{(old, "paused"): ["pause_job"] for old in ("queued", "running")},
+    **{(old, "failed"): ["cancel_job"] for old in ("queued", "paused")},
+    **{(old, "running"): ["resume_job"] for old in ("paused", "failed")},
+    **{(old, "queued"): ["resume_job"] for old in ("paused", "failed")},
+}
+
+
+def test_each_edit_by_hand_is_told_what_does_that_properly(sql) -> None:
+    for old, new in permutations(STATUSES, 2):
+        (told,) = sql("SELECT instead_of_a_hand(7, :old, :new) AS said", old=old, new=new)
+        assert re.findall(r"ops\.(\w+)\(", told["said"]) == INSTEAD.get((old, new), []), (old, new)
+        assert told["said"].startswith("that is final") is (old in ("completed", "cancelled"))

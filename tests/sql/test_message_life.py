@@ -1,8 +1,11 @@
 """The life of messages against a model: send, delay, claim, end, end too late, crash, in any order."""
 
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -50,6 +53,80 @@ def test_two_claims_at_once_take_no_message_twice_and_do_not_wait(engine: Engine
         second = other.execute(CLAIM, {**values, "worker": 2}).all()
     assert [len(first), len(second)] == [2, 1]
     assert {row.delivery for row in first + second} == {1}
+
+
+def sent(sql, number: int, name: str = "low", options: str = "{}", losses: int = 0, state: str = "queued") -> str:
+    """A message with a new place in the table; a higher number means a lower id."""
+    message_id = f"{9 - number}{str(uuid4())[1:]}"
+    sql(SEND.text, id=message_id, name=name, options=options)
+    sql("UPDATE dramatiq.queue SET losses = :losses, state = :state, mtime = now() - interval '1 hour' "
+        "WHERE message_id::text = :id".replace("::", r"\:\:"), losses=losses, state=state, id=message_id)  # fmt: skip
+    return message_id
+
+
+def test_of_what_was_lost_the_oldest_that_nobody_has_is_claimed_from_these_queues(engine: Engine, sql) -> None:
+    sent(sql, 1, name="high", losses=1)
+    sent(sql, 2, losses=1, options='{"eta": 1}')
+    sent(sql, 3, losses=1, state="consumed")
+    held, oldest, newer = (sent(sql, number, losses=1) for number in (4, 5, 6))
+    sent(sql, 7, options='{"eta": 1}')
+    for message_id in (held, oldest):  # now they are the last in the table, and by their ids
+        sql("UPDATE dramatiq.queue SET result = '1' WHERE message_id = CAST(:id AS uuid)", id=message_id)
+    values = {"worker": 9, "queues": ["low"], "limits": [5], "afters": [0], "most": 5}
+    began = datetime.now(UTC)
+
+    def claimed(lost: int | None) -> list[str]:
+        with engine.begin() as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            return sorted(str(row.message_id) for row in session.execute(CLAIM, {**values, "lost": lost}))
+
+    with engine.begin() as somebody:
+        somebody.execute(
+            text("SELECT FROM dramatiq.queue WHERE message_id = CAST(:id AS uuid) FOR UPDATE"), {"id": held}
+        )
+        assert [claimed(0), claimed(1)] == [[], [oldest]]
+    assert sql("SELECT mtime > :at AS new, worker_id FROM dramatiq.queue WHERE message_id = CAST(:id AS uuid)",
+               at=began, id=oldest) == [{"new": True, "worker_id": 9}]  # fmt: skip
+    assert claimed(None) == sorted([held, newer])
+
+
+SEND_AGAIN = """
+    SELECT enqueue_messages(CAST(ARRAY[:id] AS uuid[]), ARRAY['high'], CAST(ARRAY['{"args": [2]}'] AS jsonb[]),
+                            CAST(:worker AS integer), CAST(:delivery AS integer))
+"""
+
+
+def test_what_is_sent_again_under_its_id_is_as_good_as_new(sql) -> None:
+    again = sent(sql, 1, losses=2, state="rejected")
+    other = sent(sql, 2)
+    sql("UPDATE dramatiq.queue SET reason = 'no such actor'")
+    sql(SEND_AGAIN, id=again, worker=None, delivery=None)
+    first, last = sql("SELECT *, message_id::text AS id, mtime > now() - interval '1 minute' AS is_new "
+                      "FROM dramatiq.queue ORDER BY seq".replace("::", r"\:\:"))  # fmt: skip
+    assert (first["id"], last["id"]) == (other, again)
+    assert (last["state"], last["queue_name"], last["message"]) == ("queued", "high", {"args": [2]})
+    assert (last["losses"], last["reason"], last["is_new"]) == (0, None, True)
+
+
+@pytest.mark.parametrize(("worker", "delivery", "goes"), [(9, 1, True), (9, 2, False), (8, 1, False)])
+def test_a_worker_of_the_release_before_sends_again_only_what_it_has(worker, delivery, goes, sql) -> None:
+    """Of a late one it hears nothing: its retry is simply not there."""
+    message_id = sent(sql, 1)
+    sql(CLAIM.text, worker=9, queues=["low"], limits=[1], afters=[0], most=1, lost=None)
+    sql(SEND_AGAIN, id=message_id, worker=worker, delivery=delivery)
+    assert sql("SELECT state::text FROM dramatiq.queue") == [{"state": "queued" if goes else "consumed"}]
+
+
+def test_workers_are_woken_in_every_queue_whose_name_fits_a_channel(sql, environment) -> None:
+    names = ["low", "q" * 46, "é" * 23]
+    with closing(psycopg2.connect(environment["DATABASE_URL"])) as worker:
+        worker.autocommit = True
+        for name in names:
+            worker.cursor().execute(f'LISTEN "dramatiq.{name}.enqueue"')
+        sql("SELECT wake_workers(:names)", names=[*names, "low", "q" * 47, "é" * 30])
+        worker.cursor().execute("SELECT 1")
+        heard = [notify.channel for notify in worker.notifies]
+    assert sorted(heard) == sorted(f"dramatiq.{name}.enqueue" for name in names)
 
 
 @pytest.mark.parametrize("histories", [20, pytest.param(200, marks=pytest.mark.scale)])

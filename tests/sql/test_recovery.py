@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from service.local.processes import wait_until
+from sql.engine import make_engine
+from tests.actors.runtime.tiny import as_role
 
 
 def minutes_ago(minutes: float) -> datetime:
@@ -56,8 +59,6 @@ def test_a_session_that_only_waits_for_a_workers_lock_is_no_worker(engine, sql) 
 
 
 def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql, servers) -> None:
-    from sql.engine import make_engine
-
     elsewhere = make_engine(servers["DATABASE_URL"], application_name="other")
     with engine.connect() as one, elsewhere.connect() as two:
         one.execute(
@@ -253,3 +254,314 @@ def test_the_release_before_finds_the_names_that_it_knows(make, sql) -> None:
     ended = sql("""SELECT settle_messages(9, CAST(ARRAY[:id] AS uuid[]), ARRAY[1], ARRAY['done'],
                                           CAST(ARRAY[NULL] AS jsonb[]))::text AS id""", id=message["id"])  # fmt: skip
     assert ended == [message]
+
+
+def test_the_third_loss_is_told_with_the_last_batch_size_of_that_job(make, sql, job_row, events) -> None:
+    job_id, unclaimed = make.job(cursor={"last_id": 8}), make.job(status="running", worker_id=9, recoveries=2)
+    for size in (50, 25):
+        sql("SELECT claim_job(:id, 9, :size)", id=job_id, size=size)
+        sql("UPDATE background_jobs SET recoveries = 2 WHERE id = :id", id=job_id)
+        if size == 50:
+            sql("SELECT leave_running(:id, NULL, 'queued', 'requeued', 'worker:9', 'others wait')", id=job_id)
+    sql("SELECT claim_job(:id, 9, 99)", id=make.job())
+    sql("SELECT recover_jobs()")
+    lost = "worker 9 died, the third in a row at cursor"
+    assert job_row(job_id)["last_error"] == f'{lost} {{"last_id": 8}} with batches of 25'
+    assert job_row(unclaimed)["last_error"] == f"{lost} null with batches of unknown size"
+    (told,) = events(unclaimed)
+    assert (told["event"], told["actor"], told["reason"]) == ("failed", "sweep", job_row(unclaimed)["last_error"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"stale_after": "10 hours", "heartbeat_at": minutes_ago(5)}, None),
+        ({"unchanged_after": "10 hours", "updated_at": minutes_ago(8)}, None),
+        ({"stale_after": "40 s", "heartbeat_at": minutes_ago(1)}, "no heartbeat for"),
+        ({"unchanged_after": "40 s", "updated_at": minutes_ago(1)}, "no update for"),
+    ],
+)
+def test_the_limits_that_a_claim_has_stored_go_first(columns, reason, make, sql, job_row, worker_id) -> None:
+    job_id = make.job(status="running", worker_id=worker_id, **columns)
+    sql("SELECT fail_stale_jobs('delete_receipts', 120, 300)")
+    row = job_row(job_id)
+    assert row["status"] == ("failed" if reason else "running")
+    if reason:
+        seconds = int(re.fullmatch(f"Server restarted / job heartbeat lost: {reason} (\\d+) s", row["last_error"])[1])
+        assert 60 <= seconds < 3600
+
+
+def test_stale_jobs_of_one_business_or_one_job_are_failed_alone(make, sql, job_row, worker_id) -> None:
+    business_id = make.business()
+    stale = {"status": "running", "worker_id": worker_id, "heartbeat_at": minutes_ago(9)}
+    mine, also_mine, other = make.job(business_id, **stale), make.job(business_id, key="2", **stale), make.job(**stale)
+    fail = "SELECT id FROM fail_stale_jobs('delete_receipts', 120, 300, {})"
+    assert sql(fail.format(f"NULL, {mine}")) == [{"id": mine}]
+    assert sql(fail.format(business_id)) == [{"id": also_mine}]
+    assert sql(fail.format(f"{business_id}, {other}")) == []
+    assert job_row(other)["status"] == "running"
+
+
+def test_what_is_held_by_somebody_is_left_to_the_next_round_and_not_waited_for(make, engine, sql, worker_id) -> None:
+    stale, waiting = make.job(status="running", worker_id=worker_id, heartbeat_at=minutes_ago(9)), make.job()
+    message = """INSERT INTO dramatiq.queue (message_id, queue_name, state, worker_id, message)
+                 VALUES (gen_random_uuid(), :name, :state, :worker, CAST(:message AS jsonb))"""
+    sql(message, name="low", state="consumed", worker=9, message="{}")
+    sql(message, name="low.DQ", state="queued", worker=None, message='{"options": {"eta": 1}}')
+    gone = json.dumps({"actor_name": "delete_receipts", "args": [404]})
+    sql(message, name="maintenance", state="queued", worker=None, message=gone)
+    rounds = {
+        "SELECT id FROM fail_stale_jobs(NULL, 120, 300)": stale,
+        "SELECT id FROM resend_lost_messages()": waiting,
+        "SELECT recover_messages()": 1,
+        "SELECT enqueue_due_messages()": 1,
+        "SELECT drop_stale_messages('{maintenance}', '{delete_receipts}', 5)": 1,
+    }
+
+    def found(does: str) -> list[int]:
+        with engine.begin() as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            return [number for number in session.scalars(text(does)) if number]
+
+    with engine.begin() as somebody:
+        somebody.execute(text("SELECT FROM background_jobs FOR UPDATE"))
+        somebody.execute(text("SELECT FROM dramatiq.queue FOR UPDATE"))
+        assert [found(does) for does in rounds] == [[]] * len(rounds)
+    assert [found(does) for does in rounds] == [[number] for number in rounds.values()]
+
+
+@pytest.mark.parametrize(
+    ("worker", "state", "minutes", "is_sent"),
+    [
+        (None, "consumed", 14, False),  # a stock consumer has it
+        (None, "consumed", 16, True),  # … and has died with it
+        (9, "consumed", 16, False),  # the sweep knows whether that worker lives
+        (9, "done", 0, True),
+        (None, "queued", 16, False),
+    ],
+)
+def test_a_job_whose_message_is_in_hands_is_sent_none(worker, state, minutes, is_sent, make, sql) -> None:
+    job_id = make.job()
+    sql("SELECT send_job_message(:id)", id=job_id)
+    sql("UPDATE dramatiq.queue SET state = CAST(:state AS dramatiq.state), worker_id = :worker, mtime = :at",
+        state=state, worker=worker, at=minutes_ago(minutes))  # fmt: skip
+    assert [row["id"] for row in sql("SELECT id FROM resend_lost_messages()")] == ([job_id] if is_sent else [])
+
+
+@pytest.mark.parametrize(
+    ("resends", "seconds", "is_sent"),
+    [
+        (1, 1.5, False),
+        (1, 2.5, True),
+        (6, 55, False),
+        (6, 61, True),
+        (5000, 55, False),
+        (5000, 61, True),
+        (3, -5, True),
+    ],
+)
+def test_after_a_minute_at_the_latest_another_is_sent(resends, seconds, is_sent, make, sql, job_row) -> None:
+    """Also if the clock was set back meanwhile."""
+    job_id, other = make.job(resends=resends, resent_at=minutes_ago(seconds / 60)), make.job()
+    sent = [row["id"] for row in sql("SELECT id FROM resend_lost_messages()")]
+    assert sent == ([job_id, other] if is_sent else [other])
+    assert (job_row(job_id)["resends"], job_row(other)["resends"]) == (resends + is_sent, 1)
+
+
+def test_more_than_a_few_lost_messages_are_sent_in_one_round(make, sql) -> None:
+    for _ in range(12):
+        make.job()
+    assert len(sql("SELECT resend_lost_messages()")) == 12
+
+
+def test_a_message_that_is_put_back_names_no_worker_and_is_as_new_as_its_loss(sql) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
+           SELECT gen_random_uuid(), 'low', 'consumed', '{"options": {}}', 9, n, now() FROM generate_series(0, 2) n""")
+    before = datetime.now(UTC)
+    sql("SELECT recover_messages()")
+    rows = sql("SELECT losses, queue_name, state::text, worker_id, reason, mtime FROM dramatiq.queue ORDER BY losses")
+    assert all(row.pop("mtime") >= before for row in rows)
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "low", "queued", None, None),
+        (2, "low.DQ", "queued", None, None),
+        (3, "low", "rejected", None, "worker 9 died, the third in a row"),
+    ]
+
+
+def test_a_restart_of_postgres_delays_no_message_either(sql) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message, worker_id, losses, mtime)
+           VALUES (gen_random_uuid(), 'low', 'consumed', '{"options": {}}', 9, 1, :at)""",
+        at=minutes_ago(60 * 24 * 365))  # fmt: skip
+    sql("SELECT recover_messages()")
+    assert sql("SELECT queue_name, losses FROM dramatiq.queue") == [{"queue_name": "low", "losses": 1}]
+
+
+STALE_OR_NOT = [  # name of the queue, state, actor, argument, options; is it dropped?
+    ("maintenance", "queued", "delete_receipts", "ended", {}, True),
+    ("maintenance", "queued", "delete_receipts", "other", {}, True),  # that one waits for another message
+    ("maintenance", "queued", "delete_receipts", 404_404_404, {}, True),
+    ("maintenance", "queued", "delete_receipts", "own", {}, False),
+    ("maintenance", "queued", "delete_receipts", "404", {}, False),  # a text names no job
+    ("maintenance", "queued", "delete_receipts", 4.5, {}, False),
+    ("maintenance", "queued", "somebody_elses", 404, {}, False),
+    ("maintenance", "queued", "delete_receipts", 404, {"eta": 1}, False),  # not yet where workers look
+    ("maintenance", "consumed", "delete_receipts", 404, {}, False),
+    ("low", "queued", "delete_receipts", 404, {}, False),
+]
+
+
+def test_messages_are_dropped_only_if_they_can_start_no_job_any_more(make, sql) -> None:
+    jobs = {"ended": make.job(status="completed"), "other": make.job(), "own": make.job()}
+    for place, (queue, state, actor, argument, options, _) in enumerate(STALE_OR_NOT):
+        message = {"actor_name": actor, "args": [jobs.get(argument, argument)], "options": options, "place": place}
+        (row,) = sql(
+            """INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+               VALUES (gen_random_uuid(), :queue, :state, CAST(:message AS jsonb)) RETURNING message_id""",
+            queue=queue, state=state, message=json.dumps(message),
+        )  # fmt: skip
+        if argument in ("own", "ended"):
+            sql("UPDATE background_jobs SET message_id = :m WHERE id = :id", m=row["message_id"], id=jobs[argument])
+    drop = "SELECT drop_stale_messages('{maintenance}', '{delete_receipts}', :most) AS n"
+    sql("UPDATE dramatiq.queue SET mtime = now() WHERE message -> 'place' = '0'")  # now it is the last in the table
+    assert sql(drop, most=1) == [{"n": 1}]
+    assert sql("SELECT min((message -> 'place')::int) AS first FROM dramatiq.queue".replace(":", r"\:")) == [
+        {"first": 1}
+    ]
+    assert sql(drop, most=100) == [{"n": 2}]
+    left = sql("SELECT message -> 'place' AS place FROM dramatiq.queue ORDER BY seq")
+    assert [row["place"] for row in left] == [place for place, one in enumerate(STALE_OR_NOT) if not one[-1]]
+
+
+def test_a_message_that_becomes_due_goes_to_the_end_of_its_queue_as_if_sent_now(sql, settings) -> None:
+    old = minutes_ago(5)
+    sent = """INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, message)
+              VALUES (gen_random_uuid(), :name, 'queued', :old, CAST(:message AS jsonb))"""
+    message = {"queue_name": "low.DQ", "options": {"eta": 1, "max_retries": 3}, "args": [1]}
+    for options in ({"eta": 2}, {"eta": 1}, {"eta": 4 * 10**15}):
+        content = json.dumps(message | {"options": message["options"] | options})
+        sql(sent, name="low.DQ", old=old, message=content)
+    sql(sent, name="low", old=old, message="{}")
+    assert sql("SELECT enqueue_due_messages() AS n") == [{"n": 2}]
+    rows = sql("SELECT queue_name, mtime, message FROM dramatiq.queue WHERE state = 'queued' ORDER BY seq")
+    assert [row["queue_name"] for row in rows] == ["low"] * 3
+    assert [row["mtime"] > old for row in rows] == [False, True, True]
+    assert rows[1]["message"] == {"queue_name": "low", "options": {"max_retries": 3}, "args": [1]}
+    assert sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected'") == [
+        {"reason": "option eta: found 4000000000000000, expected a time in ms"}
+    ]
+
+
+def test_a_worker_whose_role_may_only_look_is_none(engine, sql, settings) -> None:
+    role = f"longhaul_test_{secrets.token_hex(4)}"
+    sql(f"CREATE ROLE {role} LOGIN; GRANT SELECT ON workers TO {role}")
+    theirs = make_engine(as_role(settings.DATABASE_URL, role), application_name="theirs")
+    try:
+        with theirs.connect() as session:
+            session.execute(text("SELECT pg_advisory_lock(1819242087, 7)"))
+            assert sql("SELECT live_workers()") == []
+            sql(f"GRANT UPDATE ON workers TO {role}")
+            assert sql("SELECT live_workers() AS id") == [{"id": 7}]
+            session.invalidate()
+    finally:
+        theirs.dispose()
+        sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_only_sessions_that_hold_the_locks_of_these_workers_are_ended(engine, sql, servers) -> None:
+    """Not those with a lock of the same numbers that is another program's, or in another database."""
+    elsewhere = make_engine(servers["DATABASE_URL"], application_name="other")
+    locks = {
+        "pg_advisory_lock(worker_lock_space(), 7)": (engine, False),
+        "pg_advisory_lock(worker_lock_space(), 8)": (engine, True),
+        "pg_advisory_lock(5, 7)": (engine, True),
+        "pg_advisory_lock((worker_lock_space()::bigint << 32) + 7)": (engine, True),
+        "pg_advisory_lock(worker_lock_space(), 7) ": (elsewhere, True),
+    }
+    sessions = [where.connect() for where, _ in locks.values()]
+    pids = [session.scalar(text("SELECT pg_backend_pid()")) for session in sessions]
+    try:
+        for session, lock in zip(sessions, locks, strict=True):
+            session.execute(text(f"SELECT {lock}".replace(":", r"\:")))
+            session.commit()
+        sql("SELECT end_sessions('{7}')")
+        alive = "SELECT pid FROM pg_stat_activity WHERE pid = ANY (:pids)"
+        wait_until(lambda: {"pid": pids[0]} not in sql(alive, pids=pids), 30, "its end")
+        found = {row["pid"] for row in sql(alive, pids=pids)}
+        assert [pid in found for pid in pids] == [stays for _, stays in locks.values()]
+    finally:
+        for session in sessions:
+            session.invalidate()
+        elsewhere.dispose()
+
+
+WATCHED = "SELECT clock_timestamp() AS now, * FROM watched_clock"
+
+
+@pytest.mark.parametrize(
+    ("ago", "is_noted", "is_gap"),
+    [
+        (None, True, False),
+        ("0.3 s", False, False),
+        ("3 s", True, False),
+        ("9 s", True, False),
+        ("12 s", True, True),
+        ("-3 s", True, False),
+        ("-9 s", True, False),
+        ("-12 s", True, True),
+    ],
+)
+def test_a_reading_of_the_clock_is_noted_once_a_second_and_a_step_as_a_gap(ago, is_noted, is_gap, sql) -> None:
+    sql("UPDATE watched_clock SET seen_at = clock_timestamp() - CAST(:ago AS interval), gap_from = :at, gap_to = :at",
+        ago=ago, at=minutes_ago(90))  # fmt: skip
+    (before,) = sql(WATCHED)
+    sql("SELECT watch_clock()")
+    (after,) = sql(WATCHED)
+    assert (after["seen_at"] != before["seen_at"]) is is_noted
+    if is_noted:
+        assert before["now"] <= after["seen_at"] <= after["now"]
+    kept = (before["gap_from"], before["gap_to"])
+    assert (after["gap_from"], after["gap_to"]) == ((before["seen_at"], after["seen_at"]) if is_gap else kept)
+
+
+def test_who_may_not_write_or_would_have_to_wait_reads_the_clock_without_a_note(engine, sql) -> None:
+    sql("UPDATE watched_clock SET seen_at = clock_timestamp() - interval '1 minute'")
+    before = sql("SELECT seen_at FROM watched_clock")
+    with engine.begin() as session:
+        session.execute(text("SET TRANSACTION READ ONLY"))
+        session.execute(text("SELECT watch_clock()"))
+    with engine.begin() as somebody, engine.begin() as session:
+        somebody.execute(text("SELECT FROM watched_clock FOR UPDATE"))
+        session.execute(text("SET LOCAL lock_timeout = '1s'"))
+        session.execute(text("SELECT watch_clock()"))
+    assert sql("SELECT seen_at FROM watched_clock") == before
+
+
+# In seconds before now: the last reading, the start and end of the gap, the sign of life; and how long it is silent.
+SILENT = [
+    (0, None, None, 100, 100),
+    (9, None, None, 100, 100),
+    (11, None, None, 100, 0),  # nobody watches
+    (-9, None, None, 100, 100),
+    (-11, None, None, 100, 0),
+    (0, 500, 30, 600, 130),  # 100 s before the gap and 30 s after it
+    (0, 500, 30, 495, 30),  # it may be from right before the step
+    (0, 500, 30, 480, 480),  # in the gap: somebody was there
+    (0, 500, 30, 20, 20),
+    (0, 30, 500, 520, 990),  # a step back: those times come twice
+    (0, 30, 500, 505, 505),
+    (0, 30, 500, 100, 100),
+]
+
+
+def test_how_long_it_is_silent_counts_only_time_in_which_somebody_watched(sql) -> None:
+    def ago(name: str) -> str:
+        return f"clock_timestamp() - make_interval(secs => CAST(:{name} AS float8))"
+
+    for case in SILENT:
+        seen, gap_from, gap_to, since, silent = case
+        sql(
+            f"UPDATE watched_clock SET seen_at = {ago('seen')}, gap_from = {ago('gap_from')}, gap_to = {ago('gap_to')}",
+            seen=seen, gap_from=gap_from, gap_to=gap_to,
+        )  # fmt: skip
+        (row,) = sql(f"SELECT CAST(extract(epoch FROM silence({ago('since')})) AS float8) AS seconds", since=since)
+        assert silent - 0.5 < row["seconds"] < silent + 5, case

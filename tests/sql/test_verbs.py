@@ -1,9 +1,14 @@
 """Every verb against every status, and every way out of running, against the tables in sql/states.py."""
 
+import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -11,6 +16,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from actors.runtime.base.config import QUEUES
 from service.local.processes import wait_until
 from sql.states import ACTIVE, FINISHED, RUNNING, STATUSES, TRANSITIONS, VERBS
+
+NOW = datetime.now(UTC)
+EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 
 SITUATIONS = [(status, None) for status in STATUSES] + [(RUNNING, "pause"), (RUNNING, "cancel")]
 
@@ -124,6 +132,43 @@ def test_resume_clears_what_ended_the_job_and_sends_a_message(make, sql, job_row
     assert message["message"]["actor_name"] == "delete_receipts"
 
 
+WAIT = {"wait_until": LATER, "waits_since": EARLIER, "waiting_for": "a quota"}
+COUNTED = {"recoveries": 2, "refusals": 7, "failures": 3, "error_code": "refused", **(WAIT | {"wait_until": None})}
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "columns"),
+    [
+        ("pause", "queued", WAIT),
+        ("cancel", "queued", WAIT),
+        ("cancel", "paused", COUNTED),
+        ("resume", "queued", {**WAIT, "failures": 3}),
+        ("resume", "paused", COUNTED),
+        ("resume", "failed", COUNTED),
+    ],
+)
+def test_a_verb_that_moves_a_job_says_when_and_leaves_nothing_of_its_wait(verb, status, columns, make, sql) -> None:
+    job_id = make.job(status=status, updated_at=EARLIER, **columns)
+    row = sql(f"SELECT * FROM {verb}_job(:id, 'dana')", id=job_id)[0]
+    assert row["updated_at"] >= NOW
+    assert [row[name] for name in WAIT] == [None, None, None]
+    if verb == "resume":  # what it met before counts no more
+        assert [row[name] for name in ("recoveries", "refusals", "failures", "error_code")] == [0, 0, 0, None]
+
+
+def test_resume_names_the_active_job_of_its_business_type_and_key_and_no_other(make, sql) -> None:
+    others, business_id = make.business(), make.business()
+    make.job(others, key="m")
+    make.job(business_id, key="m", job_type="another")
+    make.job(business_id, key="a")
+    make.job(business_id, key="m", status="completed")
+    failed = make.job(business_id, key="m", status="failed")
+    active = make.job(business_id, key="m", status="paused")
+    with pytest.raises(DBAPIError, match=f"job {failed} cannot be resumed while job {active} ") as refusal:
+        sql("SELECT * FROM resume_job(:id, 'psql')", id=failed)
+    assert refusal.value.orig.diag.message_detail == str(active)
+
+
 @pytest.mark.parametrize("status", ACTIVE)
 def test_resume_while_another_job_of_the_type_is_active_names_that_job(status, make, sql, job_row) -> None:
     business_id = make.business()
@@ -216,3 +261,139 @@ def test_a_start_in_psql_that_no_worker_could_do_is_refused(kind, queue, params,
 def test_a_start_in_psql_takes_every_queue_that_workers_know(make, sql) -> None:
     for queue in QUEUES:
         sql("SELECT start_job(:b, 'delete_receipts', :queue, '{}', 3, 7, 'dana')", b=make.business(), queue=queue)
+
+
+def test_the_name_of_a_kind_has_up_to_63_characters(make, sql) -> None:
+    start = "SELECT job_type, key, total FROM start_job(:b, :kind, 'low', '{}', 3, 7, 'dana', 'a key')"
+    longest = "k" * 63
+    assert sql(start, b=make.business(), kind=longest) == [{"job_type": longest, "key": "a key", "total": 3}]
+    with pytest.raises(DBAPIError, match="job_type: found"):
+        sql(start, b=make.business(), kind=longest + "k")
+
+
+@pytest.mark.parametrize("snoozed", [False, True])
+def test_the_message_of_a_job_is_one_that_dramatiq_would_have_sent(snoozed, make, sql) -> None:
+    job_id = make.job(wait_until=LATER if snoozed else EARLIER)
+    began = time.time() * 1000
+    message_id = str(sql("SELECT message_id FROM send_job_message(:id)", id=job_id)[0]["message_id"])
+    (row,) = sql("SELECT message_id::text, queue_name, state::text, message FROM dramatiq.queue")
+    sent_at = row["message"].pop("message_timestamp")
+    place = "maintenance.DQ" if snoozed else "maintenance"
+    assert row == {
+        "message_id": message_id,
+        "queue_name": place,
+        "state": "queued",
+        "message": {
+            "queue_name": place,
+            "actor_name": "delete_receipts",
+            "args": [job_id],
+            "kwargs": {},
+            "options": {"eta": -(-LATER.timestamp() * 1_000_000 // 1000)} if snoozed else {},
+            "message_id": message_id,
+        },
+    }
+    assert abs(sent_at - began) < 60_000
+
+
+def test_a_message_wakes_the_workers_of_its_queue_at_once_unless_it_has_to_wait(make, sql, settings) -> None:
+    at_once, snoozed = make.job(), make.job(wait_until=LATER)
+    with closing(psycopg2.connect(settings.DATABASE_URL)) as worker:
+        worker.autocommit = True
+        for name in ("maintenance", "maintenance.DQ"):
+            worker.cursor().execute(f'LISTEN "dramatiq.{name}.enqueue"')
+        sql("SELECT send_job_message(:id)", id=snoozed)
+        sent = sql("SELECT message_id::text FROM send_job_message(:id)", id=at_once)
+        worker.cursor().execute("SELECT 1")
+        (heard,) = worker.notifies
+    assert (heard.channel, json.loads(heard.payload)) == ("dramatiq.maintenance.enqueue", sent[0])
+
+
+def test_a_claim_starts_all_clocks_but_that_of_the_first_and_forgets_what_was(make, sql, events) -> None:
+    job_id = make.job(
+        started_at=EARLIER, heartbeat_at=EARLIER, updated_at=EARLIER, resent_at=EARLIER, resends=3,
+        error_code="refused", wait_until=EARLIER, waiting_for="a quota", cursor={"last_id": 5},
+    )  # fmt: skip
+    (row,) = sql("SELECT * FROM claim_job(:id, 9, 50, '41 s', '42 s')", id=job_id)
+    assert (row["status"], row["attempt"], row["worker_id"], row["started_at"]) == ("running", 1, 9, EARLIER)
+    assert min(row["heartbeat_at"], row["updated_at"]) >= NOW
+    assert [row[name] for name in ("resent_at", "error_code", "wait_until", "waiting_for")] == [None] * 4
+    assert row["resends"] == 0
+    assert [row[name].total_seconds() for name in ("stale_after", "unchanged_after")] == [41, 42]
+    assert [event["detail"] for event in events(job_id)] == [{"batch_size": 50, "cursor": {"last_id": 5}}]
+
+
+@pytest.mark.parametrize(
+    ("waited", "counts"), [(None, True), (timedelta(minutes=50), True), (timedelta(minutes=70), False)]
+)
+def test_a_wait_goes_on_over_claims_but_not_over_hours_in_which_nobody_came(waited, counts, make, sql, job_row) -> None:
+    """What counts is how long the job has tried in vain."""
+    now = datetime.now(UTC)
+    since = now - timedelta(hours=20)
+    job_id = make.job(waits_since=since, wait_until=None if waited is None else now - waited)
+    sql("SELECT claim_job(:id, 9)", id=job_id)
+    assert job_row(job_id)["waits_since"] == (since if counts else None)
+    sql("SELECT leave_running(:id, 1, 'queued', 'requeued', 'worker:9', 'others wait')", id=job_id)
+    assert job_row(job_id)["waits_since"] == (since if counts else None)
+    sql("SELECT claim_job(:id, 9)", id=job_id)
+    sql("SELECT leave_running(:id, 2, 'queued', 'snoozed', 'worker:9', 'a quota', '1 s')", id=job_id)
+    again = job_row(job_id)["waits_since"]
+    assert again == since if counts else again >= NOW
+
+
+@pytest.mark.parametrize(
+    ("columns", "types"),
+    [
+        ({"status": "paused"}, None),
+        ({"wait_until": LATER, "waiting_for": "a quota"}, None),
+        ({}, ["sync_receipts"]),
+    ],
+)
+def test_a_claim_of_what_cannot_be_claimed_puts_nothing_off(columns, types, make, sql, job_row) -> None:
+    business_id = make.business()
+    make.job(business_id, status="running", key="1")
+    job_id = make.job(business_id, key="2", **columns)
+    before = job_row(job_id)
+    assert sql("SELECT * FROM claim_job(:id, 9, types => :types, most => 1)", id=job_id, types=types) == []
+    assert job_row(job_id) == before
+
+
+def test_jobs_of_another_kind_or_business_take_no_place_of_a_kind_that_is_limited(make, sql, job_row) -> None:
+    business_id = make.business()
+    make.job(status="running")
+    make.job(business_id, status="running", job_type="sync_receipts")
+    job_id = make.job(business_id)
+    assert len(sql("SELECT * FROM claim_job(:id, 9, most => 1)", id=job_id)) == 1
+
+
+def test_a_wait_that_ends_for_another_reason_is_not_said_to_have_been_in_vain(make, sql, job_row, events) -> None:
+    """After 24 hours it fails, but only if it wants to wait on."""
+    since = NOW - timedelta(hours=25)
+    for target, wait, ends in (("queued", None, "queued"), ("queued", "1 s", "failed"), ("failed", None, "failed")):
+        job_id = make.job(status="running", waits_since=since)
+        leave = "SELECT leave_running(:id, 1, :target, 'left', 'worker:9', 'a quota', CAST(:wait AS interval))"
+        sql(leave, id=job_id, target=target, wait=wait)
+        row, told = job_row(job_id), events(job_id)[-1]
+        assert (row["status"], row["error_code"]) == (ends, "waited_in_vain" if wait else None)
+        assert told["event"] == ("failed" if wait else "left")
+
+
+def test_the_end_of_a_run_tells_how_far_it_came_and_until_when_it_waits(make, sql, job_row, events) -> None:
+    far = {"cursor": {"last_id": 5}, "processed": 7, "succeeded": 7}
+    leave = "SELECT leave_running(:id, 1, :target, 'left', 'worker:9', 'why', CAST(:wait AS interval), :code)"
+
+    def told(target: str, wait: str | None = None, code: str | None = None, verb: str = "") -> dict[str, Any]:
+        job_id = make.job(status="running", attempt=1, **far)
+        if verb:
+            sql(f"SELECT {verb}_job(:id, 'dana')", id=job_id)
+        sql(leave, id=job_id, target=target, wait=wait, code=code)
+        assert job_row(job_id)["error_code"] == (None if verb else code)
+        return dict(events(job_id)[-1]["detail"])
+
+    came = {"cursor": {"last_id": 5}, "processed": 7}
+    assert told("completed") == came
+    assert told("failed", code="refused") == came | {"code": "refused"}
+    assert told("failed", code="refused", verb="pause") == came | {"error": "why"}
+    assert told("queued", verb="pause") == came
+    detail = told("queued", wait="1 hour")
+    assert datetime.fromisoformat(detail.pop("wait_until")) > NOW + timedelta(minutes=59)
+    assert detail == came

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
-from actors.runtime.base.storage import Bucket
+from actors.runtime.base.storage import NOT_TRIED, Bucket
 from actors.runtime.outbox import Purged, purge, purge_all_due
 
 
@@ -125,7 +126,9 @@ def test_two_purges_at_once_never_take_the_same_object(asked, engine, bucket) ->
     asked(10)
     with engine.begin() as other:
         other.execute(text("SELECT FROM attachments ORDER BY purge_after, id LIMIT 4 FOR UPDATE"))
-        assert purge(engine, bucket) == Purged(deleted=6, failed=0)
+        with capture_logs() as lines:
+            assert purge(engine, bucket) == Purged(deleted=6, failed=0)
+        assert [line["event"] for line in lines] == ["storage.purged"]  # it has waited for none of them
     assert purge(engine, bucket) == Purged(deleted=4, failed=0)
 
 
@@ -187,9 +190,61 @@ def test_an_attachment_that_cannot_be_written_costs_itself(make, sql, engine, bu
 
 
 def test_retry_purge_leaves_what_can_still_be_restored_or_downloaded(asked, engine, bucket, sql) -> None:
-    tried, *kept = asked(3)
+    tried, gone, *kept = asked(4)
     sql("UPDATE attachments SET purge_after = now() + interval '7 days'")
     sql("UPDATE attachments SET purge_attempts = 3, purge_error = '403' WHERE object_key = :key", key=tried)
+    sql("UPDATE attachments SET purge_attempts = 3, purged_at = now() WHERE object_key = :key", key=gone)
     assert sql("SELECT retry_purge() AS n") == [{"n": 1}]
     purge_all_due(engine, bucket)
-    assert bucket.keys() == sorted(kept)
+    assert bucket.keys() == sorted([*kept, gone])
+
+
+def test_a_bucket_that_refuses_for_long_is_tried_each_hour_and_its_error_kept_short(
+    asked, engine, settings, sql
+) -> None:
+    asked(3)
+
+    class Refusing(Bucket):
+        def delete(self, keys):
+            return dict.fromkeys(keys, "no" * 400)
+
+    sql("UPDATE attachments SET purge_attempts = (ARRAY[9, 11, 5000])[1 + id % 3]")
+    assert purge(engine, Refusing(settings)) == Purged(deleted=0, failed=3)
+    rows = sql(
+        "SELECT purge_attempts AS n, purge_after - now() AS wait, length(purge_error) AS length FROM attachments"
+    )
+    waits = {row["n"]: row["wait"].total_seconds() for row in rows}
+    assert [round(waits[n], -2) for n in (10, 12, 5001)] == [1000, 3600, 3600]
+    assert {row["length"] for row in rows} == {500}
+
+
+def test_what_is_gone_but_for_its_versions_says_so_and_is_not_tried_again(asked, engine, settings, sql) -> None:
+    asked(2)
+
+    class Keeping(Bucket):
+        def kept_versions(self):
+            return "our keys may not"
+
+    with capture_logs() as lines:
+        assert purge(engine, Keeping(settings)) == Purged(deleted=2, failed=0)
+        assert purge(engine, Keeping(settings)) == Purged(deleted=0, failed=0)
+    assert sql("SELECT kept, error FROM attachment_counts") == [{"kept": 2, "error": None}]
+    assert sql("SELECT DISTINCT purge_error AS error FROM attachments") == [{"error": "our keys may not"}]
+    (line,) = [line for line in lines if line["event"] == "storage.purged"]
+    assert (line["deleted"], line["failed"], line["error"]) == (2, 0, None)
+
+
+def test_what_was_not_tried_comes_again_at_once_as_if_nothing_had_been(asked, engine, settings, sql) -> None:
+    tried, not_tried = asked(2)
+
+    class Slow(Bucket):
+        def delete(self, keys):
+            return {tried: "SlowDown", not_tried: NOT_TRIED}
+
+    sql("UPDATE attachments SET purge_attempts = 3")
+    with capture_logs() as lines:
+        assert purge(engine, Slow(settings)) == Purged(deleted=0, failed=1)
+    (line,) = [line for line in lines if line["event"] == "storage.purged"]
+    assert (line["deleted"], line["failed"], line["error"]) == (0, 1, "SlowDown")
+    due = "SELECT object_key, purge_attempts, purge_error FROM attachments WHERE purge_after <= now()"
+    assert [tuple(row.values()) for row in sql(due)] == [(not_tried, 3, None)]

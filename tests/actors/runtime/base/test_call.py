@@ -1,4 +1,7 @@
 import gc
+import time
+from contextvars import ContextVar
+from threading import Event
 from weakref import ref
 
 import pytest
@@ -28,3 +31,24 @@ def test_a_call_that_fails_keeps_nothing_of_what_it_had_in_hand() -> None:
         assert [one() for one in in_hand] == [None]
     finally:
         gc.enable()
+
+
+def test_a_call_knows_in_whose_name_it_is_made() -> None:
+    asked: ContextVar[str] = ContextVar("asked")
+    asked.set("dana")
+    assert Call(asked.get, 30, "test").result(lambda: None) == "dana"
+
+
+def test_a_call_has_its_seconds_from_its_beginning_and_who_waits_may_leave_earlier() -> None:
+    over, began = Event(), time.monotonic()
+    call = Call(over.wait, 0.3, "test")
+    with pytest.raises(TimeoutError, match=r"^no response within 0\.3 s$"):
+        call.result(lambda: None)
+    assert time.monotonic() - began < 30
+
+    def leave() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Call(over.wait, 60, "test").result(leave)
+    over.set()

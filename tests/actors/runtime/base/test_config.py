@@ -72,3 +72,57 @@ def test_settings_are_frozen_and_their_repr_holds_no_secret() -> None:
 
 def test_a_command_that_needs_only_postgres_asks_for_nothing_else() -> None:
     assert load(DatabaseSettings, {"DATABASE_URL": "postgres://h/d"}).DATABASE_URL == "postgres://h/d"
+
+
+KEY = "A" * 43 + "="
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("S3_ENDPOINT_URL", "http://store:9000/s3/", "http://store:9000/s3"),
+        ("S3_ENDPOINT_URL", "https://store", "https://store"),
+        ("PUBLIC_URL", "https://Example.com:8443/", "https://example.com:8443"),
+        ("PUBLIC_URL", "http://localhost", "http://localhost"),
+        ("WORKER_QUEUES", " high ,low,", ("high", "low")),
+        ("CONNECTION_KEYS", f" {KEY} ,{'-_' + KEY[2:]},", (KEY, "-_" + KEY[2:])),
+    ],
+)
+def test_an_address_a_list_and_a_key_are_read_as_they_are_used(name, value, read) -> None:
+    assert getattr(load_settings({**GOOD, name: value}), name) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("S3_ENDPOINT_URL", "ftp://store", "'ftp://store' is not usable: expected http://… or https://…"),
+        ("S3_ENDPOINT_URL", "https://", "expected http://host or https://host"),
+        ("S3_ENDPOINT_URL", "https://store?hunter5", "its value is not usable: expected http://host or https://host"),
+        ("S3_ENDPOINT_URL", "https://store/#hunter5", "its value is not usable: expected http://host or https://host"),
+        ("S3_ENDPOINT_URL", "https://u:hunter5@store", "its value is not usable: expected an address without a user"),
+        ("PUBLIC_URL", "example.com", "expected https://host, with at most a port"),
+        ("PUBLIC_URL", "ftp://example.com", "expected https://host"),
+        ("PUBLIC_URL", "https://", "expected https://host"),
+        ("PUBLIC_URL", "https://u@example.com", "expected https://host"),
+        ("PUBLIC_URL", "https://example.com/page", "expected https://host"),
+        ("PUBLIC_URL", "https://example.com?a", "expected https://host"),
+        ("PUBLIC_URL", "https://example.com#a", "expected https://host"),
+        ("CONNECTION_KEYS", KEY[:-4], "expected 32-byte keys"),
+        ("CONNECTION_KEYS", "AAAA" + KEY, "expected 32-byte keys"),
+        ("CONNECTION_KEYS", KEY.replace("A", "!", 1), "expected 32-byte keys"),
+        ("CONNECTION_KEYS", f"{KEY},x", "expected 32-byte keys"),
+        ("S3_BUCKET", "ab", "S3_BUCKET: 'ab' is not usable"),
+        ("AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID is not set"),
+    ],
+)
+def test_an_address_or_a_key_that_cannot_be_right_is_refused_at_once(name, value, says) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_settings({**GOOD, name: value})
+    assert says in str(refusal.value)
+    assert "hunter" not in str(refusal.value)
+
+
+def test_variables_of_kinds_are_told_from_all_others_by_their_names() -> None:
+    of_kinds = {"A_KIND_BATCH_SIZE": "7", "X_MS": "1", "A2_FAILURES": "2", "A_ROW": "3", "A_BUSINESS": "4"}
+    others = {"PATH": "/bin", "A_KIND_BATCH_SIZES": "7", "a_kind_BATCH_SIZE": "7", "2_MS": "1", "_MS": "1", "SIZE": "9"}
+    assert load_settings({**GOOD, **of_kinds, **others}).of_kinds == of_kinds

@@ -6,7 +6,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from actors.runtime.base.failures import describe, describe_for_users, is_data, is_lost, is_transient
+from actors.runtime.base.failures import (
+    backoff_seconds,
+    describe,
+    describe_for_users,
+    is_data,
+    is_lost,
+    is_timeout,
+    is_transient,
+)
 from sql.engine import make_engine
 
 TRANSIENT = [
@@ -108,3 +116,41 @@ def test_the_sentence_holds_neither_the_statement_nor_its_values(engine) -> None
     assert describe(error.value) == "division by zero"
     assert describe(LookupError("no such thing\nsecond line")) == "LookupError: no such thing"
     assert len(describe(LookupError("x" * 9999))) == 500
+
+
+@pytest.mark.parametrize(
+    ("state", "transient", "data"),
+    [
+        ("08006", True, False),
+        ("25P03", True, False),
+        ("25P04", True, False),
+        ("57014", True, False),
+        ("58030", True, False),
+        ("21000", False, True),
+        ("22P02", False, True),
+        ("27000", False, True),
+        ("2F005", False, True),
+        ("38001", False, True),
+        ("39004", False, True),
+        ("44000", False, True),
+        ("P0001", False, True),
+        ("0A000", False, False),
+        ("25P02", False, False),
+        ("34000", False, False),
+        ("3D000", False, False),
+        ("42P01", False, False),
+        ("54001", False, False),
+        ("55006", False, False),
+        ("F0000", False, False),
+        ("HV000", False, False),
+    ],
+)
+def test_each_class_of_errors_means_one_thing_whoever_raises_it(state, transient, data, engine) -> None:
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.exec_driver_sql(f"DO $$ BEGIN RAISE 'made up' USING ERRCODE = '{state}'; END $$")
+    assert (is_transient(error.value), is_data(error.value)) == (transient, data)
+    assert is_timeout(error.value) is (state == "57014")
+
+
+def test_the_waits_grow_to_half_a_minute() -> None:
+    assert [backoff_seconds(failures) for failures in (1, 2, 3, 4, 5, 6, 900)] == [2, 4, 8, 16, 30, 30, 30]

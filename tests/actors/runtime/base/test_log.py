@@ -1,9 +1,13 @@
 """Log lines: one event each, on the process's own stdout, whoever writes them; and no secret in a trace."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent.parent.parent
 
@@ -86,3 +90,29 @@ log.info("job.failed")
     assert "x\\x1b[2Jy" in ran.stdout
     assert "not.shown" not in ran.stdout
     assert ran.stderr == "tracked longhaul.job WARNING True\n"
+
+
+def test_lines_of_others_that_say_what_ours_say_better_are_left_out() -> None:
+    code = """
+import logging
+from actors.runtime.base.log import set_up_logging
+set_up_logging("json")
+for name in ("alembic.runtime", "dramatiq_pg.broker", "elsewhere"):
+    logging.getLogger(name).info("info")
+    logging.getLogger(name).warning("warning")
+    logging.getLogger(name).debug("debug")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [json.loads(line)["event"] for line in ran.stdout.splitlines()] == ["warning", "warning", "info", "warning"]
+
+
+@pytest.mark.parametrize(("form", "coloured"), [("console", True), ("json", False)])
+def test_on_a_terminal_lines_for_people_are_in_colours(form, coloured) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        command = [sys.executable, "-c", PROGRAM.format(form=form)]
+        subprocess.run(command, cwd=ROOT, stdout=theirs, check=True)
+        assert (b"\x1b[" in os.read(ours, 65536)) is coloured
+    finally:
+        os.close(ours)
+        os.close(theirs)

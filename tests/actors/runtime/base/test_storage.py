@@ -1,9 +1,12 @@
 """The bucket: what is wrong with it is said in a sentence."""
 
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
+
 import pytest
 
 from actors.runtime.base.errors import StorageError, StorageUnreachableError
-from actors.runtime.base.multipart import Multipart
+from actors.runtime.base.multipart import PART_BYTES, Multipart
 from actors.runtime.base.storage import Bucket
 
 
@@ -46,3 +49,29 @@ def test_an_upload_in_parts_says_it_at_each_of_its_steps(step, settings) -> None
     }
     with pytest.raises(StorageUnreachableError, match="cannot be reached"):
         steps[step]()
+
+
+def test_a_link_reads_one_object_for_a_while_and_names_the_file(bucket, tmp_path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    bucket.put("a.pdf", tmp_path / "a", "application/pdf")
+    address = bucket.link("a.pdf", 'Rechnung "März"\\\n5.pdf', 60)
+    with urlopen(address, timeout=30) as answer:  # noqa: S310 - of our own store
+        assert answer.read() == b"12345"
+        assert answer.headers["Content-Type"] == "application/pdf"
+    said = parse_qs(urlsplit(address).query)
+    assert said["X-Amz-Expires"] == ["60"]
+    assert said["response-content-disposition"] == ['attachment; filename="Rechnung Mrz5.pdf"']
+    shown = parse_qs(urlsplit(bucket.link("a.pdf", "a.pdf", 5, inline=True)).query)
+    assert shown["response-content-disposition"] == ['inline; filename="a.pdf"']
+
+
+def test_an_upload_in_parts_makes_one_object_and_may_be_completed_twice(bucket) -> None:
+    upload = Multipart.begin(bucket, "a.csv", "text/csv")
+    parts = [upload.upload(1, b"x" * PART_BYTES), upload.upload(2, b"end")]
+    assert [part["PartNumber"] for part in parts] == [1, 2]
+    assert bucket.keys() == []
+    for _ in range(2):
+        Multipart(bucket, "a.csv", upload.upload_id).complete(parts)
+    with urlopen(bucket.link("a.csv", "a.csv", 60), timeout=30) as answer:  # noqa: S310 - of our own store
+        assert answer.read() == b"x" * PART_BYTES + b"end"
+        assert answer.headers["Content-Type"] == "text/csv"

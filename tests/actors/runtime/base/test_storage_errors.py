@@ -62,3 +62,20 @@ def test_a_session_token_is_sent(store, fake) -> None:
 def test_https_where_the_store_speaks_plain_http_is_named(store, fake) -> None:
     with pytest.raises(StorageError, match="see S3_ENDPOINT_URL"):
         fake(S3_ENDPOINT_URL=store.url.replace("http://", "https://")).check()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "may_pass"),
+    [
+        (error(500, "InternalError"), "answered InternalError", True),
+        (error(503, "ServiceUnavailable"), "answered ServiceUnavailable", True),
+        (error(429, "SlowDown"), "answered SlowDown", True),
+        (error(418, "Teapot"), "answered Teapot", False),
+    ],
+)
+def test_what_may_pass_by_itself_is_told_from_a_refusal(answer, says, may_pass, store, fake, monkeypatch) -> None:
+    store.refuse = lambda *_: answer
+    with pytest.raises(StorageError) as refusal:
+        fake().check()
+    assert str(refusal.value).endswith(says)
+    assert isinstance(refusal.value, StorageUnreachableError) is may_pass

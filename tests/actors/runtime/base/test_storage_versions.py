@@ -76,4 +76,26 @@ def test_a_store_that_does_not_answer_about_versions_now_is_asked_again(store, f
     assert store.keys() == set()
 
 
-# What is wrong, and which variable says so
+def test_versioning_that_is_switched_on_later_is_noticed_within_minutes(store, fake) -> None:
+    bucket = fake()
+    store.add(KEYS[0])
+    assert bucket.delete(KEYS[:1]) == {}
+    store.versioning = "Enabled"
+    store.add(KEYS[1])
+    asked = store.calls.count("GET")
+    assert bucket.delete(KEYS[1:2]) == {}
+    assert store.calls.count("GET") == asked  # not at each round
+    bucket._versions._asked -= 290
+    bucket.delete(KEYS[2:3])
+    assert store.calls.count("GET") == asked
+    bucket._versions._asked -= 20
+    store.add(KEYS[3])
+    assert bucket.delete(KEYS[3:4]) == {}
+    assert store.versions[KEYS[3]] == []
+
+
+def test_a_key_has_up_to_1024_bytes(store, fake) -> None:
+    longest = "é" * 512
+    store.add(longest)
+    assert fake().delete([longest, longest + "x", "", "\ud800"]).keys() >= {longest + "x", ""}
+    assert store.keys() == set()

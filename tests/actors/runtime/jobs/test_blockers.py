@@ -224,3 +224,19 @@ def test_without_a_long_wait_postgres_is_not_asked() -> None:
 def test_a_hidden_session_and_a_prepared_transaction_are_named_as_far_as_known() -> None:
     assert str(Blocker(7, None, None, None)) == "blocked by the session with the pid 7"
     assert str(Blocker(0, None, None, None)).startswith("blocked by a prepared transaction")
+
+
+def test_whoever_kept_a_batch_waiting_that_is_stored_is_to_blame_for_nothing_later(run, done) -> None:
+    seen: list[Wait | None] = []
+
+    @kind
+    def commits(run: Run) -> Iterator[Batch]:
+        run.begin()
+        seen.append(run._session.wait)
+        run.commit()
+        seen.append(run._session.wait)
+        yield Batch([1], {"at": 1}, succeeded=1)
+        seen.append(run._session.wait)
+
+    assert run(commits)["status"] == "completed"
+    assert [wait is None for wait in seen] == [False, True, True]

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import text
 
 import actors
-from actors.runtime.base.errors import KindError
-from actors.runtime.jobs.kinds import Start, job_kind, load_kinds
-from actors.runtime.jobs.params import Params
+from actors.runtime.base.errors import ConfigError, KindError
+from actors.runtime.jobs.kinds import Kind, Start, job_kind, load_kinds
+from actors.runtime.jobs.params import Params, set_at_start
 from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.jobs.start import JobActiveError, ParamsError, TooSoonError, read_params, start
 from actors.runtime.jobs.testing import run_kind
 
 NEW_KIND = """
@@ -110,7 +112,7 @@ def test_a_broken_kind_stops_the_web_process_with_a_sentence(name: str, tmp_path
     assert "Traceback" not in done.stderr
 
 
-class Written(Params):
+class AsWritten(Params):
     number: float = 0
     price: Decimal = Decimal(0)
     at: datetime | None = None
@@ -135,13 +137,134 @@ class Written(Params):
 )
 def test_params_are_read_as_a_person_writes_them(field, value) -> None:
     with pytest.raises(ValidationError, match=field):
-        Written.model_validate({field: value})
+        AsWritten.model_validate({field: value})
 
 
 def test_params_take_what_they_mean_as_json_and_as_pythons_own() -> None:
     as_json = {"number": "-1.5", "price": 3, "at": "2025-01-01T12:00:00Z", "ids": ["7", 8], "flag": True, "text": "1_0"}
-    written = Written.model_validate({**as_json, "day": "2025-01-01"})
+    written = AsWritten.model_validate({**as_json, "day": "2025-01-01"})
     assert (written.number, written.price, written.ids, written.flag, written.text) == (-1.5, 3, (7, 8), True, "1_0")
     assert written.day == date(2025, 1, 1)
-    assert Written.model_validate(written.model_dump()) == written
-    assert Written.model_validate_json(written.model_dump_json()) == written
+    assert AsWritten.model_validate(written.model_dump()) == written
+    assert AsWritten.model_validate_json(written.model_dump_json()) == written
+
+
+def test_a_setting_is_taken_from_where_it_is_said_most_exactly(settings) -> None:
+    declared = job_kind(queue="low", batch_size=7, old_settings={"BATCH_SIZE": "FORMER_SIZE"})(no_work)
+    plain = job_kind(queue="low")(no_work)
+
+    def size(**of_kinds: str) -> tuple[int, int]:
+        here = settings.model_copy(update={"BATCH_SIZE": 40, "of_kinds": of_kinds})
+        return declared.setting(here, "BATCH_SIZE"), plain.setting(here, "BATCH_SIZE")
+
+    assert size() == (7, 40)
+    assert size(FORMER_SIZE="8") == (8, 40)
+    assert size(FORMER_SIZE="8", NO_WORK_BATCH_SIZE="9") == (9, 9)
+    with pytest.raises(ConfigError, match="NO_WORK_BATCH_SIZE: '0' is not usable: Input should be greater"):
+        size(NO_WORK_BATCH_SIZE="0")
+    wrong = settings.model_copy(update={"of_kinds": {"NO_WORK_THROTTLE_MS": "x"}})
+    with pytest.raises(ConfigError, match="NO_WORK_THROTTLE_MS: 'x'"):
+        plain.check(wrong)
+
+
+@pytest.fixture
+def begin(engine, settings):
+    """begin(kind, business_id): a start; its id."""
+
+    def start_one(a_kind: Kind, business_id: int, **params: str) -> int:
+        with engine.begin() as connection:
+            return start(connection, a_kind, settings, business_id, read_params(a_kind, params), who="dana").job_id
+
+    return start_one
+
+
+class Keyed(Params):
+    mailbox: str = ""
+
+
+def test_a_start_waits_for_its_own_business_kind_and_key_and_former_names_count(begin, make, sql) -> None:
+    limited = job_kind(
+        queue="low", params=Keyed, key=lambda params: params.mailbox, cooldown_seconds=60, old_names=["before"]
+    )(no_work)
+    business_id = make.business()
+    first = begin(limited, business_id, mailbox="a")
+    for other in (
+        lambda: begin(limited, business_id, mailbox="b"),
+        lambda: begin(limited, make.business(), mailbox="a"),
+    ):
+        other()
+    with pytest.raises(JobActiveError, match=f"Job {first} of the kind no_work is already active") as active:
+        begin(limited, business_id, mailbox="a")
+    assert active.value.job_id == first
+    sql("UPDATE background_jobs SET job_type = 'before' WHERE id = :id", id=first)
+    with pytest.raises(JobActiveError):
+        begin(limited, business_id, mailbox="a")
+    sql("SELECT cancel_job(:id, 'dana')", id=first)
+    with pytest.raises(TooSoonError, match="started less than 60 s ago; try again in") as too_soon:
+        begin(limited, business_id, mailbox="a")
+    assert 50 <= too_soon.value.seconds <= 60
+    sql("UPDATE background_jobs SET created_at = now() - interval '58.5 s' WHERE id = :id", id=first)
+    with pytest.raises(TooSoonError) as nearly:
+        begin(limited, business_id, mailbox="a")
+    assert nearly.value.seconds in (1, 2)
+    sql("UPDATE background_jobs SET created_at = now() - interval '60 s' WHERE id = :id", id=first)
+    assert begin(limited, business_id, mailbox="a") > first
+
+
+def test_a_paused_job_is_active_and_of_several_the_first_is_named(begin, make, sql) -> None:
+    renamed = job_kind(queue="low", old_names=["before"])(no_work)
+    business_id = make.business()
+    first = make.job(business_id, status="paused", job_type="no_work")
+    make.job(business_id, status="running", job_type="before")
+    sql("UPDATE background_jobs SET total = 1 WHERE id = :id", id=first)  # now it is the last in the table
+    with pytest.raises(JobActiveError) as active:
+        begin(renamed, business_id)
+    assert active.value.job_id == first
+
+
+def test_a_start_is_kept_as_it_was_measured_and_counting_leaves_no_trace(make, engine, settings, sql) -> None:
+    def prepare(_start: Start, params: Keyed) -> Keyed:
+        return params.model_copy(update={"mailbox": "fixed"})
+
+    def count(begun: Start, params: Keyed) -> int:
+        assert params.mailbox == "fixed"
+        assert begun.connection.scalar(text("SHOW statement_timeout")) == "1s"
+        begun.connection.execute(text("INSERT INTO businesses (name) VALUES ('counted')"))
+        return 5
+
+    counted = job_kind(queue="low", params=Keyed, prepare=prepare, count=count)(no_work)
+    business_id = make.business()
+    with engine.begin() as connection:
+        limit = connection.scalar(text("SHOW statement_timeout"))
+        began = start(connection, counted, settings, business_id, Keyed(), who="dana", user_id=7)
+        assert connection.scalar(text("SHOW statement_timeout")) == limit
+    (job,) = sql("SELECT * FROM background_jobs")
+    assert (job["id"], job["total"]) == (began.job_id, began.total) == (began.job_id, 5)
+    assert (job["params"], job["queue"], job["requested_by_user_id"]) == ({"mailbox": "fixed"}, "low", 7)
+    assert sql("SELECT FROM businesses WHERE name = 'counted'") == []
+    assert sql("SELECT actor FROM job_events") == [{"actor": "dana"}]
+
+
+class Asked(Params):
+    number: int
+    cursor: str = set_at_start("")
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "fields"),
+    [
+        ({}, "'number' is missing", {"number": "'number' is missing"}),
+        ({"number": 1, "size": 2}, "Unknown field 'size'", {"size": "Unknown field 'size'"}),
+        ({"number": 1, "cursor": "x"}, "Unknown field 'cursor'", {}),
+        (
+            {"number": "n" * 99},
+            f"Found number = '{'n' * 80}': Input should be a valid integer, unable to parse string as an integer",
+            None,
+        ),
+    ],
+)
+def test_params_that_a_kind_cannot_use_are_told_in_a_sentence(given, error, fields) -> None:
+    with pytest.raises(ParamsError) as refused:
+        read_params(job_kind(queue="low", params=Asked)(no_work), given)
+    assert str(refused.value) == error
+    assert refused.value.fields == ({"number": error} if fields is None else fields)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
@@ -19,6 +20,7 @@ from actors.runtime.jobs.beats import Beats
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, Start, job_kind
 from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.jobs.verdicts import Permanent, Snooze
 from service.local.processes import wait_until
 from tests.actors.runtime.tiny import AnyParams, kind, numbers
 
@@ -559,3 +561,214 @@ def test_a_job_that_was_reset_while_its_worker_was_busy_stays_reset(run, done, s
     job = run(reset)
     assert (job["status"], job["last_error"], job["processed"]) == ("failed", "Reset by ops", 50)
     assert done() == list(range(1, 51))
+
+
+@pytest.fixture
+def claim(make, engine, worker_id) -> Claim:
+    with engine.begin() as connection:
+        taken = Claim.acquire(connection, make.job(), worker_id, 50)
+    assert taken
+    return taken
+
+
+def test_a_checkpoint_is_a_sign_of_life_and_of_progress_and_forgets_the_losses(claim, engine, sql, job_row) -> None:
+    old = "now() - interval '1 hour'"
+    sql(f"""UPDATE background_jobs SET heartbeat_at = {old}, updated_at = {old}, waits_since = {old}, waiting_for = 'x',
+                                       recoveries = 2, failures = 3, rate_from_at = NULL, rate_next_at = {old},
+                                       rate_next = 7""")  # fmt: skip
+    before = job_row(claim.job_id)
+    claim.stats["found"] = 1
+    with engine.begin() as connection:
+        claim.checkpoint(connection, Batch([1, 2], {"last_id": 2}, succeeded=2))
+    row = job_row(claim.job_id)
+    assert min(row["heartbeat_at"], row["updated_at"]) > before["updated_at"]
+    assert (row["recoveries"], row["failures"], row["waits_since"], row["waiting_for"]) == (0, 0, None, None)
+    assert (row["rate_from"], row["rate_from_at"]) == (7, before["rate_next_at"])
+    assert (row["rate_next"], row["rate_next_at"] > before["rate_next_at"]) == (2, True)
+    assert (row["stats"], claim.processed, claim.cursor) == ({"found": 1}, 2, {"last_id": 2})
+    with engine.begin() as connection:
+        claim.checkpoint(connection, Batch([3], {"last_id": 3}, succeeded=1))
+    again = job_row(claim.job_id)
+    assert [again[name] for name in ("stats", "rate_from", "rate_from_at", "rate_next")] == [
+        row[name] for name in ("stats", "rate_from", "rate_from_at", "rate_next")
+    ]
+
+
+def test_a_wait_that_is_told_again_and_again_has_begun_with_the_first(claim, engine, job_row) -> None:
+    began = []
+    for reason in ("deadlock detected", "deadlock detected", None, "the server is away"):
+        with engine.begin() as connection:
+            claim.beat(connection, reason)
+        began.append(job_row(claim.job_id)["waits_since"])
+    assert began[0] is not None
+    assert set(began) == {began[0]}
+
+
+def test_rows_that_failed_in_another_job_leave_room_for_those_of_this_one(claim, make, engine, sql, events) -> None:
+    sql(
+        """INSERT INTO job_events (job_id, event, to_status, actor, attempt)
+           SELECT id, CASE WHEN id = :own THEN 'resumed' ELSE 'row_failed' END, 'running', 'x', 1
+           FROM background_jobs, generate_series(1, 100) WHERE id IN (:own, :other)""",
+        own=claim.job_id, other=make.job(),
+    )  # fmt: skip
+    with engine.begin() as connection:
+        claim.row_failed(connection, Batch([datetime(2026, 1, 2, tzinfo=UTC)], {"last_id": 1}, failed=1), "bad row")
+    told = events(claim.job_id)[-1]
+    assert (told["event"], told["detail"], told["reason"]) == (
+        "row_failed", {"id": "2026-01-02 00:00:00+00:00"}, "bad row",
+    )  # fmt: skip
+
+
+def test_a_claim_in_doubt_is_given_back_only_if_it_is_this_workers(claim, engine, job_row, events) -> None:
+    for worker, status in ((claim.worker_id + 1, "running"), (claim.worker_id, "queued")):
+        with engine.begin() as connection:
+            Claim.release_unconfirmed(connection, claim.job_id, worker)
+        assert job_row(claim.job_id)["status"] == status
+    told = events(claim.job_id)[-1]
+    assert (told["event"], told["actor"], told["reason"]) == (
+        "requeued", f"worker:{claim.worker_id}", "the response to the claim was lost",
+    )  # fmt: skip
+
+
+def test_a_claim_that_was_lost_wakes_whoever_waits_and_is_not_beaten_for_any_more(claim, engine, sql, job_row) -> None:
+    beats = Beats()
+    beats.outside(claim)
+    beats.beat(engine)
+    assert claim.requested is None
+    sql("SELECT reset_job(:id, 'dana')", id=claim.job_id)
+    beats.beat(engine)  # it is out there for a moment only
+    assert (claim.requested, list(beats._outside)) == (None, [claim.job_id])
+    beats._outside[claim.job_id] = (claim, time.monotonic() - 6)
+    beats.beat(engine)
+    assert (claim.requested, beats._outside) == ("lost", {})
+
+
+def test_only_a_claim_that_is_out_there_for_seconds_is_beaten_for(claim, engine, sql, job_row) -> None:
+    beats = Beats()
+    for seconds, beaten in ((4, False), (5.5, True)):
+        sql("UPDATE background_jobs SET heartbeat_at = now() - interval '1 minute'")
+        before = job_row(claim.job_id)["heartbeat_at"]
+        beats._outside[claim.job_id] = (claim, time.monotonic() - seconds)
+        beats.beat(engine)
+        assert (job_row(claim.job_id)["heartbeat_at"] > before) is beaten
+
+
+def test_after_a_bad_row_the_batches_grow_to_their_size_again(run, sql) -> None:
+    sql("ALTER TABLE done ADD CHECK (n <> 3)")
+    with capture_logs() as lines:
+        run(kind(lambda run: numbers(run, 100), batch_size=16))
+    sizes = [line["items"] for line in lines if line["event"] == "batch.start"]
+    assert sizes[:12] == [16, 8, 4, 2, 4, 2, 1, 1, 2, 4, 8, 16]
+    failed = [(line["first"], line["last"]) for line in lines if line["event"] == "batch.done" and line["failed"] == 1]
+    assert failed == [(3, 3)]
+
+
+def test_each_batch_and_the_end_are_logged_and_wake_the_outbox(run, make) -> None:
+    woken: list[int] = []
+    job_id = make.job(total=80)
+    with capture_logs() as lines:
+        run(kind(lambda run: numbers(run, 60)), job_id, wake_outbox=lambda: woken.append(1))
+    batches = [line for line in lines if line["event"] == "batch.done"]
+    names = ("job_id", "first", "last", "failed", "processed", "total", "percent", "succeeded")
+    assert [[line[name] for name in names] for line in batches] == [
+        [job_id, 1, 50, 0, 50, 80, 62.5, 50],
+        [job_id, 51, 60, 0, 60, 80, 75.0, 10],
+    ]
+    (picked,) = [line for line in lines if line["event"] == "job.picked"]
+    assert (picked["queue"], picked["job_id"], picked["attempt"]) == ("maintenance", job_id, 1)
+    (ended,) = [line for line in lines if line["event"] == "job.finished"]
+    assert (ended["job_id"], ended["processed"], ended["status"]) == (job_id, 60, "completed")
+    assert len(woken) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (Snooze(60, "a quota"), "job.requeued"),
+        (Permanent("closed", "closed"), "job.failed"),
+        (LookupError("a bug"), "job.failed"),
+    ],
+)
+def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
+    @kind
+    def fails(run: Run) -> Iterator[Batch]:
+        raise error
+        yield
+
+    with capture_logs() as lines:
+        job = run(fails)
+    assert job["failures"] == 0
+    (ended,) = [line for line in lines if line["event"].startswith("job.") and "why" in line]
+    assert (ended["event"], ended["status"], ended["why"]) == (
+        event,
+        job["status"],
+        job["waiting_for"] or job["last_error"],
+    )
+    assert ("job.crashed" in [line["event"] for line in lines]) is isinstance(error, LookupError)
+
+
+def test_a_message_that_starts_nothing_is_in_the_log(run, make) -> None:
+    job_id = make.job(status="paused")
+    with capture_logs() as lines:
+        run(kind(lambda run: numbers(run, 1)), job_id)
+    assert [(line["event"], line["job_id"], line["kind"]) for line in lines] == [("job.skipped", job_id, "<lambda>")]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.2, 1), (40, 40), (1e9, 86_400)])
+def test_a_snooze_lasts_between_a_second_and_a_day(seconds, kept, run) -> None:
+    @kind
+    def snoozes(run: Run) -> Iterator[Batch]:
+        run.snooze(seconds, "a quota")
+        yield
+
+    job = run(snoozes)
+    assert abs((job["wait_until"] - job["updated_at"]).total_seconds() - kept) < 0.5
+
+
+def test_a_wait_without_a_word_beats_not_and_one_with_a_word_every_other_second(run, sql, monkeypatch) -> None:
+    monkeypatch.setattr("actors.runtime.jobs.run.BEAT_SECONDS", 0.3)
+    seen: list[bool] = []
+
+    @kind
+    def waits(run: Run) -> Iterator[Batch]:
+        yield Batch([0], {"at": 0}, succeeded=1)
+        for number, why in enumerate((None, "spring"), 1):
+            sql("UPDATE background_jobs SET heartbeat_at = NULL, updated_at = now() - interval '1 hour'")
+            run.wait(0.8, why)
+            row = sql("SELECT heartbeat_at, updated_at, waits_since FROM background_jobs")[0]
+            seen.append(row["heartbeat_at"] is not None)
+            if why:
+                seen.append((row["updated_at"] - row["waits_since"]).total_seconds() > 0.2)  # more than one beat
+            yield Batch([number], {"at": number}, succeeded=1)
+
+    assert run(waits)["status"] == "completed"
+    assert seen == [False, True, True]
+
+
+def test_numbers_are_bound_as_one_literal_and_everything_else_as_it_is(run, make) -> None:
+    bound: dict[str, Any] = {}
+    job_id = make.job(params={"format": "csv"})
+
+    @kind
+    def binds(run: Run) -> Iterator[Batch]:
+        bound.update(run.scope(ids=[1, 2], none=[], mixed=[1, "a"], flags=[True], text="{1}", pair=(3, 4)))
+        yield from ()
+
+    job = run(binds, job_id)
+    assert bound == {
+        "business_id": job["business_id"], "job_id": job_id, "format": "csv", "ids": "{1,2}", "none": "{}",
+        "mixed": [1, "a"], "flags": [True], "text": "{1}", "pair": "{3,4}",
+    }  # fmt: skip
+
+
+def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(run) -> None:
+    """There is no row to pass over."""
+
+    @kind
+    def empty(run: Run) -> Iterator[Batch]:
+        batch = run.take([], {"at": 1})
+        run.begin().execute(text("SELECT 1 / 0"))
+        yield batch
+
+    job = run(empty)
+    assert (job["status"], job["last_error"], job["failed_count"]) == ("failed", "division by zero", 0)

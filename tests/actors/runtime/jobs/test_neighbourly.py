@@ -239,3 +239,11 @@ def test_without_such_a_limit_a_business_may_run_any_number(make, run, place, sq
     for number in range(5):
         make.job(business, status="running", key=str(number), worker_id=place.worker_id())
     assert run(kind(lambda run: iter(())), make.job(business, key="x"))["status"] == "completed"
+
+
+def test_the_more_often_the_world_fails_the_longer_the_thread_is_with_others(failing, run, make) -> None:
+    make.job()
+    for failures, waits in ((0, 2), (2, 8), (7, 30)):
+        job = run(failing, make.job(failures=failures))
+        assert job["failures"] == failures + 1
+        assert waits - 0.5 < (job["wait_until"] - job["updated_at"]).total_seconds() < waits + 5

@@ -139,7 +139,8 @@ def test_what_an_older_worker_wrote_as_its_wait_does_not_stay_on_a_completed_job
 @pytest.mark.parametrize("end", ["paused", "failed"])
 def test_resume_clears_the_error_of_the_end_and_keeps_what_the_last_row_met(end, claim, engine, sql, job_row) -> None:
     with engine.begin() as connection:
-        claim.row_failed(connection, Batch([1], {"last_id": 1}, failed=1), "bad row")
+        claim.row_failed(connection, Batch([1], {"last_id": 1}, failed=1), "an earlier one")
+        claim.row_failed(connection, Batch([2], {"last_id": 2}, failed=1), "bad row")
         claim.leave(connection, "queued" if end == "paused" else end, "left", "the end")
     if end == "paused":
         sql("SELECT pause_job(:id, 'dana')", id=claim.job_id)

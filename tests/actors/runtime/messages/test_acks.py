@@ -6,9 +6,11 @@ from typing import Any
 import dramatiq
 import pytest
 from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
 
 from actors.runtime.messages.acks import DONE, QUEUED, REJECTED, Ack, Acks
-from actors.runtime.messages.delivery import Delivery
+from actors.runtime.messages.delivery import Delivery, Outcome
+from actors.runtime.messages.ending import ack_of
 
 
 @pytest.fixture
@@ -146,3 +148,92 @@ def test_each_identity_writes_its_own_ends_though_they_wait_together(acks, deliv
     told = end_all(acks, deliveries)
     assert states() == ["done"] * 5
     assert sorted(told) == deliveries
+
+
+def test_an_end_that_is_alone_with_its_locked_row_is_not_forgotten(acks, deliveries, states, engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("SELECT FROM dramatiq.queue FOR UPDATE"))
+        acks.add(Ack.of(deliveries[0], DONE))
+        assert states() == ["consumed"] * 5
+    acks.flush()
+    assert states() == ["done", *["consumed"] * 4]
+
+
+@pytest.mark.parametrize("state", [DONE, REJECTED, QUEUED])
+def test_an_end_says_when_and_of_what_goes_back_only_a_retry_begins_anew(state, acks, deliveries, sql) -> None:
+    """A requeue keeps its place and what it has lost: it may be what kills its workers."""
+    sql("UPDATE dramatiq.queue SET losses = 2, mtime = now() - interval '1 hour'")
+    (before,) = sql("SELECT seq, mtime FROM dramatiq.queue ORDER BY seq LIMIT 1")
+    acks.add(Ack.of(deliveries[0], state))
+    (row,) = sql("SELECT seq, mtime, losses FROM dramatiq.queue WHERE message_id::text = :id".replace("::", r"\:\:"),
+                 id=deliveries[0].message_id)  # fmt: skip
+    assert (row["seq"], row["losses"]) == (before["seq"], 2)
+    assert row["mtime"] > before["mtime"]
+    acks.add(Ack.of(deliveries[1], QUEUED, '{"queue_name": "low"}'))
+    (last,) = sql("SELECT message_id::text AS id, losses FROM dramatiq.queue ORDER BY seq DESC LIMIT 1")
+    assert last == {"id": deliveries[1].message_id, "losses": 0}
+
+
+@pytest.mark.parametrize("state", ["08006", "25006", "53100", "57P01", "58030"])
+def test_an_error_of_the_server_keeps_all_ends_for_the_next_try(state, acks, deliveries, states, sql) -> None:
+    sql(REFUSE.format(does=f"RAISE 'no' USING ERRCODE = '{state}'", when="true"))
+    with pytest.raises(Exception, match="no"):
+        end_all(acks, deliveries)
+    assert states() == ["consumed"] * 5
+    sql("DROP TRIGGER refuse ON dramatiq.queue")
+    told: list[Delivery] = []
+    acks.on_written = told.append
+    acks.flush()
+    assert states() == ["done"] * 5
+    assert told == deliveries
+
+
+def test_an_end_that_cannot_be_written_now_raises_nothing_and_is_in_the_log(acks, deliveries, states, sql) -> None:
+    sql(REFUSE.format(does="RAISE disk_full", when="true"))
+    with capture_logs() as lines:
+        acks.add_or_retry(Ack.of(deliveries[2], DONE))
+    assert [(line["event"], line["message_id"], line["exc_info"]) for line in lines] == [
+        ("ack.delayed", deliveries[2].message_id, None)
+    ]
+    sql("DROP TRIGGER refuse ON dramatiq.queue")
+    acks.flush()
+    assert states() == [*["consumed"] * 2, "done", *["consumed"] * 2]
+
+
+class Unwritable:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("says", "changes", "state", "body", "reason"),
+    [
+        (DONE, {}, DONE, None, None),
+        (QUEUED, {}, QUEUED, None, None),
+        (DONE, {"outcome": Outcome.REQUEUE}, QUEUED, None, None),
+        (DONE, {"next": ("high", "{}")}, QUEUED, "{}", None),
+        (REJECTED, {"next": ("high", "{}")}, QUEUED, "{}", None),
+        (DONE, {"follow_up_error": TimeoutError("no answer"), "next": ("high", "{}")}, QUEUED, None, None),
+        (DONE, {"follow_up_error": LookupError("no such")}, REJECTED, "its own", "LookupError: no such"),
+        (
+            DONE,
+            {"follow_up_error": LookupError("no such"), "next": ("high", "{}")},
+            REJECTED,
+            "its own",
+            "LookupError: no such",
+        ),
+        (REJECTED, {}, REJECTED, "its own", None),
+        (REJECTED, {"_exception": LookupError("boom")}, REJECTED, "its own", "LookupError: boom"),
+        (REJECTED, {"args": (Unwritable(),), "_exception": LookupError("boom")}, REJECTED, None, "LookupError: boom"),
+        (REJECTED, {"args": (Unwritable(),)}, REJECTED, None, "TypeError: Object of type Unwritable"),
+    ],
+)
+def test_how_a_delivery_ends_is_decided_by_all_that_happened(says, changes, state, body, reason) -> None:
+    message = dramatiq.Message("low", "note", changes.pop("args", ()), {}, {})
+    delivery = Delivery(message, 1, 3, 7, was_lost=False)
+    for name, value in changes.items():
+        setattr(delivery, name, value)
+    ack = ack_of(delivery, says)
+    assert (ack.worker_id, ack.message_id, ack.number, ack.state) == (7, message.message_id, 3, state)
+    assert ack.queue_name == ("high" if body == "{}" else "low")
+    assert ack.body == (message.encode().decode() if body == "its own" else body)
+    assert (reason in ack.reason) if reason else ack.reason is None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from threading import Event
 from typing import Any
@@ -22,6 +23,7 @@ from actors.runtime.messages.acks import DONE, QUEUED, Ack, Acks
 from actors.runtime.messages.broker import Broker
 from actors.runtime.messages.claims import claim_messages
 from actors.runtime.messages.delivery import Delivery
+from actors.runtime.messages.format import decode
 from actors.runtime.messages.prefetch import MOST, Prefetch
 from actors.runtime.messages.transaction import in_transaction
 from actors.runtime.worker.process import Process
@@ -770,3 +772,139 @@ def test_a_broker_without_a_fetcher_sends_and_consumes_nothing(engine, process, 
     work(working)
     wait_until(lambda: states() == {"done": 3}, 30, "a worker to do them")
     assert seen == ["here"] * 3
+
+
+def test_what_one_claim_takes_is_in_turn_of_the_queues_and_in_each_the_oldest_first(engine, sql) -> None:
+    for queue in ("low", "low", "high", "low", "high"):
+        sql(
+            "INSERT INTO dramatiq.queue (message_id, queue_name, state) VALUES (gen_random_uuid(), :q, 'queued')",
+            q=queue,
+        )
+    first = sql("SELECT min(seq) AS seq FROM dramatiq.queue")[0]["seq"]
+    with engine.connect() as session:
+        rows = claim_messages(session, 9, {"low": 5, "high": 5}, defaultdict(int), 10, 1)
+    assert [(row.queue, row.seq - first) for row in rows] == [
+        ("low", 0),
+        ("high", 2),
+        ("low", 1),
+        ("high", 4),
+        ("low", 3),
+    ]
+    assert {(row.number, row.losses) for row in rows} == {(1, 0)}
+
+
+def test_the_actor_of_a_job_is_never_retried_and_has_time_beyond_the_cap_of_its_kind(process, settings) -> None:
+    broker = process().broker()
+    actor = broker.get_actor("delete_receipts")
+    assert (actor.queue_name, actor.options["max_retries"]) == ("maintenance", 0)
+    assert actor.options["time_limit"] == (settings.MAX_RUNTIME_SECONDS + 900) * 1000
+    assert broker.long_queues >= {"maintenance", "receipts_sync"}
+
+
+def test_a_message_with_a_delay_is_kept_under_its_time(process, sql) -> None:
+    noting = naming(process().broker(), [], "note", "low")
+    before = time.time() * 1000
+    sent = noting.send_with_options(delay=5000)
+    (row,) = sql("SELECT queue_name, eta, message FROM dramatiq.queue")
+    assert (row["queue_name"], row["message"]["queue_name"]) == ("low.DQ", "low.DQ")
+    assert before + 4999 <= row["eta"] <= time.time() * 1000 + 5000
+    assert sent.queue_name == "low.DQ"
+
+
+def test_a_worker_that_stops_takes_its_leave_and_leaves_no_thread(process, work, sql) -> None:
+    one = process()
+    worker = work(one.broker())
+    wait_until(lambda: one.identity.current, 30, "an identity")
+    worker.stop(timeout=30_000)
+    assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
+    chores = (one.fetcher, one.sweeper, one.purger, one.flusher, one.watcher, one.beater, one.cleaner)
+    wait_until(lambda: not any(chore.is_alive() for chore in chores), 30, "its chores to end")
+
+
+def test_a_bug_in_the_fetchers_round_costs_the_identity_and_not_the_process(process, work, states) -> None:
+    """What it has claimed and lost track of is put back by whoever sweeps."""
+    one = process()
+    tick, faults = one.fetcher._tick, [LookupError("a bug")]
+
+    def ticks() -> None:
+        if faults and one.identity.current and states():
+            raise faults.pop()
+        tick()
+
+    one.fetcher._tick = ticks
+    noting = naming(one.broker(), [], "note", "low")
+    with capture_logs() as lines:
+        work(noting.broker)
+        wait_until(lambda: one.identity.current, 30, "an identity")
+        before = one.identity.current
+        noting.send()
+        wait_until(lambda: not faults, 30, "the bug")
+        wait_until(lambda: one.identity.current not in (0, before), 30, "a new identity")
+        noting.send()
+        wait_until(lambda: states() == {"done": 2}, 30, "both")
+    (lost,) = [line for line in lines if line["event"] == "fetcher.lost"]
+    assert lost["error"] == "LookupError: a bug"
+    assert isinstance(lost["exc_info"], LookupError)
+
+
+def test_while_all_threads_live_none_is_replaced(process, work, sql) -> None:
+    one = process()
+    worker = work(one.broker())
+    threads = list(worker.workers)
+    (before,) = sql("SELECT clock_timestamp() AS at")
+    later = "SELECT FROM watched_clock WHERE seen_at > :at + interval '2.5 s'"
+    wait_until(lambda: sql(later, at=before["at"]), 30, "the fetcher to have gone round")
+    assert worker.workers == threads
+
+
+@pytest.mark.parametrize("sort", ["short", "long", "lost"])
+def test_room_for_a_message_is_filled_at_once_and_not_at_the_next_tick(
+    sort, process, work, states, sql, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 300.0)
+    one = process(threads=1)
+    one.fetcher.prefetch = Prefetch(1, fixed=0)
+    broker = one.broker()
+    if sort == "long":
+        broker.long_queues.add("low")
+    noting = naming(broker, [], "note", "low")
+    for _ in range(10):
+        noting.send()
+    if sort == "lost":
+        sql("UPDATE dramatiq.queue SET losses = 1")  # one at a time
+    work(broker)
+    wait_until(lambda: states() == {"done": 10}, 60, "all to be done")
+
+
+def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, sql) -> None:
+    one = process()
+    assert one._sweep() is False
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}' FROM generate_series(1, 1001)""")
+    assert [one._sweep(), one._sweep()] == [True, False]
+
+
+def test_what_was_claimed_when_the_memory_ran_out_goes_back_and_counts_as_no_loss(
+    process, work, states, sql, monkeypatch
+) -> None:
+    one = process(threads=1)
+    one.fetcher.prefetch = Prefetch(1, fixed=20)
+    broker, seen, short = one.broker(), [], [MemoryError("no room")]
+
+    def decode_if_there_is_room(text: str, *given: Any) -> Any:
+        if short and json.loads(text)["args"] == [2]:
+            raise short.pop()
+        return decode(text, *given)
+
+    monkeypatch.setattr("actors.runtime.messages.fetcher.decode", decode_if_there_is_room)
+
+    def note(n: int) -> None:
+        seen.append(n)
+
+    noting = actor(broker, note)
+    for n in range(1, 5):
+        noting.send(n)
+    work(broker)
+    wait_until(lambda: states() == {"done": 4}, 60, "all to be done")
+    assert sorted(seen) == [1, 2, 3, 4]
+    assert sql("SELECT DISTINCT losses FROM dramatiq.queue WHERE message -> 'args' <> '[1]'") == [{"losses": 0}]

@@ -7,10 +7,11 @@ from typing import Any
 
 import dramatiq
 import pytest
-from dramatiq.middleware import CurrentMessage, Middleware, Shutdown, TimeLimitExceeded
+from dramatiq.middleware import CurrentMessage, Middleware, Shutdown, SkipMessage, TimeLimitExceeded
 from dramatiq.results import Results
 from dramatiq.results.backends import StubBackend
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from actors.runtime.base.errors import MessageError
 from actors.runtime.messages.broker import Broker
@@ -448,10 +449,81 @@ def test_a_thread_that_dies_is_replaced_and_its_message_is_not_lost(
     broker.add_middleware(Deadly())
     actor = declare(broker, once_more)
     actor.send()
-    worker = work(broker)
-    wait_until(lambda: states() == {"done": 1}, 30, "it to be done")
-    wait_until(lambda: all(thread.is_alive() for thread in worker.workers), 30, "a new thread")
+    with capture_logs() as lines:
+        worker = work(broker)
+        wait_until(lambda: states() == {"done": 1}, 30, "it to be done")
+        wait_until(lambda: all(thread.is_alive() for thread in worker.workers), 30, "a new thread")
+    assert "thread.died" in [line["event"] for line in lines]
     actor.send()
     wait_until(lambda: states() == {"done": 2}, 30, "the next one to be done")
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM workers")).scalar() == 1
+
+
+def test_middleware_hears_of_each_message_that_is_sent(broker, note) -> None:
+    heard: list[tuple[str, Any, Any]] = []
+
+    class Listening(Middleware):
+        def before_enqueue(self, _broker: Any, message: Any, delay: Any) -> None:
+            heard.append(("before", message.args, delay))
+
+        def after_enqueue(self, _broker: Any, message: Any, delay: Any) -> None:
+            heard.append(("after", message.args, delay))
+
+    broker.add_middleware(Listening())
+    note.send(1)
+    note.send_with_options(args=(2,), delay=10)
+    assert heard == [("before", (1,), None), ("after", (1,), None), ("before", (2,), 10), ("after", (2,), 10)]
+    heard.clear()
+    broker.enqueue_many([note.message(3), note.message(4)])
+    assert heard == [(when, (n,), None) for when in ("before", "after") for n in (3, 4)]
+
+
+def test_a_middleware_that_fails_is_in_the_log_and_the_message_is_processed(broker, work, note, seen, states) -> None:
+    class Failing(Middleware):
+        def before_process_message(self, *_: Any) -> None:
+            raise LookupError("before")
+
+        def after_process_message(self, *_: Any, **__: Any) -> None:
+            raise LookupError("after")
+
+    heard: list[str] = []
+
+    class Listening(Middleware):
+        def before_process_message(self, *_: Any) -> None:
+            heard.append("before")
+
+        def after_process_message(self, *_: Any, **__: Any) -> None:
+            heard.append("after")
+
+    broker.add_middleware(Failing())
+    broker.add_middleware(Listening(), after=Failing)
+    broker.add_middleware(Listening(), before=Failing)
+    with capture_logs() as lines:
+        note.send(1)
+        work(broker)
+        wait_until(lambda: states() == {"done": 1}, 30, "it to be done")
+    assert (seen, heard) == ([1], ["before", "before", "after", "after"])
+    failed = [(line["middleware"], line["signal"]) for line in lines if line["event"] == "middleware.failed"]
+    assert failed == [("Failing", "before_process_message"), ("Failing", "after_process_message")]
+
+
+def test_a_message_that_a_middleware_skips_is_not_processed(broker, work, note, seen, states) -> None:
+    class Skipping(Middleware):
+        def before_process_message(self, _broker: Any, message: Any) -> None:
+            if message.args == (1,):
+                raise SkipMessage
+
+    heard: list[Any] = []
+
+    class Listening(Middleware):
+        def after_skip_message(self, _broker: Any, message: Any) -> None:
+            heard.append(message.args)
+
+    broker.add_middleware(Skipping())
+    broker.add_middleware(Listening())
+    note.send(1)
+    note.send(2)
+    work(broker)
+    wait_until(lambda: states() == {"done": 2}, 30, "both to end")
+    assert (seen, heard) == ([2], [(1,)])

@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import time
+from contextlib import nullcontext
 from typing import Any
 
 import dramatiq
@@ -161,3 +163,61 @@ def test_what_is_nested_more_than_100_deep_is_refused_at_the_send_and_at_the_cla
             encode(dramatiq.Message("low", "note", tuple(args), kwargs, {}))
         with pytest.raises(MessageError, match="nested more than 100 deep"):
             decode(json.dumps(GOOD | {"args": args, "kwargs": kwargs}), "low", "id", {"note"})
+
+
+def test_the_deepest_message_that_can_be_sent_can_be_read() -> None:
+    for depth, is_sent, is_read in ((99, True, True), (100, False, True), (101, False, False)):
+        with nullcontext() if is_sent else pytest.raises(MessageError, match="nested more than 100 deep"):
+            encode(dramatiq.Message("low", "note", (nested(depth),), {}, {}))
+        with nullcontext() if is_read else pytest.raises(MessageError, match="nested more than 100 deep"):
+            read(args=[nested(depth)])
+
+
+NUMBERS = [
+    "retries",
+    "max_retries",
+    "min_backoff",
+    "max_backoff",
+    "time_limit",
+    "max_age",
+    "delay",
+    "requeue_timestamp",
+]
+NAMES = ["on_success", "on_failure", "on_retry_exhausted", "traceback"]
+NEVER = ["throws", "eta", "group_completion_uuid", "group_completion_callbacks"]
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, *NAMES, *NEVER])
+def test_each_option_that_dramatiq_reads_is_checked(name: str) -> None:
+    for value in (-1, 0, 1.5, 2**53 - 1, 2**53, "text", {}):
+        number = isinstance(value, int | float) and 0 <= value < 2**53
+        fine = name not in NEVER and (number if name in NUMBERS else isinstance(value, str))
+        with nullcontext() if fine else pytest.raises(MessageError, match=f"^option {name}: found "):
+            assert read(options={name: value}).options == {name: value}
+
+
+@pytest.mark.parametrize(("at", "fine"), [(0, True), (2**53 - 1, True), (-1, False), (2**53, False)])
+def test_the_time_of_a_message_is_one_that_dramatiq_can_reckon_with(at: int, fine: bool) -> None:
+    with nullcontext() if fine else pytest.raises(MessageError, match="message_timestamp: found"):
+        assert read(message_timestamp=at).message_timestamp == at
+
+
+def test_a_message_may_leave_out_what_dramatiq_can_do_without() -> None:
+    began = time.time() * 1000
+    message = decode('{"actor_name": "note"}', "low", "id", {"note"})
+    assert (message.args, message.kwargs, message.options) == ((), {}, {})
+    assert began - 1 <= message.message_timestamp <= time.time() * 1000
+
+
+def test_what_is_said_of_a_message_is_short() -> None:
+    for changes in ({"actor_name": "x" * 9999}, {"options": {"retries": 10**4000}}):
+        with pytest.raises(MessageError) as refused:
+            read(**changes)
+        assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("field", ["queue_name", "actor_name", "args", "kwargs", "options"])
+def test_a_next_step_that_lacks_a_field_is_refused(field: str) -> None:
+    target = {name: value for name, value in GOOD.items() if name != field}
+    with pytest.raises(MessageError, match=f"option pipe_target: found no {field}, expected a message"):
+        read(options={"pipe_target": target})

@@ -1,5 +1,7 @@
 """A worker's identity: alive while its session lives, and a new one after that."""
 
+import os
+import socket
 import threading
 import time
 from threading import Thread
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.messages import identity as identity_module
 from actors.runtime.messages.delivery import Delivery, Outcome
 from actors.runtime.messages.identity import Identity
 from service.local.processes import wait_until
@@ -171,3 +174,37 @@ def test_a_process_waits_for_an_identity_only_so_long_and_gets_the_next_one_at_o
     identity.session()
     asking.join(30)
     assert found[1:] == [identity.current]
+
+
+def test_the_row_of_a_worker_says_where_it_runs_and_what_it_knows(engine, settings, sql) -> None:
+    identity = Identity(engine, settings.model_copy(update={"RELEASE": "v7"}), ["delete_receipts", "sync_receipts"])
+    identity.queues = ["low", "maintenance"]
+    session = identity.session()
+    (row,) = sql("SELECT hostname, pid, release, kinds, queues FROM workers")
+    assert row == {
+        "hostname": socket.gethostname(), "pid": os.getpid(), "release": "v7", "queues": ["low", "maintenance"],
+        "kinds": ["delete_receipts", "sync_receipts"],
+    }  # fmt: skip
+    assert session.exec_driver_sql("SHOW statement_timeout").scalar() == "10s"
+    heard = session.exec_driver_sql("SELECT pg_listening_channels()").scalars().all()
+    assert set(heard) == {"dramatiq.low.enqueue", "dramatiq.maintenance.enqueue"}
+    session.rollback()
+    identity.drop()
+
+
+def test_what_a_worker_writes_of_itself_changes_no_other(identity, sql) -> None:
+    sql("INSERT INTO workers (hostname, pid, queues, release) VALUES ('other', 7, '{high}', '')")
+    identity.session()
+    identity.listen(["low"])
+    identity.deregister()
+    rows = sql("SELECT hostname, queues, stopped_at IS NULL AS runs FROM workers ORDER BY id")
+    assert rows[0] == {"hostname": "other", "queues": ["high"], "runs": True}
+    assert (rows[1]["queues"], rows[1]["runs"]) == (["maintenance", "low"], False)
+    assert identity.current == 0
+
+
+def test_a_silence_of_12_s_is_too_long_and_one_of_11_is_not(identity) -> None:
+    identity.session()
+    for seconds, fresh in ((11, True), (12.5, False)):
+        identity._seen_at = identity_module._now() - seconds
+        assert identity.is_fresh() is fresh

@@ -3,10 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from actors.runtime.worker.retention import clear_old_rows
 from service.local.processes import wait_until
+from sql.locks import RETENTION, holding
 
 
 def test_old_messages_jobs_and_workers_go_and_all_else_stays(make, sql, engine, settings, worker_id) -> None:
@@ -125,3 +128,45 @@ def test_a_worker_clears_what_is_old_by_itself(process, work, sql) -> None:
            VALUES (gen_random_uuid(), 'done', now() - interval '400 days')""")
     work(process().broker())
     wait_until(lambda: sql("SELECT FROM dramatiq.queue") == [], 30, "the old message to go")
+
+
+def test_what_is_not_old_enough_by_an_hour_stays(make, sql, engine, settings) -> None:
+    """Messages for 7 days, jobs and workers for 90."""
+    for days, hours in ((7, -1), (7, 1), (90, -1), (90, 1)):
+        at = datetime.now(UTC) - timedelta(days=days, hours=hours)
+        if days == 7:
+            for state in ("done", "rejected"):
+                sql("INSERT INTO dramatiq.queue (message_id, state, mtime) VALUES (gen_random_uuid(), :s, :at)",
+                    s=state, at=at)  # fmt: skip
+        else:
+            for status in ("completed", "failed", "cancelled"):
+                make.job(status=status, created_at=at, finished_at=at)
+            sql("INSERT INTO workers (hostname, pid, queues, release, started_at) VALUES (:name, 1, '{}', '', :at)",
+                name=str(hours), at=at)  # fmt: skip
+    with capture_logs() as lines:
+        assert clear_old_rows(engine, settings) == {"messages": 2, "jobs": 3, "workers": 1, "mails": 0}
+        assert clear_old_rows(engine, settings) == {"messages": 0, "jobs": 0, "workers": 0, "mails": 0}
+    assert sql("SELECT hostname FROM workers") == [{"hostname": "-1"}]
+    (line,) = lines
+    assert (line["event"], line["messages"], line["jobs"]) == ("retention.cleared", 2, 3)
+
+
+def test_a_row_that_somebody_holds_stays_till_the_next_round_and_delays_no_other(make, sql, engine, settings) -> None:
+    old = datetime.now(UTC) - timedelta(days=400)
+    jobs = [make.job(status="completed", created_at=old, finished_at=old) for _ in range(3)]
+    with engine.connect() as somebody, capture_logs() as lines:
+        somebody.execute(text("SELECT FROM background_jobs WHERE id = :id FOR UPDATE"), {"id": jobs[1]})
+        assert clear_old_rows(engine, settings)["jobs"] == 2
+    assert [(line["what"], line["id"]) for line in lines if line["event"] == "row.left"] == [
+        ("retention of jobs", str(jobs[1]))
+    ]
+    assert clear_old_rows(engine, settings)["jobs"] == 1
+
+
+def test_while_one_worker_clears_another_does_nothing(make, sql, engine, settings) -> None:
+    sql("""INSERT INTO dramatiq.queue (message_id, state, mtime)
+           VALUES (gen_random_uuid(), 'done', now() - interval '400 days')""")
+    with engine.connect() as other, holding(other, RETENTION) as held:
+        assert held
+        assert clear_old_rows(engine, settings)["messages"] == 0
+    assert clear_old_rows(engine, settings)["messages"] == 1

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, OperationalError
+from structlog.testing import capture_logs
 
-from actors.runtime.jobs.kinds import load_kinds
-from actors.runtime.jobs.reconcile import Swept
+from actors.runtime.jobs.kinds import job_kind, load_kinds
+from actors.runtime.jobs.reconcile import Swept, reconcile
 from actors.runtime.worker.sweep import sweep
 from sql.locks import SWEEP, holding
 
@@ -110,3 +111,78 @@ def test_a_lock_that_cannot_be_given_back_ends_with_its_session(engine, monkeypa
         for one in (session, other):
             with holding(one, SWEEP) as held:
                 assert held
+
+
+def test_what_a_round_has_done_is_in_its_result_and_in_the_log(make, engine, settings, worker_id, sql, job_row) -> None:
+    lost = make.job(status="running", worker_id=worker_id + 1)
+    stale = make.job(status="running", worker_id=worker_id, heartbeat_at=LONG_AGO)
+    asked = make.job(status="running", worker_id=worker_id, heartbeat_at=LONG_AGO, requested="pause")
+    silent = make.job()
+    message = """INSERT INTO dramatiq.queue (message_id, queue_name, state, worker_id, message)
+                 SELECT gen_random_uuid(), :name, :state, :worker, CAST(:message AS jsonb)
+                 FROM generate_series(1, :n)"""
+    sql(message, name="low", state="consumed", worker=99, message="{}", n=2)
+    sql(message, name="low.DQ", state="queued", worker=None, message='{"options": {"eta": 1}}', n=3)
+    with capture_logs() as lines:
+        swept = round_of(engine, settings)
+    assert swept == Swept(recovered=[lost], stale=[stale], woken=[silent], messages=2, released=3)
+    assert job_row(asked)["status"] == "paused"  # which is no failure
+    assert [(line["event"], line.get("jobs", line.get("number"))) for line in lines] == [
+        ("sweep.recovered", [lost]), ("sweep.stale", [stale]), ("sweep.resent", [silent]), ("sweep.messages", 2),
+    ]  # fmt: skip
+    assert {line["log_level"] for line in lines} == {"warning"}
+    assert sql("SELECT swept_at > now() - interval '1 minute' AS new FROM watched_clock") == [{"new": True}]
+    with capture_logs() as lines:
+        assert round_of(engine, settings) == Swept()
+    assert lines == []
+
+
+@pytest.mark.parametrize("field", ["released", "dropped"])
+def test_a_round_that_did_as_much_as_one_does_is_followed_by_another(field) -> None:
+    assert [Swept(**{field: number}).goes_on for number in (999, 1000)] == [False, True]
+
+
+def test_a_message_under_a_former_name_of_its_kind_is_dropped_too(make, engine, settings, sql) -> None:
+    renamed = job_kind(queue="low", old_names=["before"])(lambda run: iter(()))
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message) VALUES
+           (gen_random_uuid(), 'low', 'queued', '{"actor_name": "before", "args": [404]}'),
+           (gen_random_uuid(), 'low', 'queued', '{"actor_name": "others", "args": [404]}')""")
+    with engine.connect() as connection:
+        assert sweep(connection, [renamed], settings) == Swept(dropped=1)
+
+
+def test_a_look_at_one_business_moves_the_jobs_of_no_other(make, engine, settings, worker_id, job_row) -> None:
+    business_id = make.business()
+    for columns in ({"worker_id": worker_id + 1}, {"worker_id": worker_id, "heartbeat_at": LONG_AGO}):
+        mine, others = (
+            make.job(one, status="running", key=str(columns), **columns) for one in (business_id, make.business())
+        )
+        with engine.connect() as connection:
+            swept = reconcile(connection, settings, business_id)
+        assert swept.recovered + swept.stale == [mine]
+        assert job_row(others)["status"] == "running"
+
+
+def test_a_job_that_nothing_could_move_is_named_with_its_error(make, engine, settings, sql) -> None:
+    stuck = make.job(status="running", worker_id=77)
+    other = make.job(status="running", worker_id=77)
+    sql(f"""CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE unique_violation; END $$;
+            CREATE TRIGGER bad BEFORE UPDATE ON background_jobs FOR EACH ROW WHEN (old.id = {stuck})
+            EXECUTE FUNCTION bad()""")
+    with capture_logs() as lines:
+        swept = round_of(engine, settings)
+    assert (swept.recovered, swept.left) == ([other], {stuck: "23505"})
+    (line,) = [line for line in lines if line["event"] == "sweep.left"]
+    assert line["error"].startswith(f"job {stuck} of worker 77, which is dead, cannot be put back: ")
+    assert "\n" not in line["error"]
+
+
+def test_a_function_that_is_broken_is_not_tried_anew_for_each_job(make, engine, settings, sql) -> None:
+    """Only a time limit may have struck because of one of them."""
+    for _ in range(2):
+        make.job(status="running", worker_id=77)
+    sql("""CREATE OR REPLACE FUNCTION live_workers() RETURNS SETOF integer LANGUAGE plpgsql AS
+           $$ BEGIN RAISE 'broken'; END $$""")
+    with capture_logs() as lines, engine.connect() as connection:
+        assert reconcile(connection, settings).left == {None: "P0001"}
+    assert [(line["step"], line["job_id"]) for line in lines if line["event"] == "sweep.failed"] == [("recover", None)]
