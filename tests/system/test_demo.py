@@ -58,6 +58,7 @@ def test_the_demo_proves_itself_and_does_so_again_from_the_same_folder(copy: Pat
         assert "Proved: everything is gone" in printed
 
 
+@pytest.mark.scale
 def test_a_demo_that_is_interrupted_leaves_nothing_running(copy: Path) -> None:
     demo = service(copy, "demo", "--receipts", "5000")
     assert demo.stdout is not None
@@ -67,6 +68,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_running(copy: Path) -> None:
     assert demo.returncode == 143
 
 
+@pytest.mark.scale
 def test_the_curl_lines_of_the_readme_work_as_printed_against_make_dev(copy: Path) -> None:
     dev = service(copy, "dev")
     assert dev.stdout is not None
@@ -102,6 +104,7 @@ def started(process: "subprocess.Popen[str]", what: str) -> list[str]:
     raise AssertionError("".join(lines))
 
 
+@pytest.mark.scale
 def test_a_dev_whose_terminal_is_closed_leaves_nothing_and_says_stopped(copy: Path) -> None:
     dev = service(copy, "dev")
     started(dev, "Ctrl-C")

@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("what", [pytest.param("start", marks=pytest.mark.scale), "requeue", "resume"])
+LONG = [pytest.param(name, marks=pytest.mark.scale) for name in ("start", "resume")]
+
+
+@pytest.mark.parametrize("what", ["requeue", *LONG])
 def test_kill_9_between_any_two_statements_leaves_the_job_and_its_message_or_neither(what, environment) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.system.dying", what],

@@ -62,7 +62,15 @@ def test_stdin_has_no_folder_but_can_be_given_one(command, shell, sql, tmp_path)
     assert sql("SELECT size FROM attachments") == [{"size": 9}]
 
 
-@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "<&- 2>&-", "2>&1 | true", "2> >(true)", "| true"])
+LONG = pytest.mark.scale  # several more of the same sort
+STREAMS = [
+    "2>&-",
+    "2>&1 | true",
+    *(pytest.param(more, marks=LONG) for more in (">&- 2>&-", "<&- 2>&-", "2> >(true)", "| true")),
+]
+
+
+@pytest.mark.parametrize("streams", STREAMS)
 def test_an_import_whose_streams_are_closed_imports_all(streams: str, command, shell, sql, tmp_path) -> None:
     (tmp_path / "r.csv").write_text(HEADER + "bad,,\n" * 3000 + lines(3000))
     done = shell(f"set -o pipefail; {command(tmp_path / 'r.csv')} {streams}")
@@ -134,15 +142,15 @@ def test_ctrl_c_says_what_was_done_and_running_again_goes_on(command, shell, env
     ("name", "data"),
     [
         ("utf-16-without-a-mark", ("vendor,amount,date\n" * 1).encode("utf-16-le") * 250_000),
-        ("binary", bytes(range(256)) * 40_000),
-        ("workbook", b"PK\x03\x04" + bytes(range(256)) * 40_000),
+        pytest.param("binary", bytes(range(256)) * 40_000, marks=LONG),
+        pytest.param("workbook", b"PK\x03\x04" + bytes(range(256)) * 40_000, marks=LONG),
         ("one-line", b"x" * 10_000_000),
-        ("one-line-of-json", b'{"vendor": "' + b"x" * 10_000_000 + b'"}'),
+        pytest.param("one-line-of-json", b'{"vendor": "' + b"x" * 10_000_000 + b'"}', marks=LONG),
         ("wrong-columns", b"a;b;c\n" + b"1;2;3\n" * 1_600_000),
-        ("html", b"<html>" + b"<tr><td>5</td></tr>\n" * 500_000),
-        ("json-document", b"[\n" + b'{"vendor": "X"},\n' * 500_000),
+        pytest.param("html", b"<html>" + b"<tr><td>5</td></tr>\n" * 500_000, marks=LONG),
+        pytest.param("json-document", b"[\n" + b'{"vendor": "X"},\n' * 500_000, marks=LONG),
         ("hebrew", ("vendor,amount,date\n" + "סופר פארם,5.00,2018-01-02\n" * 400_000).encode("cp1255")),
-        ("one-quote", b'vendor,amount,date\n"' + b"Bar 5 2018-01-02 " * 600_000),
+        pytest.param("one-quote", b'vendor,amount,date\n"' + b"Bar 5 2018-01-02 " * 600_000, marks=LONG),
     ],
 )
 def test_ten_million_bytes_of_the_wrong_kind_end_in_seconds_with_one_sentence(

@@ -44,6 +44,7 @@ def test_a_queued_job_whose_message_is_gone_is_worked_on_all_the_same(owner, sta
     assert user.wait_for(job_id, "completed", seconds=60)["succeeded"] == 100
 
 
+@pytest.mark.scale
 def test_a_rolling_restart_of_all_workers_does_not_one_batch_twice(owner, start) -> None:
     user = owner(4000)
     workers = [start("worker", THROTTLE_MS=500), start("worker", THROTTLE_MS=500)]
