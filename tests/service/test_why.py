@@ -1108,6 +1108,8 @@ WORDS = [  # reason, the job's columns, evidence; what the sentence and the reme
      "Worker 9 is dead, and no other listens to maintenance", None),
     ("blocked", {}, {"blocker": {"pid": 0}}, "It waits for a lock that a prepared transaction holds",
      "COMMIT PREPARED or ROLLBACK PREPARED: see pg_prepared_xacts"),
+    ("blocked", {}, {"blocker": {"pid": 7}}, "It waits for a lock that the session with the pid 7 holds",
+     "End that transaction there, or: SELECT pg_terminate_backend(7)"),
     ("blocked", {}, {"blocker": {"pid": 7, "seconds": 3}},
      "It waits for a lock that the session with the pid 7 holds, whose transaction is 3 s old",
      "End that transaction there, or: SELECT pg_terminate_backend(7)"),

@@ -21,7 +21,7 @@ TRANSIENT = (
 )
 LOST = (OperationalError, InterfaceError, psycopg2.OperationalError, psycopg2.InterfaceError)  # if they have no code
 BUGS = ("0A", "2", "3", "42", "5", "F0", "H", "X")  # the statement itself is wrong, or the server is
-DATA = ("21", "22", "23", "27", "2F", "38", "39", "44")  # … but these are about the values
+DATA = ("21", "22", "23", "27", "2F", "38", "39")  # … but these are about the values
 
 
 def is_transient(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ class Prefetch:
 
     def short_limits(self, long: list[str], short: list[str]) -> tuple[dict[str, int], int]:
         """The same for short messages; none while all threads are busy with long jobs."""
-        if long and not self.for_long(long, beside_short=False):
+        if not self.for_long(long, beside_short=False):
             return {}, 0
         limits = {queue: room for queue in short if (room := self.for_short(queue))}
         return limits, sum(limits.values())

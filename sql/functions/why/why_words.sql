@@ -29,7 +29,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WHEN 'blocked' THEN CASE WHEN evidence #>> '{blocker,pid}' = '0'
         THEN 'It waits for a lock that a prepared transaction holds'
         ELSE format('It waits for a lock that the session with the pid %s holds%s', evidence #>> '{blocker,pid}',
-            coalesce(format(', whose transaction is %s s old', evidence #>> '{blocker,seconds}'), '')) END
+            coalesce(', whose transaction is ' || (evidence #>> '{blocker,seconds}') || ' s old', '')) END
     WHEN 'stopping' THEN format('%s asked for a %s: it stops at the end of the batch in hand',
         coalesce(evidence ->> 'by', 'Somebody'), job.requested)
     WHEN 'backing_off' THEN format('It waits to try again: %s', job.waiting_for)
