@@ -54,7 +54,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             name, token = self._name(request)
             self._in_flight[token] += 1
             self._waiting[name].append(Waiting(next(self._arrivals), token, channel))
-            self.queue_cv.notify()
+            if self._may_run(name):
+                self.queue_cv.notify()
 
     def _name(self, request: Any) -> tuple[str, str]:
         """The name whose threads it takes, and the token that it counts towards."""
@@ -90,8 +91,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
                 self.logger.exception("Exception when serving %r", waiting.channel)
             with self.lock:
                 _subtract(self._in_flight, waiting.token)
-                _subtract(self._running, name)
-                self.queue_cv.notify()
+                _subtract(self._running, name)  # what may run now, this thread takes itself
             if is_for_another:
                 self.add_task(waiting.channel)
 

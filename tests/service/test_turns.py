@@ -97,6 +97,25 @@ def test_a_thread_that_is_free_again_goes_to_who_has_the_fewest(turns) -> None:
     assert again.begun.wait(30)
 
 
+def test_none_of_many_at_once_is_forgotten(turns) -> None:
+    sorts = (
+        *({"token": token} for token in ("a", "b", "another of a", "operator", "made up")),
+        *({"path": path} for path in ("/healthz", "/readyz", "/api/jobs")),
+        {"path": "/api/session", "command": "POST"},
+    )
+
+    def add(number: int) -> list[Held]:
+        held = [Held(**sorts[(number + n) % len(sorts)]) for n in range(300)]
+        for one in held:
+            one.let_go.set()
+            turns(one)
+        return held
+
+    with ThreadPoolExecutor(6) as pool:
+        every = [one for held in pool.map(add, range(6)) for one in held]
+    assert all(one.begun.wait(30) for one in every)
+
+
 def test_made_up_tokens_share_one_share(turns) -> None:
     made_up = [turns(Held(f"made up {n}")) for n in range(5)]
     wait_until(lambda: sum(held.begun.is_set() for held in made_up) == 2, 30, "half of the threads")
