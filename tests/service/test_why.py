@@ -713,6 +713,17 @@ def test_a_running_job_is_looked_into_if_it_may_be_stuck(
     assert sql("SELECT jobs_to_explain() AS id") == ([{"id": job_id}] if is_looked_into else [])
 
 
+def test_a_look_in_a_long_transaction_sees_which_job_has_stood_still_since(make, sql, engine, workers_are) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9)
+    with engine.begin() as look:
+        began = look.execute(text("SELECT now()")).scalar_one()
+        sql("UPDATE background_jobs SET updated_at = :at", at=began - timedelta(seconds=1.9))
+        wait_until(
+            lambda: look.scalars(text("SELECT jobs_to_explain()")).all() == [job_id], 30, "the job to be looked into"
+        )
+
+
 @pytest.mark.parametrize(
     ("queue", "kinds", "silent", "message", "wait", "is_looked_into"),
     [

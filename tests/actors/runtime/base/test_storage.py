@@ -1,5 +1,6 @@
 """The bucket: what is wrong with it is said in a sentence."""
 
+import secrets
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
@@ -17,6 +18,16 @@ def test_a_file_goes_up_is_listed_and_goes_away(bucket, tmp_path) -> None:
     assert bucket.keys() == ["businesses/1/a.pdf"]
     assert bucket.delete(["businesses/1/a.pdf", "businesses/1/never-there.pdf"]) == {}
     assert bucket.keys() == []
+
+
+def test_a_bucket_that_is_dropped_is_gone_with_all_that_was_in_it(settings, tmp_path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    one = Bucket(settings.model_copy(update={"S3_BUCKET": f"longhaul-test-{secrets.token_hex(4)}"}))
+    one.create()
+    one.put("a.pdf", tmp_path / "a", "application/pdf")
+    one.drop()
+    with pytest.raises(StorageError, match="does not exist"):
+        one.check()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ def test_a_name_that_no_bucket_can_have_is_named(name: str, fake) -> None:
         fake(S3_BUCKET=name).check()
 
 
+def test_a_key_that_no_object_can_have_is_not_blamed_on_the_buckets_name(fake, tmp_path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.1")
+    with pytest.raises(StorageError) as refusal:
+        fake().put("", tmp_path / "a.pdf", "application/pdf")
+    assert "see S3_BUCKET" not in str(refusal.value)
+
+
 def test_a_session_token_is_sent(store, fake) -> None:
     fake(AWS_SESSION_TOKEN="for-an-hour").check()
     assert store.tokens == ["for-an-hour"]

@@ -1,6 +1,7 @@
 """A lock timeout names who held the lock; what that session ran goes to the log only."""
 
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import Thread, Timer
@@ -17,7 +18,7 @@ from actors.runtime.jobs.blockers import Blocker, Wait, Waits
 from actors.runtime.jobs.run import Batch, Run
 from service.local.processes import wait_until
 from sql.engine import make_engine
-from tests.actors.runtime.tiny import kind, numbers
+from tests.actors.runtime.tiny import as_role, kind, numbers
 
 LIMIT = "4s"  # long enough for a look on a busy machine
 SECRET = "SELECT 'another tenant' FROM done"
@@ -186,6 +187,22 @@ def test_a_look_after_the_limit_has_ended_the_wait_forgets_nobody(waiting, engin
         waits.look(engine)
     assert wait.blocker
     assert wait.blocker.pid == holder_pid
+
+
+def test_a_look_by_a_role_that_may_see_no_session_still_tells_the_holders_pid(waiting, settings, sql) -> None:
+    """As where a worker's role is set to another: then Postgres hides even the worker's own sessions from it."""
+    waits, wait, _, _ = waiting
+    holder_pid, wait.blocker = wait.blocker.pid, None
+    role = f"longhaul_test_{secrets.token_hex(4)}"
+    sql(f"CREATE ROLE {role} LOGIN")
+    theirs = make_engine(as_role(settings.DATABASE_URL, role), application_name="theirs")
+    try:
+        waits.look(theirs)
+    finally:
+        theirs.dispose()
+        sql(f"DROP ROLE {role}")
+    assert wait.blocker
+    assert (wait.blocker.pid, wait.blocker.seconds) == (holder_pid, None)
 
 
 def test_who_blocks_no_more_is_forgotten_at_the_second_look(waiting, holder, engine) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,9 +20,11 @@ from actors.runtime.jobs.params import Params, set_at_start
 from actors.runtime.jobs.run import Batch, Run
 from actors.runtime.jobs.start import JobActiveError, ParamsError, TooSoonError, read_params, start
 from actors.runtime.jobs.testing import run_kind
+from service.local.processes import wait_until
 
 NEW_KIND = """
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from actors.runtime.jobs.kinds import job_kind
 from actors.runtime.jobs.run import Batch, Run
 
@@ -209,6 +212,21 @@ def test_a_start_waits_for_its_own_business_kind_and_key_and_former_names_count(
     assert nearly.value.seconds in (1, 2)
     sql("UPDATE background_jobs SET created_at = now() - interval '60 s' WHERE id = :id", id=first)
     assert begin(limited, business_id, mailbox="a") > first
+
+
+def test_a_start_waits_for_one_of_the_same_business_that_is_not_committed(begin, make, engine, settings, sql) -> None:
+    declared = job_kind(queue="low")(no_work)
+    business_id = make.business()
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor() as pool:
+        with engine.begin() as connection:
+            params = read_params(declared, {})
+            first = start(connection, declared, settings, business_id, params, who="eli").job_id
+            second = pool.submit(begin, declared, business_id)
+            wait_until(lambda: sql(waiting), 30, "the second start to wait")
+        with pytest.raises(JobActiveError) as active:
+            second.result(30)
+    assert active.value.job_id == first
 
 
 def test_a_paused_job_is_active_and_of_several_the_first_is_named(begin, make, sql) -> None:

@@ -19,6 +19,7 @@ from actors.runtime.jobs import backoff
 from actors.runtime.jobs.beats import Beats
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, Start, job_kind
+from actors.runtime.jobs.loop import Loop
 from actors.runtime.jobs.run import Batch, Run
 from actors.runtime.jobs.verdicts import Permanent, Snooze
 from service.local.processes import wait_until
@@ -772,3 +773,23 @@ def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(run
 
     job = run(empty)
     assert (job["status"], job["last_error"], job["failed_count"]) == ("failed", "division by zero", 0)
+
+
+def test_a_second_strike_while_a_crash_is_written_down_leaves_no_connection_behind(run, engine, monkeypatch) -> None:
+    class Strike(BaseException):
+        pass
+
+    def strike(*_: Any) -> None:
+        raise Strike
+
+    @kind
+    def work(run: Run) -> Iterator[Batch]:
+        run.begin()
+        strike()
+        yield Batch([1], {"at": 1}, succeeded=1)
+
+    monkeypatch.setattr(Loop, "fail", strike)
+    taken = engine.pool.checkedout()
+    with pytest.raises(Strike):
+        run(work)
+    assert engine.pool.checkedout() == taken

@@ -876,6 +876,25 @@ def test_room_for_a_message_is_filled_at_once_and_not_at_the_next_tick(
     wait_until(lambda: states() == {"done": 10}, 60, "all to be done")
 
 
+def test_of_messages_that_were_lost_once_a_worker_holds_one_at_a_time(process, work, states, sql) -> None:
+    broker, go_on = process(threads=4).broker(), Event()
+
+    def hold() -> None:
+        go_on.wait(30)
+
+    holding, noting = actor(broker, hold), naming(broker, [], "note", "low")
+    for _ in range(3):
+        holding.send()
+    sql("UPDATE dramatiq.queue SET losses = 1")
+    work(broker)
+    wait_until(lambda: states().get("consumed"), 30, "the first to be claimed")
+    noting.send()
+    wait_until(lambda: states().get("done"), 30, "another claim")
+    assert states() == {"consumed": 1, "queued": 2, "done": 1}
+    go_on.set()
+    wait_until(lambda: states() == {"done": 4}, 30, "all to be done")
+
+
 def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, sql) -> None:
     one = process()
     assert one._sweep() is False
