@@ -47,6 +47,8 @@ def explain(error: Exception, settings: Settings) -> StorageError:
         )
     if isinstance(error, ParamValidationError) and "bucket name" in str(error):
         return StorageError(f"{where} can't have that name; see S3_BUCKET")
+    if isinstance(error, ParamValidationError):
+        return StorageError(f"{where} can't be asked for this: {str(error).splitlines()[-1][:200]}")
     if isinstance(error, ValueError):
         return StorageError(f"{where} has an address that can't be used; see S3_ENDPOINT_URL and AWS_REGION")
     if isinstance(error, SSLError):

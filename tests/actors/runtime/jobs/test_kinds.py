@@ -24,7 +24,6 @@ from service.local.processes import wait_until
 
 NEW_KIND = """
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from actors.runtime.jobs.kinds import job_kind
 from actors.runtime.jobs.run import Batch, Run
 
