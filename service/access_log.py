@@ -10,6 +10,7 @@ import structlog
 
 log = structlog.get_logger("longhaul.access")
 
+MOST_SHOWN = 20  # characters of a method
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id set by a router in front
 
 
@@ -27,16 +28,17 @@ class AccessLog:
     ) -> None:
         if request.path == "/healthz":
             return
+        began = getattr(request.context, "began", None)  # none if Falcon refuses the request at once
         status = falcon.http_status_to_code(response.status)
         caller = getattr(request.context, "caller", None)
         write = log.warning if status in (401, 403) else log.info
         write(
             "http.request",
-            method=request.method,
+            method=request.method[:MOST_SHOWN],
             route=request.uri_template or "unknown",
             status=status,
             actor=caller.name if caller else None,
             token=caller.token_id if caller else None,
-            ms=round(1000 * (time.monotonic() - request.context.began), 1),
-            request_id=request.context.request_id,
+            ms=None if began is None else round(1000 * (time.monotonic() - began), 1),
+            request_id=getattr(request.context, "request_id", None),
         )

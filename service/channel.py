@@ -17,6 +17,7 @@ BODY_SECONDS = 30
 ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
 SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most connections are in use
+PROMPT_SECONDS = 1  # at the limit, whoever has kept us waiting for longer is replaced before whoever came just now
 LINGER_SECONDS = 2  # time for a client refused mid-request to read why
 
 IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
@@ -77,14 +78,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return self.served < self.handed_over or self.is_idle()
 
     def rank(self) -> tuple[int, float] | None:
-        """At the limit, the lowest rank is replaced first: no complete head yet, then between two requests, then in the
-        middle of a body; within each, the oldest. None: it waits for us, or its response is on its way.
+        """At the limit, the lowest rank is replaced first: who has not sent a head or not read a response for a second,
+        then between two requests, then in the middle of a body, and last those who came just now; within each, the
+        oldest. None: it waits for us, or its response is on its way.
         """
+        phase, _ = self._now_in()
+        is_prompt = phase != self._phase or time.monotonic() - self._since <= PROMPT_SECONDS
+        if phase[0] == "answer":
+            return None if is_prompt else (0, self._since)
         if not self.is_idle():
             return None
         if self.request is None and self.served:
             return 1, self.last_activity
-        return 2 if self.request is not None and self.request.headers_finished else 0, self._since
+        if self.request is not None and self.request.headers_finished:
+            return 2, self._since
+        return 3 if is_prompt else 0, self._since
 
     def _now_in(self) -> tuple[tuple[object, ...], float]:
         """The phase, which differs for each request of the connection, and how long it may last."""

@@ -1,12 +1,14 @@
 """The API's JSON: times in ISO 8601, strings that Postgres can store."""
 
 import json
+import re
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from falcon.media import JSONHandler
 
+MAX_DEPTH = 20  # of objects and lists in each other: what walks them may need a level of Python's stack for each
 MAX_FIELDS = 100  # of an object: each one that a model does not know is an error, and making those takes long
 
 
@@ -16,11 +18,25 @@ def _encode(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+BRACKET = re.compile(r"[\[\]{}]")
+
+
 def _decode(text: str) -> Any:
     try:
+        if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+            raise RecursionError
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for bracket in BRACKET.findall(STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,10 @@ COLUMNS = ("id", "vendor", "amount", "currency", "received_at", "source", "sourc
 # Places where a spreadsheet would take what follows for a formula: the start of a text, and after each semicolon, tab
 # or line break. In many countries spreadsheets split a CSV at semicolons, and then ignore quotes in the middle of a
 # line. Full-width signs count too, and marks that nobody sees do not.
-UNSEEN = r"\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+UNSEEN = (
+    r"\u00ad\u034f\u0600-\u0605\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
+    r"\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
 BREAKS = r"\t\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
 FORMULA = re.compile(rf"""^(?=[{BREAKS}])|(?:^|(?<=[;{BREAKS}]))(?=[\s"{UNSEEN}]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 

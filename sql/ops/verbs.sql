@@ -8,7 +8,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF length(value) > longest THEN
         RAISE EXCEPTION '%: found % characters, expected up to %', what, length(value), longest USING ERRCODE = 'LH400';
-    ELSIF value ~ '[\u0001-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]' THEN
+    ELSIF value ~ '[\u0001-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]' THEN
         RAISE EXCEPTION '%: found a control character, expected text on one line', what USING ERRCODE = 'LH400';
     END IF;
     RETURN value;

@@ -136,6 +136,8 @@ def test_no_event_of_psql_names_a_token_whatever_the_session_says(verb, token, a
     [
         ("dana)\nworker:1 (", "why", "who: found a control character, expected text on one line"),
         ("dana\u202e", "why", "who: found a control character"),
+        ("dana\u061c", "why", "who: found a control character"),
+        ("dana", "\u200ewhy\u200f", "why: found a control character"),
         ("d" * 101, "why", "who: found 101 characters, expected up to 100"),
         ("dana", "a\r\nb", "why: found a control character, expected text on one line"),
         ("dana", "w" * 501, "why: found 501 characters, expected up to 500"),

@@ -253,18 +253,55 @@ def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> 
             thread.join()
 
 
+def test_who_has_just_come_is_answered_though_all_places_are_taken_by_idle_ones_and_others_come(turn, sockets) -> None:
+    idle = [turn.connect(REQUEST) for _ in range(LIMIT - 4)]
+    wait_until(lambda: turn() or all(map(is_readable, idle)), 30, "the answers")
+    late = turn.connect(REQUEST)
+    others = [turn.connect() for _ in range(20)]
+    wait_until(lambda: turn() or is_readable(late), 30, "the answer")
+    assert late.recv(100).startswith(b"HTTP/1.1 200 ")
+    wait_until(lambda: turn() or sum(is_ended(one) for one in idle) >= 10, 30, "idle ones to be closed")
+    assert not any(map(is_closed, others))
+
+
+def is_ended(client: socket.socket) -> bool:
+    """After its answer."""
+    while is_readable(client):
+        if not client.recv(4096):
+            return True
+    return False
+
+
 def state(**found: Any) -> Channel:
+    """Of a client that keeps us waiting, since the seventh second of the clock."""
     channel = Channel.__new__(Channel)
     vars(channel).update({"requests": [], "total_outbufs_len": 0, "request": None, "_since": 7.0, "last_activity": 9.0})
     vars(channel).update(found)
+    vars(channel).setdefault("_phase", channel._now_in()[0])
     return channel
 
 
-def test_who_waits_for_us_keeps_its_place_and_who_said_least_loses_it_first() -> None:
+def test_who_waits_for_us_keeps_its_place_and_who_said_least_loses_it_first(monkeypatch) -> None:
+    monkeypatch.setattr("service.channel.time", SimpleNamespace(monotonic=lambda: 100.0))
     half, whole = SimpleNamespace(headers_finished=False), SimpleNamespace(headers_finished=True)
-    in_order = [{}, {"request": half, "_since": 8.0}, {"served": 1}, {"request": whole, "_since": 1.0}]
+    in_order = [
+        {},
+        {"request": half, "_since": 8.0},
+        {"total_outbufs_len": 1, "_since": 9.0},  # does not read its response
+        {"served": 1},
+        {"request": whole, "_since": 1.0},
+        {"_since": 99.2},  # those who came just now
+        {"request": half, "_since": 99.5},
+        {"request": half, "served": 1, "_since": 99.6, "_phase": ("idle", 1)},
+    ]
     ranks = [state(**found).rank() for found in in_order]
     assert None not in ranks
     assert ranks == sorted(ranks, key=lambda rank: rank or (0, 0.0))
-    for kept in ({"requests": ["one"]}, {"total_outbufs_len": 1}, {"lingering": True}, {"close_when_flushed": True}):
+    for kept in (
+        {"requests": ["one"]},
+        {"requests": ["one"], "total_outbufs_len": 1},
+        {"total_outbufs_len": 1, "_since": 99.5},
+        {"lingering": True},
+        {"close_when_flushed": True},
+    ):
         assert state(**kept).rank() is None

@@ -6,6 +6,7 @@ import time
 from http.client import HTTPConnection
 
 import pytest
+from cryptography.fernet import Fernet
 from structlog.testing import capture_logs
 
 from service.credentials import session_id
@@ -154,6 +155,40 @@ def test_size_comes_before_type_and_type_before_content(api, make) -> None:
 def test_a_body_that_is_nested_without_end_is_a_400(body, api, make) -> None:
     answer = api(make.business()).post(START, body.encode(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize("depth", [19, 20, 500, 30_000])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (START, '{"confirm": %s}'),
+        ("/api/jobs", '{"job_type": "export_receipts", "params": {"format": %s}}'),
+        ("/api/jobs", '{"job_type": "restore_receipts", "params": {"delete_job_id": %s}}'),
+        ("/api/jobs", '{"job_type": %s}'),
+        ("/api/connections", '{"port": %s}'),
+        ("/api/session", '{"token": %s}'),
+    ],
+)
+def test_values_within_values_are_a_400_however_deep_they_are(path, body, depth, api, make) -> None:
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        deep = body % (opening * depth + "1" + closing * depth)
+        caller = api(make.business(), "owner", CONNECTION_KEYS=(Fernet.generate_key().decode(),))
+        answer = caller.post(path, deep.encode(), headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 413), answer.json
+
+
+def test_brackets_in_a_text_are_no_depth(api, make) -> None:
+    body = {"job_type": "export_receipts", "params": {"format": '["' * 200 + "\\" + '{"' * 200}}
+    answer = api(make.business()).post("/api/jobs", body)
+    assert "nested" not in answer.json["error"]
+    assert "format" in answer.json["fields"]
+
+
+def test_a_method_that_the_application_refuses_at_once_is_no_error_of_ours(web) -> None:
+    connection = HTTPConnection(web().address.removeprefix("http://"), timeout=30)
+    connection.request("WEBSOCKET", "/api/jobs")
+    assert 400 <= connection.getresponse().status < 500
+    connection.close()
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n", b"5\r\n{}", b"-1\r\n"])

@@ -3,12 +3,14 @@
 import logging
 import re
 import sys
-from typing import Any, Literal
+import traceback
+from typing import Any, Literal, TextIO
 
 import structlog
 
 from actors.runtime.base.streams import STDOUT
 
+MOST_FRAMES = 30  # of a traceback
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -97,6 +99,15 @@ def _shown(render: Any) -> Any:
     return shown
 
 
+def _trace(exc_info: Any) -> str:
+    """Without local variables, of which one may be a token; and only the last frames: a recursion has a thousand."""
+    return "".join(traceback.format_exception(*exc_info, limit=-MOST_FRAMES)).rstrip("\n")
+
+
+def _write_trace(output: TextIO, exc_info: Any) -> None:
+    output.write(f"\n{_trace(exc_info)}")
+
+
 def set_up_logging(log_format: Literal["console", "json"]) -> None:
     """All loggers of the process, including libraries', write to the same place in the same format."""
     colors = log_format == "console" and sys.__stdout__ is not None and sys.__stdout__.isatty()
@@ -105,10 +116,10 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(
             colors=colors,
-            exception_formatter=structlog.dev.plain_traceback,  # no local variables: one may be a token
+            exception_formatter=_write_trace,
         )
     )
-    tail: list[Any] = [structlog.processors.format_exc_info] if log_format == "json" else []
+    tail: list[Any] = [structlog.processors.ExceptionRenderer(_trace)] if log_format == "json" else []
     handler = _Stdout(escape=not colors)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Event, RLock, Thread
 from typing import Any
 
-MOST_WAITING = 10_000
+MOST_WAITING, MOST_BYTES = 10_000, 20_000_000
 DRAIN_SECONDS = 0.5  # for each of the two
 COLLECT_SECONDS = 0.005  # lines that come together wake the writer once: each time, it takes the interpreter's lock
 
@@ -19,7 +19,7 @@ COLLECT_SECONDS = 0.005  # lines that come together wake the writer once: each t
 class Lines:
     """Writes to a descriptor on its own thread, so that nobody who writes waits for a reader.
 
-    Beyond 10 000 waiting lines, lines are dropped and counted until half of them are written. The descriptor may be
+    Beyond 10 000 waiting lines or 20 MB, lines are dropped and counted until half are written. The descriptor may be
     shared with other processes, so its blocking mode is left alone.
     """
 
@@ -33,6 +33,7 @@ class Lines:
         self._waiting: SimpleQueue[bytes | Event] = SimpleQueue()
         self._thread: Thread | None = None
         self._lost = 0
+        self._bytes = 0  # that wait
         self._lock = RLock()  # a signal handler may write in the middle of this
 
     def put(self, line: bytes) -> None:
@@ -41,6 +42,7 @@ class Lines:
                 self._lost += 1
                 return
             if self._thread is not None or self._start():
+                self._bytes += len(line)
                 self._waiting.put(line)
                 return
         if select.select([], [self._number], [], 0)[1]:  # Python is exiting and starts no more threads
@@ -62,7 +64,8 @@ class Lines:
             written.wait(seconds)
 
     def _is_full(self) -> bool:
-        return self._waiting.qsize() >= (MOST_WAITING // 2 if self._lost else MOST_WAITING)
+        share = 2 if self._lost else 1
+        return self._waiting.qsize() >= MOST_WAITING // share or self._bytes >= MOST_BYTES // share
 
     def _start(self) -> bool:
         self._thread = Thread(target=self._run, args=(self._waiting,), name=f"lines-{self._number}", daemon=True)
@@ -82,6 +85,8 @@ class Lines:
             if waiting.empty():
                 time.sleep(COLLECT_SECONDS)
             self._write(item)
+            with self._lock:
+                self._bytes -= len(item)
 
     def _write(self, line: bytes) -> None:
         """One line at a time, so that it stays whole among other processes' lines."""

@@ -43,8 +43,9 @@ def _types(annotation: Any) -> Iterator[type]:
 
 
 def _checked(value: Any, name: str, types: set[type]) -> Any:
-    if isinstance(value, list):
-        return [_checked(one, name, types) for one in value]
+    for one in value if isinstance(value, list) else ():
+        if not isinstance(one, list):  # what is nested deeper is for the model to refuse
+            _checked(one, name, types)
     if value is None or (isinstance(value, str) and str in types) or (isinstance(value, bool) and bool in types):
         return value
     written = isinstance(value, str | int | float)

@@ -92,6 +92,22 @@ log.info("job.failed")
     assert ran.stderr == "tracked longhaul.job WARNING True\n"
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_of_a_recursion_only_the_last_frames_are_in_the_log(form) -> None:
+    code = f"""
+import sys, structlog
+from actors.runtime.base.log import set_up_logging
+set_up_logging("{form}")
+def down(n): return up(n)
+def up(n): return down(n)
+try: down(0)
+except RecursionError: structlog.get_logger("x").exception("http.error")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "RecursionError: maximum recursion depth exceeded" in ran.stdout
+    assert 20 < ran.stdout.count("line ") < 40
+
+
 def test_lines_of_others_that_say_what_ours_say_better_are_left_out() -> None:
     code = """
 import logging

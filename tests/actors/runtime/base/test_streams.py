@@ -87,6 +87,29 @@ log.info("again")
     assert [event["event"] for event in found[-2:]] == ["log.lines_lost", "again"]
 
 
+def test_long_lines_that_nobody_reads_are_bounded_by_their_bytes() -> None:
+    read, write = full_pipe()
+    process = run(
+        """
+for n in range(100): log.info("line", n=n, text="x" * 1_000_000)
+print("logged", file=sys.stderr)
+STDOUT.flush(30)
+log.info("again")
+""",
+        stdout=write,
+        stderr=subprocess.PIPE,
+    )
+    os.close(write)
+    with process.stderr, os.fdopen(read, "rb") as output:
+        assert process.stderr.readline() == b"logged\n"
+        found = events(output.read())
+    assert process.wait(30) == 0
+    lines = [event["n"] for event in found if event["event"] == "line"]
+    assert lines == list(range(20))
+    assert [event["lines"] for event in found if event["event"] == "log.lines_lost"] == [80]
+    assert found[-1]["event"] == "again"
+
+
 ENDS = {
     "an exit": "sys.exit(3)",
     "a crash": "raise LookupError('boom')",
