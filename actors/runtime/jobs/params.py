@@ -46,13 +46,19 @@ def _checked(value: Any, name: str, types: set[type]) -> Any:
     for one in value if isinstance(value, list) else ():
         if not isinstance(one, list):  # what is nested deeper is for the model to refuse
             _checked(one, name, types)
-    if value is None or (isinstance(value, str) and str in types) or (isinstance(value, bool) and bool in types):
+    if isinstance(value, bool):
+        is_of_these = bool in types
+    elif isinstance(value, int | float):
+        is_of_these = bool(types & {int, float, Decimal})
+    else:
+        is_of_these = value is None or (isinstance(value, str) and str in types)
+    if is_of_these:
         return value
     written = isinstance(value, str | int | float)
     if date in types and written and not _is_day(value):
         raise ValueError(f"Invalid {name} format: '{str(value)[:40]}'. Use YYYY-MM-DD format")
-    if datetime in types and isinstance(value, int | float):
-        raise ValueError(f"Found {name} = {value!r}, expected a moment such as 2025-12-31T12:00:00Z")
+    if datetime in types and written and not DAY.match(str(value)):
+        raise ValueError(f"Found {name} = {str(value)[:40]!r}, expected a moment such as 2025-12-31T12:00:00Z")
     if types & {int, float, Decimal} and isinstance(value, bool | str):
         pattern, expected = (NUMBER, "a number") if types & {float, Decimal} else (DIGITS, "only digits")
         if isinstance(value, bool) or not pattern.fullmatch(value):

@@ -122,6 +122,7 @@ class AsWritten(Params):
     flag: bool = False
     text: str | int = ""
     day: date | None = None
+    either: date | int = 0
 
 
 @pytest.mark.parametrize(
@@ -132,9 +133,14 @@ class AsWritten(Params):
         ("price", "1e3"),
         ("price", False),
         ("at", 1735689600),
+        ("at", "1735689600"),
+        ("at", "1.5"),
+        ("at", True),
         ("ids", [1, "2_0"]),
         ("ids", [1, True]),
         ("day", 1735689600.0),
+        ("either", "5"),
+        ("either", True),
     ],
 )
 def test_params_are_read_as_a_person_writes_them(field, value) -> None:
@@ -144,7 +150,8 @@ def test_params_are_read_as_a_person_writes_them(field, value) -> None:
 
 def test_params_take_what_they_mean_as_json_and_as_pythons_own() -> None:
     as_json = {"number": "-1.5", "price": 3, "at": "2025-01-01T12:00:00Z", "ids": ["7", 8], "flag": True, "text": "1_0"}
-    written = AsWritten.model_validate({**as_json, "day": "2025-01-01"})
+    written = AsWritten.model_validate({**as_json, "day": "2025-01-01", "either": 5})
+    assert written.either == 5
     assert (written.number, written.price, written.ids, written.flag, written.text) == (-1.5, 3, (7, 8), True, "1_0")
     assert written.day == date(2025, 1, 1)
     assert AsWritten.model_validate(written.model_dump()) == written
