@@ -253,7 +253,7 @@ def test_silent_connections_that_come_again_at_once_keep_nobody_out(connect) -> 
             thread.join()
 
 
-def test_who_has_just_come_is_answered_though_all_places_are_taken_by_idle_ones_and_others_come(turn, sockets) -> None:
+def test_who_has_just_come_is_answered_though_idle_ones_have_all_places(turn, sockets) -> None:
     idle = [turn.connect(REQUEST) for _ in range(LIMIT - 4)]
     wait_until(lambda: turn() or all(map(is_readable, idle)), 30, "the answers")
     late = turn.connect(REQUEST)
