@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
-NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?", re.ASCII)
+NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?(E[+-]?\d{1,3})?", re.ASCII)  # as a Decimal is stored
 
 
 class Given(BaseModel):
@@ -55,7 +55,7 @@ def _checked(value: Any, name: str, types: set[type]) -> Any:
     if is_of_these:
         return value
     written = isinstance(value, str | int | float)
-    if date in types and written and not _is_day(value):
+    if date in types and datetime not in types and written and not _is_day(value):
         raise ValueError(f"Invalid {name} format: '{str(value)[:40]}'. Use YYYY-MM-DD format")
     if datetime in types and written and not DAY.match(str(value)):
         raise ValueError(f"Found {name} = {str(value)[:40]!r}, expected a moment such as 2025-12-31T12:00:00Z")

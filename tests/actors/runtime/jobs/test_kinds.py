@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -123,6 +123,7 @@ class AsWritten(Params):
     text: str | int = ""
     day: date | None = None
     either: date | int = 0
+    moment: date | datetime | None = None
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ class AsWritten(Params):
         ("day", 1735689600.0),
         ("either", "5"),
         ("either", True),
+        ("moment", "1735689600"),
     ],
 )
 def test_params_are_read_as_a_person_writes_them(field, value) -> None:
@@ -152,6 +154,10 @@ def test_params_take_what_they_mean_as_json_and_as_pythons_own() -> None:
     as_json = {"number": "-1.5", "price": 3, "at": "2025-01-01T12:00:00Z", "ids": ["7", 8], "flag": True, "text": "1_0"}
     written = AsWritten.model_validate({**as_json, "day": "2025-01-01", "either": 5})
     assert written.either == 5
+    for price in ("1E+3", "-0.5", "1E-7"):
+        assert AsWritten.model_validate_json(AsWritten(price=Decimal(price)).model_dump_json()).price == Decimal(price)
+    for moment in (date(2025, 1, 1), datetime(2025, 1, 1, 12, tzinfo=UTC)):
+        assert AsWritten.model_validate_json(AsWritten(moment=moment).model_dump_json()).moment == moment
     assert (written.number, written.price, written.ids, written.flag, written.text) == (-1.5, 3, (7, 8), True, "1_0")
     assert written.day == date(2025, 1, 1)
     assert AsWritten.model_validate(written.model_dump()) == written
