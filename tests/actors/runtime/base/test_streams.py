@@ -60,9 +60,20 @@ print("done", file=sys.stderr, flush=True)
     os.close(write)
 
 
-def test_dropped_lines_are_counted_and_told_in_their_place_once_it_flows_again() -> None:
+def read_late(program: str) -> list[dict]:
+    """The events of a program whose stdout nobody reads until it has printed "logged" on stderr."""
     read, write = full_pipe()
-    process = run(
+    process = run(program, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    with process.stderr, os.fdopen(read, "rb") as output:
+        assert process.stderr.readline() == b"logged\n"
+        found = events(output.read())
+    assert process.wait(30) == 0
+    return found
+
+
+def test_dropped_lines_are_counted_and_told_in_their_place_once_it_flows_again() -> None:
+    found = read_late(
         """
 for n in range(12_000): log.info("line", n=n)
 STDOUT.flush(0.01)
@@ -70,15 +81,8 @@ log.info("lost too")
 print("logged", file=sys.stderr)
 STDOUT.flush(10)
 log.info("again")
-""",
-        stdout=write,
-        stderr=subprocess.PIPE,
+"""
     )
-    os.close(write)
-    with process.stderr, os.fdopen(read, "rb") as output:
-        assert process.stderr.readline() == b"logged\n"
-        found = events(output.read())
-    assert process.wait(30) == 0
     lines = [event["n"] for event in found if event["event"] == "line"]
     lost = [event["lines"] for event in found if event["event"] == "log.lines_lost"]
     assert lines == list(range(len(lines)))
@@ -88,22 +92,14 @@ log.info("again")
 
 
 def test_long_lines_that_nobody_reads_are_bounded_by_their_bytes() -> None:
-    read, write = full_pipe()
-    process = run(
+    found = read_late(
         """
 for n in range(100): log.info("line", n=n, text="x" * 1_000_000)
 print("logged", file=sys.stderr)
 STDOUT.flush(30)
 log.info("again")
-""",
-        stdout=write,
-        stderr=subprocess.PIPE,
+"""
     )
-    os.close(write)
-    with process.stderr, os.fdopen(read, "rb") as output:
-        assert process.stderr.readline() == b"logged\n"
-        found = events(output.read())
-    assert process.wait(30) == 0
     lines = [event["n"] for event in found if event["event"] == "line"]
     assert lines == list(range(20))
     assert [event["lines"] for event in found if event["event"] == "log.lines_lost"] == [80]
