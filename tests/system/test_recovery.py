@@ -114,18 +114,20 @@ def test_a_worker_that_waits_for_a_lock_beats_and_says_what_it_waits_for(owner, 
 @pytest.mark.scale
 def test_a_worker_that_stands_still_in_its_sweep_keeps_no_other_from_sweeping(owner, start, sql) -> None:
     user = owner(4000)
-    frozen = start("worker", THROTTLE_MS=500)
+    frozen = start("worker", THROTTLE_MS=2000)  # not finished before it is stopped
     job_id = user.start()
     user.wait_for_progress(job_id)
-    between_two_steps = """
-        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-        WHERE locktype = 'advisory' AND classid = :space AND objid = :id
-          AND datname = current_database() AND state = 'idle'
+    sweeping = """
+        SELECT state FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND classid = :space AND objid = :id AND datname = current_database()
     """
 
     def stopped_with_the_lock() -> bool:
+        for _ in range(1000):  # without a pause: a sweep takes a few milliseconds
+            if sql(sweeping, **SWEEP):
+                break
         frozen.signal(signal.SIGSTOP)
-        found = bool(sql(between_two_steps, **SWEEP))
+        found = sql(sweeping, **SWEEP) == [{"state": "idle"}]  # between two steps
         if not found:
             frozen.signal(signal.SIGCONT)
         return found
