@@ -3,35 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, column, text
+from sqlalchemy import Connection, Engine
 
 from actors.runtime.base.config import Settings
 from actors.runtime.jobs.kinds import by_every_name, load_kinds
 from service.gathered import Gathered
-from sql.engine import reading
+from sql.engine import fetch, reading
 
 KINDS = by_every_name(load_kinds().values())  # by job_type
 MOST_AHEAD, MOST_AHEAD_IN_A_LIST = 1000, 100  # as far as messages ahead of a job are counted
 
-# Of a job as it is stored, what an answer shows or depends on.
-STORED = (
-    *("id", "business_id", "job_type", "key", "status", "requested", "attempt", "requested_by_user_id", "stats"),
-    *("total", "processed", "succeeded", "failed_count", "last_error", "error_code", "waiting_for", "wait_until"),
-    *("created_at", "started_at", "updated_at", "finished_at", "heartbeat_at"),
-)
-NOW = ("is_unknown", "rate", "eta_seconds", "seconds_since_heartbeat", "is_stale", "is_in_doubt", "reason", "sentence")
-
-# `businesses` beside `ids`: only if it is that business's; NULL is any. The columns are declared so that SQLAlchemy
-# works out once what they are: for a poll that took a tenth of the web process's time.
-LOOK = text(f"""
-    SELECT {", ".join(f"(l.job).{name}" for name in STORED)}, {", ".join(f"l.{name}" for name in NOW)},
-           asked.business_id AS asked_business_id
-    FROM public.look_at_jobs(CAST(:ids AS bigint[]), CAST(:heartbeat_seconds AS float8),
-                             CAST(:update_seconds AS float8), CAST(:most_ahead AS integer)) AS l
-    JOIN unnest(CAST(:ids AS bigint[]), CAST(:businesses AS bigint[])) AS asked (id, business_id)
-        ON asked.id = (l.job).id AND coalesce(asked.business_id = (l.job).business_id, true)
-    ORDER BY (l.job).id DESC
-""").columns(*map(column, (*STORED, *NOW, "asked_business_id")))  # noqa: S608 - constants
+LOOK = """
+    SELECT * FROM public.show_jobs(CAST(%(ids)s AS bigint[]), CAST(%(businesses)s AS bigint[]),
+        CAST(%(heartbeat_seconds)s AS float8), CAST(%(update_seconds)s AS float8), %(most_ahead)s)
+"""
 
 
 class Asked(NamedTuple):
@@ -50,7 +35,7 @@ def job_rows(
         "update_seconds": settings.STALE_UPDATE_SECONDS,
         "most_ahead": most_ahead,
     }
-    rows = map(dict, connection.execute(LOOK, values).mappings())
+    rows = fetch(connection, LOOK, values)
     return {Asked(row["id"], row.pop("asked_business_id")): row for row in rows}
 
 

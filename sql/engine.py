@@ -1,6 +1,6 @@
 """Connections to Postgres: what every session relies on, its limits, and which sessions must not be reused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -131,13 +131,34 @@ def autocommitting(connection: Connection) -> Iterator[Any]:
     try:
         with session.cursor() as cursor:
             yield cursor
-    except psycopg2.Error as error:  # SQLAlchemy does not see it
-        if is_outlived(error.pgcode) and not _is_kept(connection):
-            connection.invalidate(error)
+    except psycopg2.Error as error:
+        _throw_away_unseen(connection, error)
         raise
     finally:
         if not session.closed:
             session.autocommit = False
+
+
+def fetch(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a short statement with psycopg2's placeholders, for what is polled: SQLAlchemy would take longer than
+    Postgres does.
+    """
+    session: Any = connection.connection.driver_connection
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(statement, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    except psycopg2.Error as error:
+        _throw_away_unseen(connection, error)
+        raise
+
+
+def _throw_away_unseen(connection: Connection, error: psycopg2.Error) -> None:
+    """As _throw_away does, for an error that SQLAlchemy does not see."""
+    session: Any = connection.connection.driver_connection
+    if session.closed or (is_outlived(error.pgcode) and not _is_kept(connection)):
+        connection.invalidate(error)
 
 
 def _end_autocommit(dbapi_connection: connection, _record: Any, _proxy: Any) -> None:

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, column, text
+from sqlalchemy import Connection, text
 
 from actors.runtime.jobs.run import Run
+from sql.engine import fetch
 
 ASK_FOR_PURGE = text("""
     UPDATE attachments
@@ -14,10 +15,10 @@ ASK_FOR_PURGE = text("""
     WHERE receipt_id = ANY(:ids) AND business_id = :business_id AND purge_requested_at IS NULL
 """)
 
-COUNTS = text("""
+COUNTS = """
     SELECT job_id, deleted + kept AS deleted, failed, pending, kept, error FROM attachment_counts
-    WHERE job_id = ANY (:job_ids)
-""").columns(*map(column, ("job_id", "deleted", "failed", "pending", "kept", "error")))
+    WHERE job_id = ANY (%(job_ids)s)
+"""
 NONE: dict[str, Any] = {"attachments_deleted": 0, "attachments_failed": 0, "attachments_pending": 0}
 
 
@@ -30,13 +31,13 @@ def ask_for_purge(run: Run[Any], receipt_ids: Sequence[int]) -> None:
 def purge_stats(connection: Connection, job_ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:
     """By job: how many attachments it has asked to purge, by result."""
     found: dict[int, dict[str, Any]] = dict.fromkeys(job_ids, NONE)
-    for row in connection.execute(COUNTS, {"job_ids": list(job_ids)}):
-        found[row.job_id] = {
-            "attachments_deleted": row.deleted,
-            "attachments_failed": row.failed,
-            "attachments_pending": row.pending,
-            **({"attachments_with_versions_kept": row.kept} if row.kept else {}),
-            **({"attachments_error": for_members(row.error)} if row.error is not None else {}),
+    for row in fetch(connection, COUNTS, {"job_ids": list(job_ids)}):
+        found[row["job_id"]] = {
+            "attachments_deleted": row["deleted"],
+            "attachments_failed": row["failed"],
+            "attachments_pending": row["pending"],
+            **({"attachments_with_versions_kept": row["kept"]} if row["kept"] else {}),
+            **({"attachments_error": for_members(row["error"])} if row["error"] is not None else {}),
         }
     return found
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from service.channel import Channel
+from service.channel import Channel, Task
 from service.local.client import Client
 from service.local.processes import wait_until
 
@@ -382,6 +382,33 @@ def test_a_body_of_some_chunks_is_read_however_they_are_cut(web, connect) -> Non
     head = CHUNKED.replace(b"Host", b"Content-Type: application/json\r\nConnection: close\r\nHost")
     status, answer = ask(connect(), b"\r\n\r\n" + head + chunks + b"0\r\nSome: trailer\r\n\r\n")
     assert (status, answer["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "body", "written"),
+    [
+        ("200 OK", 5, [b"hello"], ["head+hello"]),
+        ("200 OK", 10, [b"hello", b"world"], ["head", "hello", "world"]),
+        ("200 OK", None, [b"hello"], ["head", "5\r\nhello\r\n", "0\r\n\r\n"]),
+        ("200 OK", 3, [b"hello"], ["head", "hel"]),
+        ("200 OK", 0, [], ["head"]),
+        ("304 Not Modified", None, [], ["head"]),
+        ("304 Not Modified", 5, [b"hello"], ["head"]),
+    ],
+)
+def test_a_body_that_is_whole_is_written_with_its_head(status, length, body, written) -> None:
+    pieces: list[bytes] = []
+    server = SimpleNamespace(adj=SimpleNamespace(ident=None))
+    channel = SimpleNamespace(server=server, write_soon=pieces.append)
+    task = Task(channel, SimpleNamespace(version="1.1", headers={}))
+    task.complete, task.status, task.content_length = True, status, length
+    task.start()
+    for part in body:
+        task.write(part)
+    task.finish()
+    head = b"".join(pieces).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    assert head.startswith(b"HTTP/1.1 " + status.encode())
+    assert [piece.replace(head, b"head+").decode().removesuffix("+") for piece in pieces] == written
 
 
 def test_a_304_leaves_the_connection_open_for_the_next_poll(web, connect, make) -> None:

@@ -77,20 +77,31 @@ class Lines:
         return True
 
     def _run(self, waiting: "SimpleQueue[bytes | Event]") -> None:
+        """Writes what has come together at once, up to a pipe's limit, within which lines stay whole among other
+        processes' lines: after each write, this thread has to wait for the interpreter's lock.
+        """
+        item: bytes | Event | None = None
         while True:
-            item = waiting.get()
+            if item is None:
+                item = waiting.get()
             if isinstance(item, Event):
                 item.set()
+                item = None
                 continue
             if waiting.empty():
                 time.sleep(COLLECT_SECONDS)
-            self._write(item)
+            lines, item = item, None
+            while not waiting.empty():  # nobody else takes any
+                item = waiting.get()
+                if isinstance(item, Event) or len(lines) + len(item) > select.PIPE_BUF:
+                    break
+                lines, item = lines + item, None
+            self._write(lines)
             with self._lock:
-                self._bytes -= len(item)
+                self._bytes -= len(lines)
 
-    def _write(self, line: bytes) -> None:
-        """One line at a time, so that it stays whole among other processes' lines."""
-        left = memoryview(line)
+    def _write(self, lines: bytes) -> None:
+        left = memoryview(lines)
         with suppress(OSError):  # nobody reads any more; work continues
             while left:
                 try:

@@ -9,6 +9,9 @@ CREATE OR REPLACE FUNCTION public.look_at_jobs(
     seconds_since_heartbeat bigint, is_stale boolean, is_in_doubt boolean, reason text, sentence text
 ) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
+    IF wanted = '{}' THEN
+        RETURN;  -- what follows looks at all sessions first
+    END IF;
     RETURN QUERY
     WITH live AS MATERIALIZED (
         SELECT s.worker_id, s.silent_for, w.kinds

@@ -8,7 +8,8 @@ DECLARE
 BEGIN
     FOR session IN
         SELECT lock.pid, lock.objid::bigint AS worker FROM pg_locks lock
-        WHERE lock.locktype = 'advisory' AND lock.objsubid = 2 AND lock.classid = public.worker_lock_space()
+        WHERE lock.locktype = 'advisory' AND lock.mode = 'ExclusiveLock' AND lock.objsubid = 2
+          AND lock.classid = public.worker_lock_space()
           AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
           AND lock.objid::bigint = ANY (dead)
     LOOP

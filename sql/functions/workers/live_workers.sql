@@ -1,4 +1,5 @@
--- Which sessions hold the lock of a worker's id, and how long has each been silent? Null: we may not see it.
+-- Which sessions hold the lock of a worker's id, and how long has each been silent? Null: we may not see it. A shared lock
+-- on it is a poll's that asks whether the worker lives (show_jobs.sql).
 -- Postgres reads pg_stat_activity once per transaction; we need it as it is now, not as it was when a sweep began:
 -- otherwise a newer worker would look dead, and so would all workers after a sweep of 15 s.
 CREATE OR REPLACE FUNCTION public.worker_sessions()
@@ -8,7 +9,8 @@ BEGIN
     PERFORM pg_stat_clear_snapshot();
     RETURN QUERY SELECT lock.objid::bigint::integer, lock.pid, session.usesysid, public.silence(session.state_change)
     FROM pg_locks lock JOIN pg_stat_activity session USING (pid)
-    WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 2 AND lock.classid = public.worker_lock_space()
+    WHERE lock.locktype = 'advisory' AND lock.mode = 'ExclusiveLock' AND lock.granted AND lock.objsubid = 2
+      AND lock.classid = public.worker_lock_space()
       AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND has_table_privilege(session.usesysid, 'public.workers', 'UPDATE');  -- otherwise it is not our worker
 END $$;

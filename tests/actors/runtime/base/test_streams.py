@@ -2,6 +2,8 @@
 
 import json
 import os
+import select
+import socket
 import subprocess
 import sys
 import time
@@ -200,3 +202,33 @@ def test_when_python_has_stopped_its_threads_a_flush_waits_for_none(monkeypatch)
     assert time.monotonic() - began < 30
     os.close(read)
     os.close(write)
+
+
+def test_lines_that_come_together_are_written_together_and_each_stays_whole() -> None:
+    """A pipe takes so much in one piece, even if other processes write to it."""
+    lines = [b"%d " % n + b"x" * 200 + b"\n" for n in range(100)]
+    lines[50] = b"y" * 9000 + b"\n"
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps apart what is written apart
+    with reader, writer:
+        reader.settimeout(30)
+        waiting = Lines(writer.fileno())
+        for line in lines:
+            waiting.put(line)
+        written: list[bytes] = []
+        while sum(map(len, written)) < sum(map(len, lines)):
+            written.append(reader.recv(20_000))
+    assert b"".join(written) == b"".join(lines)
+    assert lines[50] in written
+    assert all(piece.endswith(b"\n") and (len(piece) <= select.PIPE_BUF or piece == lines[50]) for piece in written)
+    assert len(written) < len(lines) / 2
+
+
+def test_a_flush_waits_for_the_lines_before_it_and_not_for_those_after_it() -> None:
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with reader, writer:
+        reader.settimeout(30)
+        waiting = Lines(writer.fileno())
+        for n in range(3):
+            waiting.put(b"%d\n" % n)
+            waiting.flush(seconds=30)
+            assert reader.recv(99) == b"%d\n" % n

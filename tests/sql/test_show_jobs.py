@@ -1,0 +1,152 @@
+"""What a status call shows of a job: the short way for those that are moving shows the same as the long one."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import worker_at
+
+SHOW = "SELECT * FROM show_jobs(CAST(:ids AS bigint[]), CAST(:businesses AS bigint[]), 120, 300, 100)"
+LOOK = """
+    SELECT (job).*, is_unknown, rate, eta_seconds, seconds_since_heartbeat, is_stale, is_in_doubt, reason, sentence
+    FROM look_at_jobs(:ids, 120, 300, 100)
+"""
+NEVER_LOOKED = """
+    CREATE OR REPLACE FUNCTION look_at_jobs(
+        wanted bigint[], heartbeat_seconds float8, update_seconds float8, most_ahead integer
+    ) RETURNS TABLE (
+        job background_jobs, is_unknown boolean, rate float8, eta_seconds bigint, seconds_since_heartbeat bigint,
+        is_stale boolean, is_in_doubt boolean, reason text, sentence text) LANGUAGE plpgsql AS $$
+    BEGIN
+        IF wanted <> '{}' THEN RAISE 'asked about %', wanted; END IF;
+    END $$
+"""
+
+
+def at_now(columns: dict[str, Any]) -> dict[str, Any]:
+    """Times are given as seconds ago."""
+    now = datetime.now(UTC)
+    return {n: now - timedelta(seconds=v) if n.endswith("_at") else v for n, v in columns.items()}
+
+
+@pytest.fixture
+def worker(engine, sql) -> Iterator[int]:
+    with worker_at(engine, ["maintenance"], speaks=False) as session:
+        sql("SELECT watch_clock()")
+        yield session.info["worker_id"]
+
+
+def shown(sql: Any, *ids: int, business: int | None = None) -> list[dict[str, Any]]:
+    return sql(SHOW, ids=list(ids), businesses=[business] * len(ids))
+
+
+OLD = {"rate_from": 0, "rate_from_at": 30, "processed": 60, "succeeded": 60, "total": 100}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        OLD,
+        {"requested": "pause"},
+        {"waiting_for": "deadlock detected"},
+        {"refusals": 12, "last_error": "no such day"},
+        {"updated_at": 40},
+        {"heartbeat_at": 40},
+        {"heartbeat_at": 400, "updated_at": 400},
+        {"worker_id": 999},
+        {"worker_id": None},
+        {"status": "queued", "worker_id": None, "resends": 3},
+        {"status": "paused", "worker_id": None},
+        {"status": "completed", "worker_id": None},
+        {"status": "failed", "worker_id": None, "last_error": "no such day"},
+    ],
+)
+def test_a_poll_shows_of_each_job_what_a_closer_look_shows(columns, worker, make, sql) -> None:
+    job_id = make.job(**at_now({"status": "running", "worker_id": worker, **columns}))
+    (short,) = shown(sql, job_id)
+    (long,) = sql(LOOK, ids=[job_id])
+    assert short.pop("asked_business_id") is None
+    for one in (short, long):
+        one["rate"] = one["rate"] and round(one["rate"], 1)
+    assert short == {name: long[name] for name in short}
+
+
+def test_a_job_that_is_moving_is_shown_without_a_closer_look(worker, make, sql) -> None:
+    sql(NEVER_LOOKED)
+    job_id = make.job(status="running", worker_id=worker, **at_now(OLD))
+    (job,) = shown(sql, job_id)
+    assert (job["id"], job["reason"], job["sentence"]) == (job_id, "running", "It is moving")
+    assert (job["is_unknown"], job["is_stale"], job["is_in_doubt"]) == (False, False, False)
+    assert (round(job["rate"]), job["eta_seconds"], job["seconds_since_heartbeat"]) == (2, 20, 0)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"status": "queued"},
+        {"requested": "cancel"},
+        {"waiting_for": "deadlock detected"},
+        {"refusals": 1},
+        {"updated_at": 3},
+        {"updated_at": -60},
+        {"heartbeat_at": 3},
+        {"heartbeat_at": -60},
+        {"worker_id": 999},
+        {"worker_id": None},
+    ],
+)
+def test_a_job_that_may_not_be_moving_gets_a_closer_look(columns, worker, make, sql) -> None:
+    job_id = make.job(**at_now({"status": "running", "worker_id": worker, **columns}))
+    sql(NEVER_LOOKED)
+    with pytest.raises(Exception, match=f"asked about {{{job_id}}}"):
+        shown(sql, job_id, make.job(status="running", worker_id=worker))
+
+
+def test_so_does_one_whose_files_the_bucket_refuses(worker, make, sql) -> None:
+    job_id = make.job(status="running", worker_id=worker)
+    sql(NEVER_LOOKED)
+    sql("INSERT INTO attachment_counts VALUES (:job, 0, 0, 0, 3)", job=job_id)
+    assert [job["id"] for job in shown(sql, job_id)] == [job_id]
+    sql("UPDATE attachment_counts SET failed = 1")
+    with pytest.raises(Exception, match="asked about"):
+        shown(sql, job_id)
+
+
+@pytest.mark.parametrize("seen", [7, -3, None])
+def test_so_does_each_while_nobody_watches_the_clock(seen, worker, make, sql) -> None:
+    sql(NEVER_LOOKED)
+    sql("UPDATE watched_clock SET seen_at = now() - make_interval(secs => :seconds)", seconds=seen)
+    with pytest.raises(Exception, match="asked about"):
+        shown(sql, make.job(status="running", worker_id=worker))
+
+
+def test_each_is_shown_to_its_own_business_only_and_the_newest_first(worker, make, sql) -> None:
+    one, other = make.business(), make.business()
+    moving, still = make.job(one, "running", worker_id=worker), make.job(one, job_type="export_receipts")
+    foreign = make.job(other, "running", worker_id=worker)
+    asked = {"ids": [moving, still, foreign, foreign, 10**9], "businesses": [one, one, one, None, None]}
+    found = [(job["id"], job["asked_business_id"]) for job in sql(SHOW, **asked)]
+    assert found == [(foreign, None), (still, one), (moving, one)]
+
+
+def test_whoever_asks_whether_a_dead_worker_lives_is_not_taken_for_it(engine, make, sql) -> None:
+    """In a longer transaction, the lock of the question stays."""
+    with worker_at(engine, ["maintenance"], speaks=False) as session:
+        worker = session.info["worker_id"]
+        sql("SELECT watch_clock()")
+        job_id = make.job(status="running", worker_id=worker)
+    asked = {"ids": [job_id], "businesses": [None]}
+    with engine.connect() as asking, asking.begin():
+        pid = asking.scalar(text("SELECT pg_backend_pid()"))
+        for _ in range(2):
+            (job,) = asking.execute(text(SHOW), asked).mappings()
+            assert (job["reason"], job["is_in_doubt"]) == ("silent_worker", True)
+        assert sql("SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = :pid", pid=pid)
+        assert sql("SELECT live_workers()") == []
+        sql("SELECT end_sessions(ARRAY[:worker])", worker=worker)
+        assert [row["id"] for row in sql("SELECT id FROM recover_jobs()")] == [job_id]
+        assert asking.scalar(text("SELECT 1")) == 1
