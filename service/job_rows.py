@@ -15,7 +15,7 @@ MOST_AHEAD, MOST_AHEAD_IN_A_LIST = 1000, 100  # as far as messages ahead of a jo
 
 LOOK = """
     SELECT * FROM public.show_jobs(CAST(%(ids)s AS bigint[]), CAST(%(businesses)s AS bigint[]),
-        CAST(%(heartbeat_seconds)s AS float8), CAST(%(update_seconds)s AS float8), %(most_ahead)s)
+        CAST(%(heartbeat_seconds)s AS float8), CAST(%(update_seconds)s AS float8), CAST(%(most_ahead)s AS integer))
 """
 
 

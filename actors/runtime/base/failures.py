@@ -86,7 +86,7 @@ def describe(error: BaseException) -> str:
 
 def describe_for_users(error: BaseException) -> str:
     """The same for a job's `last_error`, which every member of the business can read: names no hosts."""
-    if isinstance(error, DBAPIError) and sqlstate(error) is None and is_transient(error):
+    if isinstance(error, DBAPIError | psycopg2.Error) and sqlstate(error) is None and is_transient(error):
         return "the connection to Postgres was lost"
     return describe(error)
 

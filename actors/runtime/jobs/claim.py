@@ -27,6 +27,7 @@ from actors.runtime.jobs.claim_statements import (
     SET_LEFT,
     SET_TOTAL,
 )
+from sql.engine import fetch
 
 MAX_ROW_EVENTS = 100  # per job; failures past that are only counted
 
@@ -105,15 +106,19 @@ class Claim:
 
     def checkpoint(self, connection: Connection, batch: Batch, error: str | None = None) -> None:
         """The last statement of a batch's transaction: cursor, counters, heartbeat; reads what was requested."""
-        row = self._held(
-            connection,
-            CHECKPOINT,
-            cursor=json.dumps(batch.cursor),
-            succeeded=batch.succeeded,
-            failed=batch.failed,
-            error=error,
-            stats=json.dumps(self.stats) if self.stats != self._stats_known else None,
-        )
+        values = {
+            "job_id": self.job_id,
+            "attempt": self.attempt,
+            "cursor": json.dumps(batch.cursor),
+            "succeeded": batch.succeeded,
+            "failed": batch.failed,
+            "error": error,
+            "stats": json.dumps(self.stats) if self.stats != self._stats_known else None,
+        }
+        rows = fetch(connection, CHECKPOINT, values)
+        if not rows:
+            raise self._lost()
+        (row,) = rows
         self._stats_known = dict(self.stats)
         self.requested, self.processed, self.total = row["requested"], row["processed"], row["total"]
         self.refusals, self.last_error = row["refusals"], row["last_error"]
@@ -158,5 +163,8 @@ class Claim:
         values |= {"job_id": self.job_id, "attempt": self.attempt}
         row = connection.execute(statement, values).mappings().one_or_none()
         if row is None:
-            raise ClaimLost(f"claim {self.attempt} of job {self.job_id}")
+            raise self._lost()
         return row
+
+    def _lost(self) -> ClaimLost:
+        return ClaimLost(f"claim {self.attempt} of job {self.job_id}")

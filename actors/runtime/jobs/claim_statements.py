@@ -16,27 +16,16 @@ RELEASE = text("""
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
 """)
 
-# All four apply only while the claim is held: attempt is the number of the claim.
+# All of these apply only while the claim is held: attempt is the number of the claim.
 READ = text("""
     SELECT * FROM background_jobs WHERE id = :job_id AND attempt = :attempt AND status = 'running' FOR UPDATE
 """)
 
-CHECKPOINT = text("""
-    UPDATE background_jobs
-    SET cursor = :cursor, processed = processed + :succeeded + :failed, succeeded = succeeded + :succeeded,
-        failed_count = failed_count + :failed, recoveries = 0, waiting_for = NULL, waits_since = NULL, failures = 0,
-        stats = coalesce(CAST(:stats AS jsonb), stats),
-        refusals = CASE WHEN :succeeded > 0 THEN 0 ELSE refusals + :failed END,
-        last_error = coalesce(:error, CASE WHEN failed_count > 0 THEN last_error END),
-        rate_from_at = CASE WHEN rate_next_at < now() - interval '30 s' THEN rate_next_at ELSE rate_from_at END,
-        rate_from = CASE WHEN rate_next_at < now() - interval '30 s' THEN rate_next ELSE rate_from END,
-        rate_next_at = CASE WHEN rate_next_at < now() - interval '30 s' THEN clock_timestamp() ELSE rate_next_at END,
-        rate_next = CASE WHEN rate_next_at < now() - interval '30 s' THEN processed + :succeeded + :failed
-                         ELSE rate_next END,
-        heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE id = :job_id AND attempt = :attempt AND status = 'running'
-    RETURNING requested, processed, total, refusals, last_error
-""")
+CHECKPOINT = """
+    SELECT * FROM public.checkpoint_job(
+        CAST(%(job_id)s AS bigint), CAST(%(attempt)s AS integer), CAST(%(cursor)s AS jsonb),
+        CAST(%(succeeded)s AS bigint), CAST(%(failed)s AS bigint), CAST(%(stats)s AS jsonb), CAST(%(error)s AS text))
+"""
 
 BEAT = text("""
     UPDATE background_jobs
