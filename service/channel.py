@@ -6,11 +6,11 @@ from contextlib import suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
-from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 
 from service.refusals import Refusal
 from service.request_head import Parser
+from service.task import Task
 
 HEAD_SECONDS = 10  # from the start of the connection, or the request's first byte, to the end of the head
 BODY_SECONDS = 30
@@ -19,37 +19,6 @@ IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a 
 SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most connections are in use
 PROMPT_SECONDS = 1  # at the limit, whoever has kept us waiting for longer is replaced before whoever came just now
 LINGER_SECONDS = 2  # time for a client refused mid-request to read why
-
-IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
-
-
-class Task(WSGITask):  # type: ignore[misc]
-    """A request that was read completely, for the application."""
-
-    wrote_header: bool  # mypy can't see these two in waitress
-    content_bytes_written: int
-
-    def get_environment(self) -> dict[str, Any]:
-        environment: dict[str, Any] = super().get_environment()
-        environment[IS_TOO_MANY] = self.request.is_too_many
-        return environment
-
-    def write(self, data: bytes) -> None:
-        """A body that is written at once goes out with its head: one packet, which wakes the client once."""
-        if self.wrote_header or not self.complete or not self.has_body or self.content_length != len(data):
-            super().write(data)
-            return
-        head = self.build_response_header()
-        self.wrote_header = True
-        self.content_bytes_written = len(data)
-        self.channel.write_soon(head + data)
-
-    def set_close_on_finish(self) -> None:
-        """Except after a 304 or a 204, which need no length: waitress would close the connection after every poll."""
-        asked = self.request.headers.get("CONNECTION", "").lower()
-        if self.version == "1.1" and asked != "close" and self.status.startswith(("304", "204")):
-            return
-        super().set_close_on_finish()
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -91,11 +60,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return self.served < self.handed_over or self.is_idle()
 
     def rank(self) -> tuple[int, float] | None:
-        """At the limit, the lowest rank is replaced first: who has not sent a head or not read a response for a second,
-        then between two requests, then in the middle of a body, and last those who came just now; within each, the
-        oldest. None: it waits for us, or its response is on its way.
+        """At the limit, the lowest rank is replaced first: who was refused, or for a second has sent no head or read no
+        response, then between two requests, then in the middle of a body, and last those who came just now; within
+        each, the oldest. None: it waits for us, or its response is on its way.
         """
         phase, _ = self._now_in()
+        if self.lingering:
+            return 0, self._since
         is_prompt = phase != self._phase or time.monotonic() - self._since <= PROMPT_SECONDS
         if phase[0] == "answer":
             return None if is_prompt else (0, self._since)
@@ -106,6 +77,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.request is not None and self.request.headers_finished:
             return 2, self._since
         return 3 if is_prompt else 0, self._since
+
+    def has_unread(self) -> bool:
+        """It waits for its client to send, and something has arrived."""
+        if not self.is_idle():
+            return False
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # nothing has, or the client has gone
+            return False
 
     def _now_in(self) -> tuple[tuple[object, ...], float]:
         """The phase, which differs for each request of the connection, and how long it may last."""

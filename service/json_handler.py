@@ -20,15 +20,27 @@ def _encode(value: Any) -> str:
 
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 BRACKET = re.compile(r"[\[\]{}]")
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, alone or one of a pair
 
 
 def _decode(text: str) -> Any:
     try:
         if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
             raise RecursionError
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        found = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if HALF.search(text):
+        _refuse_halves(found)
+    return found
+
+
+def _refuse_halves(value: Any) -> None:
+    """No text can have one half of a pair of surrogates alone, and no message about it could be written."""
+    try:
+        dumps(value).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"found {error.object[error.start]!r}, which is half a character") from None
 
 
 def _depth(text: str) -> int:

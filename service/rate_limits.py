@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 
 from actors.runtime.base.config import Settings
 from service.caller import Caller
-from service.channel import IS_TOO_MANY
 from service.errors import ApiError
+from service.task import IS_TOO_MANY
 
 SPEND = text("""
     INSERT INTO token_changes AS c (token_id, allowance, at) VALUES (:id, CAST(:most AS float8) - 1, clock_timestamp())

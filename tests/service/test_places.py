@@ -57,13 +57,14 @@ def turn(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
         def connect(says: bytes = b"") -> socket.socket:
             client = defer.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
+            turn.clients.append(client)  # type: ignore[attr-defined]
             client.sendall(says)
             return client
 
         def turn() -> None:
             sockets.turn(seconds=0.05)
 
-        turn.connect = connect  # type: ignore[attr-defined]
+        turn.connect, turn.clients = connect, []  # type: ignore[attr-defined]
         yield turn
 
 
@@ -264,6 +265,57 @@ def test_who_has_just_come_is_answered_though_idle_ones_have_all_places(turn, so
     assert not any(map(is_closed, others))
 
 
+BLOCKED = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
+HALF = b"GET /healthz HTTP/1.1\r\n"
+
+
+@pytest.mark.parametrize("first", [b"", REQUEST], ids=["new", "idle"])
+def test_whose_request_is_here_is_answered_though_all_others_wait_for_threads(
+    first, turn, sockets, monkeypatch
+) -> None:
+    may_end = Event()
+    monkeypatch.setattr(f"{__name__}.answer_later", lambda: may_end.wait(60))
+    blocked = [turn.connect(BLOCKED) for _ in range(LIMIT - 8)]
+    wait_until(lambda: turn() or sum(bool(one.requests) for one in channels(sockets)) == len(blocked), 30, "them")
+    if first:
+        early = [turn.connect(first) for _ in range(4)]
+        wait_until(lambda: turn() or all(map(is_readable, early)), 30, "the first answers")
+        for client in early:
+            client.recv(999)
+            client.sendall(REQUEST)
+    else:
+        early = []
+    late = [turn.connect(REQUEST) for _ in range(12)]
+    for client in [*early, *late]:
+        wait_until(lambda c=client: turn() or is_readable(c), 30, "an answer")
+        assert client.recv(999).startswith(b"HTTP/1.1 200 ")
+    may_end.set()
+    wait_until(lambda: turn() or all(map(is_readable, blocked)), 30, "the other answers")
+
+
+def test_the_refused_keep_their_places_from_nobody(turn, sockets) -> None:
+    bad = [turn.connect(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n") for _ in range(LIMIT - 4)]
+    wait_until(lambda: turn() or all(map(is_readable, bad)), 30, "the refusals")
+    wait_until(lambda: turn() or all(one.lingering for one in channels(sockets)), 30, "them to linger")
+    good = [turn.connect(REQUEST) for _ in range(8)]
+    before = time.monotonic()
+    wait_until(lambda: turn() or all(map(is_readable, good)), 30, "the answers")
+    assert time.monotonic() - before < 1.5  # and not until the refused have lingered for 2 s
+    assert all(client.recv(999).startswith(b"HTTP/1.1 200 ") for client in good)
+
+
+def test_who_is_replaced_has_nothing_unread(turn, sockets) -> None:
+    fill(turn, sockets, LIMIT - 4)
+    (server,) = {channel.server for channel in channels(sockets)}
+    silent = sorted(channels(sockets), key=lambda one: one.rank() or (9, 0.0))
+    assert server._who_makes_place()[:2] == silent[:2]
+    assert len(server._who_makes_place()) == len(sockets) + LIMIT // 10 - LIMIT
+    client = next(c for c in turn.clients if c.getsockname() == silent[0].addr)
+    client.sendall(HALF)
+    wait_until(silent[0].has_unread, 30, "it to arrive")
+    assert server._who_makes_place()[:2] == silent[1:3]
+
+
 def is_ended(client: socket.socket) -> bool:
     """After its answer."""
     while is_readable(client):
@@ -288,6 +340,7 @@ def test_who_waits_for_us_keeps_its_place_and_who_said_least_loses_it_first(monk
         {},
         {"request": half, "_since": 8.0},
         {"total_outbufs_len": 1, "_since": 9.0},  # does not read its response
+        {"lingering": True, "_since": 99.9},  # was refused
         {"served": 1},
         {"request": whole, "_since": 1.0},
         {"_since": 99.2},  # those who came just now
@@ -301,7 +354,6 @@ def test_who_waits_for_us_keeps_its_place_and_who_said_least_loses_it_first(monk
         {"requests": ["one"]},
         {"requests": ["one"], "total_outbufs_len": 1},
         {"total_outbufs_len": 1, "_since": 99.5},
-        {"lingering": True},
         {"close_when_flushed": True},
     ):
         assert state(**kept).rank() is None

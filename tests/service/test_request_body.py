@@ -3,13 +3,19 @@
 import json
 import socket
 import time
+from datetime import date, datetime
+from decimal import Decimal
 from http.client import HTTPConnection
 
 import pytest
 from cryptography.fernet import Fernet
+from pydantic import ValidationError, create_model
 from structlog.testing import capture_logs
 
+from actors.runtime.jobs.params import Params, sentences
 from service.credentials import session_id
+from service.job_rows import KINDS
+from service.json_handler import _decode
 from service.request_body import MAX_BODY_BYTES
 
 START = "/api/receipts/delete_all"
@@ -175,6 +181,54 @@ def test_values_within_values_are_a_400_however_deep_they_are(path, body, depth,
         caller = api(make.business(), "owner", CONNECTION_KEYS=(Fernet.generate_key().decode(),))
         answer = caller.post(path, deep.encode(), headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 413), answer.json
+
+
+CONNECTION = {"provider": "imap", "host": "a.example", "port": 993, "user": "u", "password": "p"}
+STARTS = [{"job_type": kind, "params": {name: "\ud800"}} for kind in KINDS for name in KINDS[kind].params.model_fields]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (START, {"confirm": "\udfff"}),
+        ("/api/jobs", {"job_type": "\ud800"}),
+        ("/api/jobs", {"\ud800": 1}),
+        ("/api/receipts/sync", {"from_date": "\ud800"}),
+        ("/api/receipts/sync", {"fromDate": "2025-01-01\udc00"}),
+        ("/api/session", {"token": "lh_1_\ud800"}),
+        *[
+            ("/api/connections", {**CONNECTION, name: "a\ud83d"})
+            for name in (*CONNECTION, "folder", "currency", "timezone")
+        ],
+        *[("/api/jobs", body) for body in STARTS],
+    ],
+)
+def test_half_a_character_is_a_400_wherever_it_is(path, body, api, make) -> None:
+    """JSON can write one half of a pair; Postgres can't store it, and no sentence about it could be sent."""
+    caller = api(make.business(), "owner", CONNECTION_KEYS=(Fernet.generate_key().decode(),))
+    answer = caller.post(path, json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
+
+
+@pytest.mark.parametrize("text", ['"\\ud83d\\ude00"', '"\\\\ud83d"', '"\\uD83D\\uDE00"', '"😀"'])
+def test_a_whole_character_is_read_however_it_is_written(text) -> None:
+    assert _decode(f'{{"a": [{text}]}}') == {"a": [json.loads(text)]}
+
+
+@pytest.mark.parametrize("text", ['"\\ud83d"', '"\\ude00\\ud83d"', '"\\uD83Dx"', '{"\\udfff": 1}', '[["\\uDBff"]]'])
+def test_half_a_character_is_told_apart(text) -> None:
+    with pytest.raises(ValueError, match="half a character"):
+        _decode(f'{{"a": {text}}}')
+
+
+@pytest.mark.parametrize("name", ["day", "moment", "number", "amount"])
+def test_what_is_wrong_with_a_param_can_be_told_whatever_it_holds(name) -> None:
+    """A shell's arguments may hold bytes that are no text."""
+    fields = {"day": date, "moment": datetime, "number": int, "amount": Decimal}
+    model = create_model("Those", __base__=Params, **{one: (kind, ...) for one, kind in fields.items()})
+    with pytest.raises(ValidationError) as refusal:
+        model.model_validate({name: "\udcff"})
+    assert "\\udcff" in sentences(refusal.value)[name]
 
 
 def test_brackets_in_a_text_are_no_depth(api, make) -> None:

@@ -16,9 +16,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from service.channel import Channel, Task
+from service.channel import Channel
 from service.local.client import Client
 from service.local.processes import wait_until
+from service.task import Task
 
 AT_ONCE = 5  # seconds, on a busy machine; who waited for a slow client would wait for its deadline of 10 s
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"

@@ -19,7 +19,17 @@ PROCESSORS: list[Any] = [
 ]
 
 
-CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
+CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
+
+
+def _escape(text: str) -> str:
+    """Escapes what a terminal would obey, or what would change the order of what it shows."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _escape_values(_logger: Any, _method: str, event: Any) -> Any:
+    """For a line that is colored afterwards, whose own colors must stay. What is not a text is shown by its repr()."""
+    return {name: _escape(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 class _Stdout(logging.Handler):
@@ -32,10 +42,6 @@ class _Stdout(logging.Handler):
         super().__init__()
         self._escape = escape
 
-    def escape(self, line: str) -> str:
-        """Escapes what a terminal would obey."""
-        return CONTROL.sub(lambda found: ascii(found[0])[1:-1], line) if self._escape else line
-
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
@@ -46,7 +52,8 @@ class _Stdout(logging.Handler):
     def write(self, line: str) -> None:
         if lost := STDOUT.take_lost():
             structlog.get_logger("longhaul.log").warning("log.lines_lost", lines=lost)
-        STDOUT.put((self.escape(line) + "\n").encode(errors="backslashreplace"))
+        line = _escape(line) if self._escape else line
+        STDOUT.put((line + "\n").encode(errors="backslashreplace"))
 
     def flush(self) -> None:
         """Called by `logging` when the process ends."""
@@ -105,7 +112,7 @@ def _trace(exc_info: Any) -> str:
 
 
 def _write_trace(output: TextIO, exc_info: Any) -> None:
-    output.write(f"\n{_trace(exc_info)}")
+    output.write(f"\n{_escape(_trace(exc_info))}")
 
 
 def set_up_logging(log_format: Literal["console", "json"]) -> None:
@@ -120,6 +127,7 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
         )
     )
     tail: list[Any] = [structlog.processors.ExceptionRenderer(_trace)] if log_format == "json" else []
+    tail += [_escape_values] if colors else []
     handler = _Stdout(escape=not colors)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

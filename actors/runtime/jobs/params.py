@@ -56,7 +56,7 @@ def _checked(value: Any, name: str, types: set[type]) -> Any:
         return value
     written = isinstance(value, str | int | float)
     if date in types and datetime not in types and written and not _is_day(value):
-        raise ValueError(f"Invalid {name} format: '{str(value)[:40]}'. Use YYYY-MM-DD format")
+        raise ValueError(f"Invalid {name} format: {str(value)[:40]!r}. Use YYYY-MM-DD format")
     if datetime in types and written and not DAY.match(str(value)):
         raise ValueError(f"Found {name} = {str(value)[:40]!r}, expected a moment such as 2025-12-31T12:00:00Z")
     if types & {int, float, Decimal} and isinstance(value, bool | str):

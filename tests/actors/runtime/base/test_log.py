@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,38 @@ def test_on_a_terminal_lines_for_people_are_in_colours(form, coloured) -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+HOSTILE = """
+import logging, structlog
+from actors.runtime.base.log import set_up_logging
+set_up_logging({form!r})
+said = "a\\x1b]0;owned\\x07b\\x1b[2Jc\\u202ed\\u061ce\\u200ff"
+log = structlog.get_logger("longhaul.x")
+log.info("http.unavailable", path=said, other=[said])
+log.info(said)
+logging.getLogger("a").error("x %s", said)
+try:
+    raise LookupError(said)
+except LookupError:
+    log.exception("http.error")
+    logging.getLogger("a").exception("x")
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_terminal_obeys_what_a_line_quotes(form, terminal) -> None:
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    try:
+        subprocess.run([sys.executable, "-c", HOSTILE.format(form=form)], cwd=ROOT, stdout=theirs, check=True)
+        shown = b""
+        while shown.count(b"LookupError: ") < 2:
+            shown += os.read(ours, 65536)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    without_colours = re.sub(rb"\x1b\[[0-9;]*m", b"", shown)
+    for obeyed in ("\x1b", "\x07", "\u202e", "\u061c", "\u200f"):
+        assert obeyed.encode() not in without_colours
+    assert shown.count(b"]0;owned") == 6
