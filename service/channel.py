@@ -18,6 +18,7 @@ ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
 SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most connections are in use
 PROMPT_SECONDS = 1  # at the limit, whoever has kept us waiting for longer is replaced before whoever came just now
+SLOW, IDLE, BODY, PROMPT = range(4)  # who is replaced first; see rank()
 LINGER_SECONDS = 2  # time for a client refused mid-request to read why
 
 
@@ -66,21 +67,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """
         phase, _ = self._now_in()
         if self.lingering:
-            return 0, self._since
+            return SLOW, self._since
         is_prompt = phase != self._phase or time.monotonic() - self._since <= PROMPT_SECONDS
         if phase[0] == "answer":
-            return None if is_prompt else (0, self._since)
+            return None if is_prompt else (SLOW, self._since)
         if not self.is_idle():
             return None
         if self.request is None and self.served:
-            return 1, self.last_activity
+            return IDLE, self.last_activity
         if self.request is not None and self.request.headers_finished:
-            return 2, self._since
-        return 3 if is_prompt else 0, self._since
+            return BODY, self._since
+        return PROMPT if is_prompt else SLOW, self._since
 
-    def has_unread(self) -> bool:
-        """It waits for its client to send, and something has arrived."""
-        if not self.is_idle():
+    def may_have_asked(self, rank: tuple[int, float]) -> bool:
+        """It has just come, or was between two requests, and something has arrived that may be a whole one. Not if it
+        keeps us waiting in the middle of one: whoever drips would always have something unread.
+        """
+        if rank[0] not in (IDLE, PROMPT):
             return False
         try:
             return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))

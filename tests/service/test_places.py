@@ -15,7 +15,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from service.channel import Channel
+from service.channel import PROMPT, Channel
 from service.local.processes import wait_until
 from service.loop import Sockets
 from service.server import server_on
@@ -266,7 +266,6 @@ def test_who_has_just_come_is_answered_though_idle_ones_have_all_places(turn, so
 
 
 BLOCKED = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
-HALF = b"GET /healthz HTTP/1.1\r\n"
 
 
 @pytest.mark.parametrize("first", [b"", REQUEST], ids=["new", "idle"])
@@ -304,16 +303,33 @@ def test_the_refused_keep_their_places_from_nobody(turn, sockets) -> None:
     assert all(client.recv(999).startswith(b"HTTP/1.1 200 ") for client in good)
 
 
-def test_who_is_replaced_has_nothing_unread(turn, sockets) -> None:
+@pytest.mark.parametrize(("prompt", "keeps"), [(60, True), (0, False)], ids=["just come", "slow"])
+def test_who_sends_keeps_its_place_only_if_it_has_just_come(prompt, keeps, turn, sockets, monkeypatch) -> None:
+    """Otherwise those who drip would: at any moment, something of theirs is unread."""
+    monkeypatch.setattr("service.channel.PROMPT_SECONDS", prompt)
     fill(turn, sockets, LIMIT - 4)
     (server,) = {channel.server for channel in channels(sockets)}
-    silent = sorted(channels(sockets), key=lambda one: one.rank() or (9, 0.0))
-    assert server._who_makes_place()[:2] == silent[:2]
-    assert len(server._who_makes_place()) == len(sockets) + LIMIT // 10 - LIMIT
-    client = next(c for c in turn.clients if c.getsockname() == silent[0].addr)
-    client.sendall(HALF)
-    wait_until(silent[0].has_unread, 30, "it to arrive")
-    assert server._who_makes_place()[:2] == silent[1:3]
+    silent = server._who_makes_place()
+    assert len(silent) == len(sockets) + LIMIT // 10 - LIMIT
+    client = next(one for one in turn.clients if one.getsockname() == silent[0].addr)
+    client.sendall(b"GET")
+    wait_until(lambda: silent[0].may_have_asked((PROMPT, 0.0)), 30, "it to arrive")
+    assert (silent[0] not in server._who_makes_place()) is keeps
+
+
+def test_those_who_drip_keep_nobody_out(turn, sockets, monkeypatch) -> None:
+    monkeypatch.setattr("service.channel.PROMPT_SECONDS", 0)
+    slow = [turn.connect(b"G") for _ in range(LIMIT - 4)]
+    wait_until(lambda: turn() or sum(one.request is not None for one in channels(sockets)) == len(slow), 30, "them")
+    good = [turn.connect(REQUEST) for _ in range(6)]
+
+    def all_drip() -> None:
+        for client in slow:
+            with suppress(OSError):
+                client.sendall(b"G")
+        turn()
+
+    wait_until(lambda: all_drip() or all(map(is_readable, good)), 30, "the answers")
 
 
 def is_ended(client: socket.socket) -> bool:
