@@ -1,9 +1,11 @@
 """Ends of deliveries: one that cannot be written costs itself."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import dramatiq
+import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
@@ -198,6 +200,14 @@ def test_an_end_that_cannot_be_written_now_raises_nothing_and_is_in_the_log(acks
     sql("DROP TRIGGER refuse ON dramatiq.queue")
     acks.flush()
     assert states() == [*["consumed"] * 2, "done", *["consumed"] * 2]
+    working, acks._engine = acks._engine, None  # type: ignore[assignment]
+    acks._disconnect()
+    with capture_logs() as lines:
+        acks.add_or_retry(Ack.of(deliveries[0], DONE))
+    assert [(line["event"], type(line["exc_info"])) for line in lines] == [("ack.delayed", AttributeError)]
+    acks._engine = working
+    acks.flush()
+    assert states() == ["done", "consumed", "done", *["consumed"] * 2]
 
 
 class Unwritable:
@@ -237,3 +247,31 @@ def test_how_a_delivery_ends_is_decided_by_all_that_happened(says, changes, stat
     assert ack.queue_name == ("high" if body == "{}" else "low")
     assert ack.body == (message.encode().decode() if body == "its own" else body)
     assert (reason in ack.reason) if reason else ack.reason is None
+
+
+@pytest.mark.parametrize(("state", "heard"), [(DONE, set()), (REJECTED, set()), (QUEUED, {"low", "high"})])
+def test_only_what_goes_back_wakes_the_workers_of_its_queue(state, heard, acks, deliveries, environment) -> None:
+    with closing(psycopg2.connect(environment["DATABASE_URL"])) as worker:
+        worker.autocommit = True
+        for name in ("low", "high", "default"):
+            worker.cursor().execute(f'LISTEN "dramatiq.{name}.enqueue"')
+        acks._waiting.append(Ack.of(deliveries[0], state)._replace(queue_name="high"))
+        acks.add(Ack.of(deliveries[1], state))
+        worker.cursor().execute("SELECT 1")
+        assert {notify.channel.split(".")[1] for notify in worker.notifies} == heard
+
+
+def test_an_end_is_not_waited_for_longer_than_some_seconds(acks, deliveries) -> None:
+    acks.add(Ack.of(deliveries[0], DONE))
+    with closing(acks._connection.cursor()) as cursor:  # type: ignore[union-attr]
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("5s",)
+
+
+def test_more_ends_than_one_statement_takes_are_written_in_their_order(acks, deliveries, states, sql) -> None:
+    """The last one of a message counts."""
+    acks._waiting.extend(Ack.of(deliveries[4], DONE)._replace(number=9) for _ in range(600))
+    acks._waiting.extend([Ack.of(deliveries[0], REJECTED), Ack.of(deliveries[1], DONE)])
+    acks.flush()
+    assert states() == ["rejected", "done", *["consumed"] * 3]
+    assert not acks._waiting
