@@ -90,6 +90,17 @@ def test_of_what_was_lost_the_oldest_that_nobody_has_is_claimed_from_these_queue
     assert claimed(None) == sorted([held, newer])
 
 
+def test_what_a_claim_looks_at_begins_right_after_the_place_that_it_names(sql) -> None:
+    first, second = sent(sql, 1), sent(sql, 2)
+    sent(sql, 3, name="high")
+    (place,) = sql("SELECT seq FROM dramatiq.queue WHERE message_id = CAST(:id AS uuid)", id=first)
+    values = {"worker": 9, "queues": ["high", "low"], "limits": [0, 5], "most": 5, "lost": 1}
+    claimed = sql(CLAIM.text, **values, afters=[0, place["seq"]])
+    assert [str(row["message_id"]) for row in claimed] == [second]
+    claimed = sql(CLAIM.text, **values, afters=[0, place["seq"] - 1])
+    assert [(str(row["message_id"]), row["seq"], row["delivery"]) for row in claimed] == [(first, place["seq"], 1)]
+
+
 SEND_AGAIN = """
     SELECT enqueue_messages(CAST(ARRAY[:id] AS uuid[]), ARRAY['high'], CAST(ARRAY['{"args": [2]}'] AS jsonb[]),
                             CAST(:worker AS integer), CAST(:delivery AS integer))

@@ -275,3 +275,18 @@ def test_more_ends_than_one_statement_takes_are_written_in_their_order(acks, del
     acks.flush()
     assert states() == ["rejected", "done", *["consumed"] * 3]
     assert not acks._waiting
+
+
+def test_while_one_thread_writes_another_leaves_its_end_and_goes_on(acks, deliveries, states) -> None:
+    with acks._writing:
+        acks.add(Ack.of(deliveries[0], DONE))
+        assert states() == ["consumed"] * 5
+    acks.add(Ack.of(deliveries[1], DONE))
+    assert states() == ["done", "done", *["consumed"] * 3]
+
+
+def test_the_reason_of_what_cannot_be_written_is_short() -> None:
+    unwritable = type("Long" * 999, (), {})()
+    delivery = Delivery(dramatiq.Message("low", "note", (unwritable,), {}, {}), 1, 1, 1, was_lost=False)
+    ack = ack_of(delivery, REJECTED)
+    assert (ack.body, len(ack.reason or "")) == (None, 500)

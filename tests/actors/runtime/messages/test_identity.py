@@ -99,8 +99,9 @@ def test_once_the_database_takes_writes_nobody_registers_on_a_read_only_session(
     engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=1, max_overflow=0)
     identity = Identity(engine, settings)
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with pytest.raises(DBAPIError, match="read-only"):
+    with pytest.raises(DBAPIError, match="read-only") as refusal:
         identity.session()
+    assert engine.pool.checkedout() == 0, refusal  # though its traceback still knows of the connection
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
     identity.session()
     assert alive(sql) == [identity.worker_id()]
