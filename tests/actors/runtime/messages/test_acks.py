@@ -58,9 +58,12 @@ REFUSE = """
 """
 
 
+@pytest.mark.parametrize("state", [REJECTED, QUEUED])
 @pytest.mark.parametrize("body", ["no JSON", '{"a": "\\u0000"}', '{"a": NaN}', "\ud800", "x\x00"])
-def test_a_body_that_cannot_be_written_is_left_out_and_the_message_rejected(body, acks, deliveries, states) -> None:
-    told = end_all(acks, deliveries, state=REJECTED, body=body)
+def test_a_body_that_cannot_be_written_is_left_out_and_the_message_rejected(
+    body, state, acks, deliveries, states
+) -> None:
+    told = end_all(acks, deliveries, state=state, body=body)
     assert states() == ["done", "done", "rejected", "done", "done"]
     assert told == deliveries
 
