@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from actors.runtime.messages.broker import Broker
 from actors.runtime.messages.consumer import POLL_SECONDS
+from actors.runtime.messages.delivery import Delivery, Outcome
 from actors.runtime.worker import process as worker_process
 from actors.runtime.worker.process import Process
 from service.local.processes import wait_until
@@ -114,3 +115,25 @@ def test_a_sweep_that_another_worker_does_is_followed_by_none_at_once(process, e
     with engine.connect() as other, holding(other, SWEEP) as held:
         assert held
         assert process()._sweep() is False
+
+
+@pytest.mark.parametrize(
+    ("of_another", "stopping", "silent", "outcome"),
+    [
+        (0, False, 0, Outcome.RUN),
+        (0, True, 0, Outcome.REQUEUE),
+        (0, False, 60, Outcome.REQUEUE),
+        (1, False, 0, Outcome.DROP),
+        (1, True, 60, Outcome.DROP),
+    ],
+)
+def test_what_becomes_of_a_message_is_decided_when_a_thread_is_free(
+    of_another, stopping, silent, outcome, process
+) -> None:
+    one = process()
+    one.identity.session()
+    one.identity._seen_at -= silent
+    if stopping:
+        one.stopping.set()
+    message: Any = dramatiq.Message("low", "note", (), {}, {})
+    assert one._decide(Delivery(message, 1, 1, one.identity.current + of_another, was_lost=False)) is outcome
