@@ -132,7 +132,10 @@ def test_a_reason_is_kept_beside_what_was_rejected(acks, deliveries, sql) -> Non
 @pytest.mark.parametrize(("state", "worker"), [(REJECTED, 1), (QUEUED, None)])
 def test_what_has_ended_names_its_worker_and_what_goes_back_names_none(state, worker, acks, deliveries, sql) -> None:
     """What has no worker was taken by a stranger: functions/why/why_queued.sql."""
+    content = "SELECT message FROM dramatiq.queue ORDER BY seq"
+    before = sql(content)
     end_all(acks, deliveries, state=state)
+    assert sql(content) == before
     found = sql("SELECT DISTINCT state::text, worker_id FROM dramatiq.queue")
     assert {row["state"]: row["worker_id"] for row in found} == {"done": 1, state: worker}
     assert len(found) == 2

@@ -944,3 +944,14 @@ def test_a_worker_that_stops_claims_nothing_more_and_stays_alive(process, states
     one.stopping.clear()
     wait_until(lambda: states() == {"consumed": 1}, 30, "the claim")
     one.fetcher.stop(30)
+
+
+def test_a_message_that_is_sent_again_right_after_its_end_finds_that_written(claimed, states) -> None:
+    broker, delivery = claimed
+    ended = delivery(1, worker_id=1)
+    ended.ended = True
+    broker.fetcher.held[ended.message_id] = ended
+    broker.acks._waiting.append(Ack.of(ended, DONE))
+    broker.enqueue(ended._message)
+    assert states() == {"queued": 1}
+    assert ended.next is None

@@ -37,9 +37,9 @@ def test_dramatiq_gets_a_broker_that_stops_with_the_signal(settings, monkeypatch
 
 
 def test_each_thread_and_three_chores_have_a_connection_and_nobody_a_further_one(process) -> None:
-    engine = process(threads=2).engine
+    engine = process(threads=4).engine
     engine.pool._timeout = 0.1
-    held = [engine.connect() for _ in range(2 + 3)]
+    held = [engine.connect() for _ in range(4 + 3)]
     with pytest.raises(PoolTimeout):
         engine.connect()
     for connection in held:
@@ -88,6 +88,7 @@ def test_a_worker_says_what_it_listens_to_and_looks_often_whether_to_stop(proces
     assert one.identity.queues[:2] == ["low", "maintenance"]
     assert "high" not in one.identity.queues
     assert {thread.timeout for thread in worker.workers} == {POLL_SECONDS}
+    assert one.worker is worker  # whose threads it replaces if they die
 
 
 def test_a_step_of_the_end_that_fails_keeps_no_other_from_its_turn(process, work, sql) -> None:
