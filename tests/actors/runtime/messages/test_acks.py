@@ -296,3 +296,14 @@ def test_the_reason_of_what_cannot_be_written_is_short() -> None:
     delivery = Delivery(dramatiq.Message("low", "note", (unwritable,), {}, {}), 1, 1, 1, was_lost=False)
     ack = ack_of(delivery, REJECTED)
     assert (ack.body, len(ack.reason or "")) == (None, 500)
+
+
+@pytest.mark.parametrize("second", [DONE, REJECTED, QUEUED])
+@pytest.mark.parametrize("first", [DONE, REJECTED])
+def test_what_has_ended_ends_no_second_time(first, second, acks, deliveries, sql) -> None:
+    """Its thread may have died right after the first end."""
+    rows = "SELECT * FROM dramatiq.queue ORDER BY seq"
+    acks.add(Ack.of(deliveries[0], first))
+    before = sql(rows)
+    acks.add(Ack.of(deliveries[0], second))
+    assert sql(rows) == before

@@ -25,7 +25,7 @@ from actors.runtime.messages.claims import claim_messages
 from actors.runtime.messages.delivery import Delivery
 from actors.runtime.messages.format import decode
 from actors.runtime.messages.prefetch import MOST, Prefetch
-from actors.runtime.messages.transaction import in_transaction
+from actors.runtime.messages.transaction import current_transaction, in_transaction
 from actors.runtime.worker.process import Process
 from service.local.processes import wait_until
 
@@ -955,3 +955,20 @@ def test_a_message_that_is_sent_again_right_after_its_end_finds_that_written(cla
     broker.enqueue(ended._message)
     assert states() == {"queued": 1}
     assert ended.next is None
+
+
+def test_what_is_sent_after_a_transaction_or_in_an_inner_one_is_not_in_it(process, engine, sql) -> None:
+    broker = process().broker()
+    noting = naming(broker, [], "note", "low")
+    with engine.connect() as outer, engine.connect() as inner, in_transaction(outer):
+        assert current_transaction() is outer
+        with pytest.raises(LookupError), in_transaction(inner):  # noqa: PT012
+            noting.send()
+            raise LookupError
+        assert current_transaction() is outer
+        inner.rollback()
+        noting.send()
+        outer.rollback()
+    assert current_transaction() is None
+    noting.send()
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1

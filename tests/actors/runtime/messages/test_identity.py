@@ -74,7 +74,10 @@ def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(iden
 
 def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(identity, sql) -> None:
     identity.session()
+    others = identity._engine.pool.checkedout() - 1
     identity.deregister()
+    assert identity._engine.pool.checkedout() == others
+    assert not identity._registered.is_set()  # who asks for it now waits, instead of asking again and again
     wait_until(lambda: alive(sql) == [], 30, "the server to notice")
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
 

@@ -138,3 +138,9 @@ def test_what_becomes_of_a_message_is_decided_when_a_thread_is_free(
         one.stopping.set()
     message: Any = dramatiq.Message("low", "note", (), {}, {})
     assert one._decide(Delivery(message, 1, 1, one.identity.current + of_another, was_lost=False)) is outcome
+
+
+def test_no_thread_of_ours_keeps_a_process_from_its_end(process) -> None:
+    one = process()
+    chores = (one.fetcher, one.sweeper, one.purger, one.flusher, one.watcher, one.beater, one.cleaner)
+    assert all(chore.daemon for chore in chores)
