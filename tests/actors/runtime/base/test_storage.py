@@ -113,3 +113,8 @@ def test_what_older_stores_refuse_is_not_sent_to_them(store, fake) -> None:
     assert said["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert said["X-Amz-Credential"][0].endswith("/eu-west-9/s3/aws4_request")
     assert not [name for name in said if "checksum" in name.lower()]
+
+
+def test_an_upload_that_is_unknown_and_has_left_no_object_is_not_taken_for_completed(bucket) -> None:
+    with pytest.raises(StorageError, match="does not exist|answered"):
+        Multipart(bucket, "a.csv", "0").complete([{"PartNumber": 1, "ETag": '"0"'}])

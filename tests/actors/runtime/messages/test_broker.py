@@ -444,6 +444,12 @@ def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, 
     work(broker)
     wait_until(lambda: states() == {"done": 1, "rejected": 2}, 30, "the good one to be done")
     assert seen == [1]
+    assert [
+        row["reason"] for row in sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected' ORDER BY seq")
+    ] == [
+        "actor_name: found null, expected a text",
+        "no actor of this worker is named 'nobody'",
+    ]
 
 
 def test_many_messages_that_are_none_do_not_hold_up_the_good_one_behind_them(process, work, states, sql) -> None:
@@ -757,6 +763,11 @@ def test_no_sender_of_a_message_says_how_a_job_is_run(process, work, make, sql, 
     ended = "SELECT state::text FROM dramatiq.queue WHERE state <> 'consumed'"
     wait_until(lambda: sql(ended), 30, "the end of its message to be written")
     assert sql(ended) == [{"state": "done"}]
+
+
+def test_no_middleware_of_the_broker_opens_a_port_or_stores_results(engine) -> None:
+    names = [type(one).__name__ for one in Broker(engine).middleware]
+    assert names == ["AgeLimit", "TimeLimit", "ShutdownNotifications", "Callbacks", "Pipelines", "Retries"]
 
 
 def test_a_broker_without_a_fetcher_sends_and_consumes_nothing(engine, process, work, states) -> None:
