@@ -631,7 +631,11 @@ def test_whatever_puts_a_message_into_its_queue_wakes_the_workers_of_it(moved, s
         worker.cursor().execute('LISTEN "dramatiq.low.enqueue"')
         sql(f"WITH lost AS (SELECT * FROM dramatiq.queue) {does}")
         worker.cursor().execute("SELECT 1")
-        assert [notify.channel for notify in worker.notifies] == ["dramatiq.low.enqueue"]
+        (heard,) = worker.notifies
+    assert heard.channel == "dramatiq.low.enqueue"
+    (message,) = sql("SELECT CAST(message_id AS text) AS id FROM dramatiq.queue")
+    # Which a stock consumer needs, that looks for this one message.
+    assert json.loads(heard.payload) == {"message_id": message["id"] if moved == "sent" else None}
     assert sql("SELECT queue_name, state::text FROM dramatiq.queue".replace("::", r"\:\:")) == [
         {"queue_name": "low", "state": "queued"}
     ]

@@ -1,5 +1,6 @@
 """The worker's command: what it checks before it becomes Dramatiq's, and what it tells that."""
 
+import secrets
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -95,7 +96,7 @@ def test_a_database_that_is_none_of_ours_is_named(settings, servers, other_encod
     with pytest.raises(ConfigError, match=r"^DATABASE_URL: found a database whose encoding is LATIN1, expected UTF8"):
         check(other_encoding("LATIN1"))
     with (
-        database(servers["DATABASE_URL"], "longhaul_test_empty") as empty,
+        database(servers["DATABASE_URL"], f"longhaul_test_{secrets.token_hex(4)}") as empty,
         pytest.raises(ConfigError, match=f"^DATABASE_URL: .* our tables, expected version {expected_version()}: "),
     ):
         check(empty)

@@ -116,5 +116,5 @@ def test_what_older_stores_refuse_is_not_sent_to_them(store, fake) -> None:
 
 
 def test_an_upload_that_is_unknown_and_has_left_no_object_is_not_taken_for_completed(bucket) -> None:
-    with pytest.raises(StorageError, match="does not exist|answered"):
+    with pytest.raises(StorageError, match=r"does not exist|answered"):
         Multipart(bucket, "a.csv", "0").complete([{"PartNumber": 1, "ETag": '"0"'}])
