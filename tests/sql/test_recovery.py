@@ -601,6 +601,12 @@ def test_people_see_how_long_a_worker_is_silent_though_nobody_watches_the_clock(
     assert shown["worker_id"] == worker_id
     assert 0.2 < shown["seconds"] < 60
     assert sql(silent.format("worker_sessions")) == [{"worker_id": worker_id, "seconds": 0}]
+    with engine.begin() as session:  # and it grows during a transaction
+        asks = text("SELECT silent_for FROM worker_silences()")
+        first = session.scalar(asks)
+        session.execute(text("SELECT pg_sleep(0.2)"))
+        second = session.scalar(asks)
+    assert (second - first).total_seconds() >= 0.2
 
 
 def test_a_message_that_becomes_due_during_a_transaction_is_due_in_it(engine) -> None:

@@ -960,9 +960,10 @@ def test_a_worker_that_stops_claims_nothing_more_and_stays_alive(process, states
 def test_a_message_that_is_sent_again_right_after_its_end_finds_that_written(claimed, states) -> None:
     broker, delivery = claimed
     ended = delivery(1, worker_id=1)
-    ended.ended = True
     broker.fetcher.held[ended.message_id] = ended
-    broker.acks._waiting.append(Ack.of(ended, DONE))
+    with broker.acks._writing:  # another thread writes, so this end waits
+        broker.consume("low").ack(ended)
+    assert states() == {"consumed": 1}
     broker.enqueue(ended._message)
     assert states() == {"queued": 1}
     assert ended.next is None

@@ -90,8 +90,12 @@ def test_each_claim_that_is_answered_shows_that_we_are_alive(process, monkeypatc
     assert one.identity.is_fresh()
 
 
+@pytest.mark.parametrize("short_first", [True, False])
 @pytest.mark.parametrize(("sent", "more"), [(0, False), (1, False), (2, True), (3, True)])
-def test_a_claim_that_takes_all_there_is_room_for_is_followed_by_another_at_once(sent, more, process, states) -> None:
+def test_a_claim_that_takes_all_there_is_room_for_is_followed_by_another_at_once(
+    sent, more, short_first, process, states, monkeypatch
+) -> None:
+    monkeypatch.setattr("random.shuffle", lambda sorts: sorts.reverse() if short_first else None)
     one = process(threads=2)
     broker = one.broker()
     one.fetcher.prefetch = Prefetch(2, fixed=0)
