@@ -20,6 +20,8 @@ def test_what_is_not_set_has_its_default() -> None:
     settings = load_settings(GOOD)
     assert (settings.BATCH_SIZE, settings.THROTTLE_MS, settings.MAX_RUNTIME_SECONDS) == (50, 200, 300)
     assert settings.WORKER_QUEUES == QUEUES
+    names = "high,default,low,receipts,receipts_sync,maintenance,recordings,broadcasts"
+    assert load_settings({**GOOD, "WORKER_QUEUES": names}) == settings
     assert (settings.AWS_REGION, settings.LOG_FORMAT, settings.RELEASE) == ("us-east-1", "console", "unknown")
     assert (settings.ALLOW_PRIVATE_HOSTS, settings.CONNECTION_KEYS, settings.of_kinds) == (False, (), {})
 

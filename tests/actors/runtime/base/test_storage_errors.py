@@ -14,7 +14,6 @@ KEYS = [f"businesses/1/receipts/{n}.pdf" for n in range(1000)]
     ("answer", "says"),
     [
         (error(301, "PermanentRedirect"), "AWS_REGION"),
-        ((300, ""), "redirect"),
         ((301, ""), "redirect"),
         ((307, ""), "redirect"),
         ((308, "<html>moved</html>"), "redirect"),
@@ -141,3 +140,10 @@ def refusal(status: int, code: str) -> ClientError:
 )
 def test_only_a_refusal_of_the_call_itself_may_be_one_of_its_keys(error, holds) -> None:
     assert is_of_the_call(error) is holds
+
+
+@pytest.mark.parametrize(("status", "is_redirect"), [(299, False), (300, True), (399, True), (400, False)])
+def test_any_answer_that_sends_us_elsewhere_is_a_redirect(status, is_redirect, settings) -> None:
+    said = str(explain(refusal(status, "Odd"), settings))
+    assert (f"answers with a redirect ({status}); see S3_ENDPOINT_URL" in said) is is_redirect
+    assert said.endswith("answered Odd") is not is_redirect
