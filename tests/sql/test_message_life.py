@@ -121,7 +121,7 @@ def test_what_is_sent_again_under_its_id_is_as_good_as_new(sql) -> None:
     assert (last["losses"], last["reason"], last["is_new"]) == (0, None, True)
 
 
-def test_a_copy_of_what_is_being_processed_is_refused_with_all_that_is_sent_beside_it(sql) -> None:
+def test_a_copy_of_what_is_being_processed_is_refused_and_so_is_all_beside_it(sql) -> None:
     message_id = sent(sql, 1)
     sql(CLAIM.text, worker=9, queues=["low"], limits=[1], afters=[0], most=1, lost=None)
     before = sql("SELECT * FROM dramatiq.queue")

@@ -17,7 +17,7 @@ from service.local.processes import wait_until
 def note() -> None: ...
 
 
-def test_a_fetcher_that_dies_takes_its_process_with_it_and_one_that_is_stopped_does_not(process, monkeypatch) -> None:
+def test_a_fetcher_that_dies_takes_its_process_with_it_and_one_that_is_stopped_not(process, monkeypatch) -> None:
     fetcher, sent = process().fetcher, []
     monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
 
