@@ -940,23 +940,6 @@ def test_what_was_claimed_when_the_memory_ran_out_goes_back_and_counts_as_no_los
     assert sql("SELECT DISTINCT losses FROM dramatiq.queue WHERE message -> 'args' <> '[1]'") == [{"losses": 0}]
 
 
-def test_a_worker_that_stops_claims_nothing_more_and_stays_alive(process, states, sql, monkeypatch) -> None:
-    monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 0.05)
-    one, ticks = process(), []
-    one.fetcher._tick = lambda: ticks.append(1)
-    noting = naming(one.broker(), [], "note", "low")
-    noting.broker.consume("low")
-    one.stopping.set()
-    noting.send()
-    one.fetcher.start()
-    wait_until(lambda: len(ticks) > 3, 30, "some rounds")
-    assert states() == {"queued": 1}
-    assert sql("SELECT live_workers() AS id") == [{"id": one.identity.current}]
-    one.stopping.clear()
-    wait_until(lambda: states() == {"consumed": 1}, 30, "the claim")
-    one.fetcher.stop(30)
-
-
 def test_a_message_that_is_sent_again_right_after_its_end_finds_that_written(claimed, states) -> None:
     broker, delivery = claimed
     ended = delivery(1, worker_id=1)

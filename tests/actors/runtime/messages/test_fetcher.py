@@ -40,6 +40,23 @@ def test_a_fetcher_that_dies_takes_its_process_with_it_and_one_that_is_stopped_n
         assert [line["event"] for line in lines] == ["fetcher.died"] * len(ended)
 
 
+def test_a_worker_that_stops_claims_nothing_more_and_stays_alive(process, states, sql, monkeypatch) -> None:
+    monkeypatch.setattr("actors.runtime.messages.fetcher.TICK_SECONDS", 0.05)
+    one, ticks = process(), []
+    one.fetcher._tick = lambda: ticks.append(1)
+    noting = dramatiq.actor(note, broker=one.broker(), queue_name="low")
+    noting.broker.consume("low")
+    one.stopping.set()
+    noting.send()
+    one.fetcher.start()
+    wait_until(lambda: len(ticks) > 3, 30, "some rounds")
+    assert states() == {"queued": 1}
+    assert sql("SELECT live_workers() AS id") == [{"id": one.identity.current}]
+    one.stopping.clear()
+    wait_until(lambda: states() == {"consumed": 1}, 30, "the claim")
+    one.fetcher.stop(30)
+
+
 def test_while_the_server_is_away_each_round_says_so_and_waits_a_second(settings) -> None:
     away = Process(settings.model_copy(update={"DATABASE_URL": "postgresql://127.0.0.1:1/none"}))
     waited: list[float] = []
