@@ -49,12 +49,14 @@ def test_a_worker_that_stops_claims_nothing_more_and_stays_alive(process, states
     one.stopping.set()
     noting.send()
     one.fetcher.start()
-    wait_until(lambda: len(ticks) > 3, 30, "some rounds")
-    assert states() == {"queued": 1}
-    assert sql("SELECT live_workers() AS id") == [{"id": one.identity.current}]
-    one.stopping.clear()
-    wait_until(lambda: states() == {"consumed": 1}, 30, "the claim")
-    one.fetcher.stop(30)
+    try:
+        wait_until(lambda: len(ticks) > 3, 30, "some rounds")
+        assert states() == {"queued": 1}
+        assert sql("SELECT live_workers() AS id") == [{"id": one.identity.current}]
+        one.stopping.clear()
+        wait_until(lambda: states() == {"consumed": 1}, 30, "the claim")
+    finally:
+        one.fetcher.stop(30)
 
 
 def test_while_the_server_is_away_each_round_says_so_and_waits_a_second(settings) -> None:
