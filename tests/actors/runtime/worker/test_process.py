@@ -144,3 +144,13 @@ def test_no_thread_of_ours_keeps_a_process_from_its_end(process) -> None:
     one = process()
     chores = (one.fetcher, one.sweeper, one.purger, one.flusher, one.watcher, one.beater, one.cleaner)
     assert all(chore.daemon for chore in chores)
+
+
+def test_the_actor_of_a_kind_does_a_job_of_its_own_and_none_of_another(process, make, job_row) -> None:
+    one = process()
+    actor = one.broker().get_actor("delete_receipts")
+    one.identity.session()
+    other, own = make.job(job_type="sync_receipts"), make.job()
+    for job_id in (other, own):
+        actor.fn(job_id)
+    assert [job_row(job_id)["status"] for job_id in (other, own)] == ["queued", "completed"]
