@@ -2,10 +2,14 @@
 
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import dramatiq
+import psycopg2.errors
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from actors.runtime.messages import identity as identity_module
@@ -69,6 +73,41 @@ def test_while_the_server_is_away_each_round_says_so_and_waits_a_second(settings
     assert [(line["event"], line["exc_info"]) for line in lines] == [("fetcher.lost", None)] * 2
     assert waited == [(None, 1.0)] * 2
     away.engine.dispose()
+
+
+ENDS: dict[str, tuple[Callable[[Connection], Any], BaseException, str]] = {
+    "a lock timeout": (lambda session: None, psycopg2.errors.LockNotAvailable(), "fetcher.failed"),
+    "no answer": (lambda session: None, TimeoutError(), "fetcher.failed"),
+    "a bug": (lambda session: None, LookupError(), "fetcher.lost"),
+    "a session that is thrown away": (
+        lambda session: session.invalidate(),
+        DBAPIError("", None, OSError()),
+        "fetcher.lost",
+    ),
+    "a session that is cut": (
+        lambda session: session.connection.driver_connection.close(),
+        psycopg2.OperationalError(),
+        "fetcher.lost",
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_identity_goes_with_its_session_and_outlives_any_other_trouble(end, process) -> None:
+    happens, error, event = ENDS[end]
+    one = process()
+    one.identity.session()
+    before = one.identity.current
+
+    def fail(session: Connection) -> None:
+        happens(session)
+        raise error
+
+    one.fetcher._round, one.fetcher._wait = fail, lambda _session: None
+    with capture_logs() as lines:
+        one.fetcher._survive_one_round()
+    assert [line["event"] for line in lines] == [event]
+    assert one.identity.current == (before if event == "fetcher.failed" else 0)
 
 
 def test_what_is_lost_with_the_identity_and_nobody_has_begun_makes_room_again(process, states) -> None:
