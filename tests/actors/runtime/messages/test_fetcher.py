@@ -120,6 +120,7 @@ def test_what_is_lost_with_the_identity_and_nobody_has_begun_makes_room_again(pr
         noting.send()
     fetcher._survive_one_round()
     assert (states(), len(fetcher.held), fetcher.prefetch.for_short("low")) == ({"consumed": 5}, 5, 15)
+    assert "low" in one.identity.queues  # it listens to what it serves
     before = one.identity.current
     one.identity._seen_at -= 60
     fetcher._survive_one_round()
