@@ -184,3 +184,13 @@ def test_what_came_back_to_an_older_place_is_found_with_the_next_tick(process, s
     one.fetcher._wakeup.wait = lambda *_: None  # type: ignore[method-assign]
     one.fetcher._round(session)
     wait_until(lambda: states() == {"consumed": 3}, 30, "the claim")
+
+
+def test_a_round_in_which_nothing_comes_sleeps_until_the_next_tick(process) -> None:
+    one, waited, ticks = process(), [], []
+    one.fetcher._wakeup.wait = lambda session, seconds: waited.append(seconds)  # type: ignore[method-assign]
+    one.fetcher._tick = lambda: ticks.append(1)
+    for _ in range(2):
+        one.fetcher._survive_one_round()
+    assert ticks == [1]
+    assert 1.0 >= waited[0] > waited[1] >= 0

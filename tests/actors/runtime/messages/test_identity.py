@@ -102,14 +102,22 @@ def test_once_the_database_takes_writes_nobody_registers_on_a_read_only_session(
     engine = make_engine(settings.DATABASE_URL, application_name="test", pool_size=1, max_overflow=0)
     identity = Identity(engine, settings)
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with pytest.raises(DBAPIError, match="read-only") as refusal:
+    with pytest.raises(DBAPIError, match="read-only"):
         identity.session()
-    assert engine.pool.checkedout() == 0, refusal  # though its traceback still knows of the connection
     sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
     identity.session()
     assert alive(sql) == [identity.worker_id()]
     identity.drop()
     engine.dispose()
+
+
+def test_who_cannot_register_leaves_no_connection_behind(identity, engine, sql) -> None:
+    sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+           CREATE TRIGGER refuse BEFORE INSERT ON workers FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    with pytest.raises(DBAPIError, match="no") as refusal:
+        identity.session()
+    assert engine.pool.checkedout() == 0, refusal  # though its traceback still knows of the connection
+    assert identity.current == 0
 
 
 def test_after_a_silence_nothing_makes_a_process_fresh_again_but_a_new_identity(identity) -> None:
