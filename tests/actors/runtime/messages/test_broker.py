@@ -906,14 +906,6 @@ def test_of_messages_that_were_lost_once_a_worker_holds_one_at_a_time(process, w
     wait_until(lambda: states() == {"done": 4}, 30, "all to be done")
 
 
-def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, sql) -> None:
-    one = process()
-    assert one._sweep() is False
-    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
-           SELECT gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}' FROM generate_series(1, 1001)""")
-    assert [one._sweep(), one._sweep()] == [True, False]
-
-
 def test_what_was_claimed_when_the_memory_ran_out_goes_back_and_counts_as_no_loss(
     process, work, states, sql, monkeypatch
 ) -> None:

@@ -112,6 +112,14 @@ def test_a_step_of_the_end_that_fails_keeps_no_other_from_its_turn(process, work
     wait_until(lambda: not any(chore.is_alive() for chore in chores), 30, "the other chores to end")
 
 
+def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, sql) -> None:
+    one = process()
+    assert one._sweep() is False
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+           SELECT gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}' FROM generate_series(1, 1001)""")
+    assert [one._sweep(), one._sweep()] == [True, False]
+
+
 def test_a_sweep_that_another_worker_does_is_followed_by_none_at_once(process, engine) -> None:
     with engine.connect() as other, holding(other, SWEEP) as held:
         assert held
