@@ -131,6 +131,8 @@ def test_each_queue_is_told_with_what_waits_what_is_taken_and_who_listens(make, 
             "INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime) VALUES (gen_random_uuid(), :n, :s, :at)",
             n=name, s=state, at=now - timedelta(minutes=minutes),
         )  # fmt: skip
+    sql("UPDATE dramatiq.queue SET result = '1' WHERE queue_name = 'low' AND mtime = :at",
+        at=now - timedelta(minutes=5))  # fmt: skip  # now it is the last in the table
     for status, wait in (("queued", None), ("queued", -1), ("queued", 1), ("running", None), ("paused", None)):
         make.job(status=status, queue="receipts", wait_until=None if wait is None else now + timedelta(hours=wait))
     for _ in range(2):
@@ -153,3 +155,11 @@ def test_a_worker_counts_as_alive_until_it_has_been_silent_for_15_s(sql, workers
     """Or if it may not be seen how long."""
     workers_are({1: "14.9 s", 2: "15 s", 3: None, 4: "1 hour"})
     assert sorted(row["id"] for row in sql("SELECT live_workers() AS id")) == [1, 3]
+
+
+def test_a_snooze_that_is_over_during_a_transaction_is_over_in_it(make, engine, sql) -> None:
+    job = make.job(queue="receipts")
+    with engine.begin() as session:
+        session.execute(text("UPDATE background_jobs SET wait_until = clock_timestamp() WHERE id = :id"), {"id": job})
+        found = session.execute(text("SELECT queue, jobs_waiting, jobs_snoozed FROM queue_states()")).all()
+    assert found == [("receipts", 1, 0)]

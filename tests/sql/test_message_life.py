@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
+from actors.runtime.base.failures import sqlstate
 from service.local.processes import wait_until
 
 QUEUES = ("low", "high")
@@ -90,6 +92,17 @@ def test_of_what_was_lost_the_oldest_that_nobody_has_is_claimed_from_these_queue
     assert claimed(None) == sorted([held, newer])
 
 
+def test_what_a_claim_looks_at_begins_right_after_the_place_that_it_names(sql) -> None:
+    first, second = sent(sql, 1), sent(sql, 2)
+    sent(sql, 3, name="high")
+    (place,) = sql("SELECT seq FROM dramatiq.queue WHERE message_id = CAST(:id AS uuid)", id=first)
+    values = {"worker": 9, "queues": ["high", "low"], "limits": [0, 5], "most": 5, "lost": 1}
+    claimed = sql(CLAIM.text, **values, afters=[0, place["seq"]])
+    assert [str(row["message_id"]) for row in claimed] == [second]
+    claimed = sql(CLAIM.text, **values, afters=[0, place["seq"] - 1])
+    assert [(str(row["message_id"]), row["seq"], row["delivery"]) for row in claimed] == [(first, place["seq"], 1)]
+
+
 SEND_AGAIN = """
     SELECT enqueue_messages(CAST(ARRAY[:id] AS uuid[]), ARRAY['high'], CAST(ARRAY['{"args": [2]}'] AS jsonb[]),
                             CAST(:worker AS integer), CAST(:delivery AS integer))
@@ -106,6 +119,17 @@ def test_what_is_sent_again_under_its_id_is_as_good_as_new(sql) -> None:
     assert (first["id"], last["id"]) == (other, again)
     assert (last["state"], last["queue_name"], last["message"]) == ("queued", "high", {"args": [2]})
     assert (last["losses"], last["reason"], last["is_new"]) == (0, None, True)
+
+
+def test_a_copy_of_what_is_being_processed_is_refused_and_so_is_all_beside_it(sql) -> None:
+    message_id = sent(sql, 1)
+    sql(CLAIM.text, worker=9, queues=["low"], limits=[1], afters=[0], most=1, lost=None)
+    before = sql("SELECT * FROM dramatiq.queue")
+    with pytest.raises(DBAPIError, match="a message with this id is being processed") as refusal:
+        sql("""SELECT enqueue_messages(CAST(ARRAY[:other, :id] AS uuid[]), '{low,low}', ARRAY['{}', '{}']::jsonb[])"""
+            .replace("::", r"\:\:"), other=str(uuid4()), id=message_id)  # fmt: skip
+    assert sqlstate(refusal.value) == "LH409"
+    assert sql("SELECT * FROM dramatiq.queue") == before
 
 
 @pytest.mark.parametrize(("worker", "delivery", "goes"), [(9, 1, True), (9, 2, False), (8, 1, False)])

@@ -4,8 +4,10 @@ import json
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -502,6 +504,7 @@ WATCHED = "SELECT clock_timestamp() AS now, * FROM watched_clock"
     [
         (None, True, False),
         ("0.3 s", False, False),
+        ("1.5 s", True, False),
         ("3 s", True, False),
         ("9 s", True, False),
         ("12 s", True, True),
@@ -545,9 +548,10 @@ SILENT = [
     (-11, None, None, 100, 0),
     (0, 500, 30, 600, 130),  # 100 s before the gap and 30 s after it
     (0, 500, 30, 495, 30),  # it may be from right before the step
-    (0, 500, 30, 480, 480),  # in the gap: somebody was there
+    (0, 500, 30, 485, 485),  # in the gap: somebody was there
     (0, 500, 30, 20, 20),
     (0, 30, 500, 520, 990),  # a step back: those times come twice
+    (0, 30, 500, 515, 985),
     (0, 30, 500, 505, 505),
     (0, 30, 500, 100, 100),
 ]
@@ -565,3 +569,99 @@ def test_how_long_it_is_silent_counts_only_time_in_which_somebody_watched(sql) -
         )  # fmt: skip
         (row,) = sql(f"SELECT CAST(extract(epoch FROM silence({ago('since')})) AS float8) AS seconds", since=since)
         assert silent - 0.5 < row["seconds"] < silent + 5, case
+
+
+def test_a_worker_is_dead_once_it_is_silent_for_15_s_and_alive_if_that_is_not_known(sql) -> None:
+    sql("""CREATE OR REPLACE FUNCTION worker_sessions()
+           RETURNS TABLE (worker_id integer, session_pid integer, role_id oid, silent_for interval) LANGUAGE sql AS $$
+               VALUES (1, 0, CAST(10 AS oid), interval '14 s'), (2, 0, 10, '16 s'), (3, 0, 10, NULL)
+           $$""")
+    assert sql("SELECT live_workers() AS id ORDER BY 1") == [{"id": 1}, {"id": 3}]
+
+
+def test_a_worker_whose_session_we_may_not_look_into_counts_as_alive(engine, sql, settings, worker_id) -> None:
+    role = f"longhaul_test_{secrets.token_hex(4)}"
+    sql(f"CREATE ROLE {role} LOGIN; GRANT SELECT ON watched_clock TO {role}")
+    theirs = make_engine(as_role(settings.DATABASE_URL, role), application_name="theirs")
+    try:
+        with theirs.connect() as session:
+            assert session.scalars(text("SELECT live_workers()")).all() == [worker_id]
+            silences = text("SELECT worker_id, silent_for FROM worker_silences()")
+            assert session.execute(silences).all() == [(worker_id, None)]
+    finally:
+        theirs.dispose()
+        sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_people_see_how_long_a_worker_is_silent_though_nobody_watches_the_clock(engine, sql, worker_id) -> None:
+    silent = "SELECT worker_id, extract(epoch FROM silent_for) AS seconds FROM {}()"
+    wait_until(lambda: sql(silent.format("worker_silences"))[0]["seconds"] > 0.2, 30, "a silence")
+    sql("UPDATE watched_clock SET seen_at = now() - interval '1 hour'")
+    (shown,) = sql(silent.format("worker_silences"))
+    assert shown["worker_id"] == worker_id
+    assert 0.2 < shown["seconds"] < 60
+    assert sql(silent.format("worker_sessions")) == [{"worker_id": worker_id, "seconds": 0}]
+    with engine.begin() as session:  # and it grows during a transaction
+        asks = text("SELECT silent_for FROM worker_silences()")
+        first = session.scalar(asks)
+        session.execute(text("SELECT pg_sleep(0.2)"))
+        second = session.scalar(asks)
+    assert (second - first).total_seconds() >= 0.2
+
+
+def test_a_message_that_becomes_due_during_a_transaction_is_due_in_it(engine) -> None:
+    with engine.begin() as session:
+        session.execute(
+            text("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+                    VALUES (gen_random_uuid(), 'low.DQ', 'queued', jsonb_build_object('options', jsonb_build_object(
+                        'eta', floor(extract(epoch FROM clock_timestamp()) * 1000))))""")
+        )
+        assert session.scalar(text("SELECT enqueue_due_messages()")) == 1
+
+
+MOVES = {  # state, queue, options, what moves it
+    "sent": ("done", "high", "{}", "SELECT enqueue_messages(ARRAY[message_id], '{low}', ARRAY[message]) FROM lost"),
+    "due": ("queued", "low.DQ", '{"eta": 1}', "SELECT enqueue_due_messages()"),
+    "lost": ("consumed", "low", "{}", "SELECT recover_messages()"),
+}
+
+
+@pytest.mark.parametrize("moved", MOVES)
+def test_whatever_puts_a_message_into_its_queue_wakes_the_workers_of_it(moved, sql, environment) -> None:
+    state, queue, options, does = MOVES[moved]
+    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, worker_id, message)
+           VALUES (gen_random_uuid(), :queue, :state, 9, jsonb_build_object('options', CAST(:options AS jsonb)))""",
+        state=state, queue=queue, options=options)  # fmt: skip
+    with closing(psycopg2.connect(environment["DATABASE_URL"])) as worker:
+        worker.autocommit = True
+        worker.cursor().execute('LISTEN "dramatiq.low.enqueue"')
+        sql(f"WITH lost AS (SELECT * FROM dramatiq.queue) {does}")
+        worker.cursor().execute("SELECT 1")
+        (heard,) = worker.notifies
+    assert heard.channel == "dramatiq.low.enqueue"
+    (message,) = sql("SELECT CAST(message_id AS text) AS id FROM dramatiq.queue")
+    # Which a stock consumer needs, that looks for this one message.
+    assert json.loads(heard.payload) == {"message_id": message["id"] if moved == "sent" else None}
+    assert sql("SELECT queue_name, state::text FROM dramatiq.queue".replace("::", r"\:\:")) == [
+        {"queue_name": "low", "state": "queued"}
+    ]
+
+
+@pytest.mark.parametrize("state", ["done", "rejected", "queued"])
+@pytest.mark.parametrize("message", [None, '{"args": [2]}'])
+@pytest.mark.parametrize(("worker", "delivery", "taken"), [(9, 3, True), (8, 3, False), (9, 2, False)])
+def test_the_release_before_ends_what_it_holds_and_nothing_else(worker, delivery, taken, message, state, sql) -> None:
+    for _ in range(2):  # of which the second is not told of
+        sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, mtime, worker_id, delivery, message)
+               VALUES (gen_random_uuid(), 'low', 'consumed', now() - interval '1 hour', 9, 3, '{"args"\\: [1]}')""")
+    found = """SELECT CAST(message_id AS text) AS id, CAST(state AS text) AS state, worker_id, message,
+                      mtime > now() - interval '1 minute' AS now FROM dramatiq.queue ORDER BY seq"""
+    before, other = sql(found)
+    ended = sql("""SELECT CAST(settle_messages(:worker, CAST(ARRAY[:id] AS uuid[]), ARRAY[:delivery], ARRAY[:state],
+                                               CAST(ARRAY[:message] AS jsonb[])) AS text) AS id""",
+                worker=worker, id=before["id"], delivery=delivery, state=state, message=message)  # fmt: skip
+    assert ended == ([{"id": before["id"]}] if taken else [])
+    holder = None if state == "queued" else 9
+    content = json.loads(message) if message else {"args": [1]}
+    after = {**before, "state": state, "worker_id": holder, "message": content, "now": True}
+    assert sql(found) == [after if taken else before, other]

@@ -127,8 +127,8 @@ def _write_all(cursor: Any, acks: list[Ack]) -> list[Ack]:
 
 def _write_alone(cursor: Any, ack: Ack) -> list[Ack]:
     """With its body, else rejected without it. Returns the ack if even that fails."""
-    without = ack._replace(state=REJECTED, body=None) if ack.body is not None else None
-    for attempt in filter(None, (ack, without)):
+    attempt = ack
+    while True:
         try:
             return _execute(cursor, [attempt])
         except Exception as error:
@@ -137,9 +137,10 @@ def _write_alone(cursor: Any, ack: Ack) -> list[Ack]:
             if is_transient(error):  # a lock, say
                 return [ack]
             reason = plain(describe(error))
-            without = without and without._replace(reason=f"it cannot be written: {reason}")
             log.error("ack.failed", message_id=ack.message_id, state=attempt.state, error=reason)
-    return [ack._replace(delivery=None)]  # its slot is free: an ack that can't be written must not stop its queue
+        if attempt.body is None:  # its slot is free: an ack that can't be written must not stop its queue
+            return [ack._replace(delivery=None)]
+        attempt = ack._replace(state=REJECTED, body=None, reason=f"it cannot be written: {reason}")
 
 
 def _is_everybodys(error: Exception, cursor: Any) -> bool:

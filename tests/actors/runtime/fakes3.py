@@ -1,5 +1,7 @@
 """An S3 store in memory whose faults can be chosen: what it does not take, does not know, or answers oddly."""
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,9 +29,12 @@ class FakeS3:
     refuse: Callable[[str, str, "dict[str, list[str]]", bytes], Answer | None] = lambda *_: None
     bulk_errors: Callable[[list[str]], str] | None = None  # the Errors of a DeleteObjects, as XML
     calls: list[str] = field(default_factory=list)
-    md5: list[bool] = field(default_factory=list)
+    md5: list[bool] = field(default_factory=list)  # is it right?
+    headers: list[dict[str, str]] = field(default_factory=list)
+    page: int = 1000  # entries of a listing of versions
     tokens: list[str | None] = field(default_factory=list)  # of sessions
     serial: int = 0
+    _places: dict[str, tuple[str, int]] = field(default_factory=dict)  # of what a listing has shown
 
     @property
     def url(self) -> str:
@@ -51,14 +56,16 @@ class FakeS3:
         name = "DeleteObjects" if "delete" in query else f"{method} {'versions' if 'versions' in query else ''}".strip()
         self.calls.append(name)
         self.tokens.append(headers.get("x-amz-security-token"))
+        self.headers.append(headers)
         if (refused := self.refuse(name, key, query, body)) is not None:
             return refused
         if "versioning" in query:
             return 200, f"<VersioningConfiguration>{self._status()}</VersioningConfiguration>"
         if "versions" in query:
-            return 200, self._list_versions(query["prefix"][0])
+            return 200, self._list_versions(query["prefix"][0], query.get("version-id-marker", ["v0"])[0])
         if "delete" in query:
-            self.md5.append("content-md5" in headers)
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
+            self.md5.append(headers.get("content-md5") == base64.b64encode(digest).decode())
             return 200, self._delete_objects(body.decode())
         if method == "DELETE":
             self._delete(key, None)
@@ -93,13 +100,20 @@ class FakeS3:
                 errors += f"<Error><Key>{escape(key)}</Key><Code>{code}</Code><Message>WORM</Message></Error>"
         return f"<DeleteResult>{errors}</DeleteResult>"
 
-    def _list_versions(self, prefix: str) -> str:
+    def _list_versions(self, prefix: str, after: str) -> str:
+        """By key and then by age, beginning after a version that may be gone by now."""
+        there = [(key, one) for key, ids in self.versions.items() if key.startswith(prefix) for one in ids]
+        entries = sorted((key, int(re.sub(r"\D", "", one)), one) for key, one in there)
+        entries = [entry for entry in entries if entry[:2] > self._places.get(after, ("", 0))]
         found = ""
-        for key, ids in sorted(self.versions.items()):
-            for one in ids if key.startswith(prefix) else []:
-                tag = "DeleteMarker" if one.startswith("mark") else "Version"
-                found += f"<{tag}><Key>{escape(key)}</Key><VersionId>{one}</VersionId></{tag}>"
-        return f"<ListVersionsResult><IsTruncated>false</IsTruncated>{found}</ListVersionsResult>"
+        for key, age, one in entries[: self.page]:
+            tag = "DeleteMarker" if one.startswith("mark") else "Version"
+            found += f"<{tag}><Key>{escape(key)}</Key><VersionId>{one}</VersionId></{tag}>"
+            self._places[one] = (key, age)
+        more = len(entries) > self.page
+        if more:
+            found += f"<NextKeyMarker>{escape(key)}</NextKeyMarker><NextVersionIdMarker>{one}</NextVersionIdMarker>"
+        return f"<ListVersionsResult><IsTruncated>{str(more).lower()}</IsTruncated>{found}</ListVersionsResult>"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from actors.runtime.base.storage import NOT_TRIED, Bucket
-from actors.runtime.outbox import Purged, purge, purge_all_due
+from actors.runtime.outbox import FAILED, GIVE_BACK, LEASE, PURGED, Purged, purge, purge_all_due
 
 
 @pytest.fixture
@@ -248,3 +248,44 @@ def test_what_was_not_tried_comes_again_at_once_as_if_nothing_had_been(asked, en
     assert (line["deleted"], line["failed"], line["error"]) == (0, 1, "SlowDown")
     due = "SELECT object_key, purge_attempts, purge_error FROM attachments WHERE purge_after <= now()"
     assert [tuple(row.values()) for row in sql(due)] == [(not_tried, 3, None)]
+
+
+NOT_DUE = {
+    "gone": "purged_at = now()",
+    "tried again later": "purge_after = now() + interval '1 minute'",
+}
+
+
+@pytest.mark.parametrize("why", NOT_DUE)
+def test_what_is_not_due_takes_no_place_in_a_round_and_is_leased_by_nobody(why, asked, engine, bucket, sql) -> None:
+    key, due = asked(2)
+    sql("UPDATE attachments SET purge_after = now() - interval '1 hour'")
+    sql(f"UPDATE attachments SET {NOT_DUE[why]} WHERE object_key = :key", key=key)
+    before = sql("SELECT * FROM attachments WHERE object_key = :key", key=key)
+    ids = [row["id"] for row in sql("SELECT id FROM attachments")]
+    with engine.connect() as session, session.begin() as looking:
+        assert [row.object_key for row in session.execute(LEASE, {"ids": ids})] == [due]
+        looking.rollback()
+    assert purge(engine, bucket, limit=1) == Purged(deleted=1, failed=0)
+    assert bucket.keys() == [key]
+    assert sql("SELECT * FROM attachments WHERE object_key = :key", key=key) == before
+
+
+@pytest.mark.parametrize("note", [PURGED, FAILED, GIVE_BACK], ids=["purged", "failed", "give back"])
+def test_what_is_gone_by_now_is_noted_no_second_time_and_no_other_row_is(note, asked, engine, sql) -> None:
+    for key in asked(2):
+        sql("UPDATE attachments SET purge_attempts = 3, purge_error = 'kept' WHERE object_key = :key", key=key)
+    (gone, other) = sql("UPDATE attachments SET purged_at = now() - interval '1 hour' RETURNING id")
+    sql("UPDATE attachments SET purged_at = NULL WHERE id = :id", id=other["id"])
+    before = sql("SELECT * FROM attachments ORDER BY id")
+    with engine.begin() as session:
+        session.execute(note, {"ids": [gone["id"]], "errors": ["503"]})
+    assert sql("SELECT * FROM attachments ORDER BY id") == before
+
+
+def test_what_was_never_tried_is_not_given_back(asked, engine, sql) -> None:
+    asked(1)
+    (before,) = sql("SELECT id, purge_attempts, purge_after FROM attachments")
+    with engine.begin() as session:
+        session.execute(GIVE_BACK, {"ids": [before["id"]], "errors": [None]})
+    assert sql("SELECT id, purge_attempts, purge_after FROM attachments") == [before]

@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import time
 from contextvars import ContextVar
 from threading import Event
@@ -52,3 +54,8 @@ def test_a_call_has_its_seconds_from_its_beginning_and_who_waits_may_leave_earli
     with pytest.raises(InterruptedError):
         Call(over.wait, 60, "test").result(leave)
     over.set()
+
+
+def test_a_call_that_is_still_under_way_keeps_no_process_from_its_end() -> None:
+    program = "import time\nfrom actors.runtime.base.call import Call\nCall(lambda: time.sleep(600), 600, 'test')"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

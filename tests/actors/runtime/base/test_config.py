@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from actors.runtime.base.config import QUEUES, DatabaseSettings, load, load_settings
+from actors.runtime.base.config import QUEUES, DatabaseSettings, Settings, _sentence, load, load_settings
 from actors.runtime.base.errors import ConfigError
 
 GOOD = {
@@ -12,12 +12,18 @@ GOOD = {
     "AWS_ACCESS_KEY_ID": "key-id",
     "AWS_SECRET_ACCESS_KEY": "hunter3",
 }
+KEY = "A" * 43 + "="
+SECRETS = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CONNECTION_KEYS", "DATABASE_URL"]
 
 
 def test_what_is_not_set_has_its_default() -> None:
     settings = load_settings(GOOD)
     assert (settings.BATCH_SIZE, settings.THROTTLE_MS, settings.MAX_RUNTIME_SECONDS) == (50, 200, 300)
     assert settings.WORKER_QUEUES == QUEUES
+    names = "high,default,low,receipts,receipts_sync,maintenance,recordings,broadcasts"
+    assert load_settings({**GOOD, "WORKER_QUEUES": names}) == settings
+    assert (settings.AWS_REGION, settings.LOG_FORMAT, settings.RELEASE) == ("us-east-1", "console", "unknown")
+    assert (settings.ALLOW_PRIVATE_HOSTS, settings.CONNECTION_KEYS, settings.of_kinds) == (False, (), {})
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
@@ -64,17 +70,38 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_settings_are_frozen_and_their_repr_holds_no_secret() -> None:
-    settings = load_settings(GOOD)
+    secret = {"AWS_ACCESS_KEY_ID": "hunter4", "AWS_SESSION_TOKEN": "hunter5", "A_KIND_MS": "hunter6"}
+    settings = load_settings({**GOOD, **secret, "CONNECTION_KEYS": KEY})
     with pytest.raises(ValidationError):
         settings.BATCH_SIZE = 1  # type: ignore[misc]
     assert "hunter" not in repr(settings)
+    assert KEY not in repr(settings)
+    assert type(settings).model_validate(settings.model_dump()) == settings
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_is_wrong_with_a_secret_is_said_without_it(name) -> None:
+    assert _sentence(name, "no", {name: "hunter2"}) == f"{name}: its value is not usable: no"
+
+
+NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_a_least_and_a_most(name) -> None:
+    for value in ("-1", "10000000000"):
+        with pytest.raises(ConfigError, match=f"^{name}: '{value}' is not usable"):
+            load_settings({**GOOD, name: value})
+
+
+def test_changes_per_second_may_be_a_part_of_one_and_not_none() -> None:
+    assert load_settings({**GOOD, "CHANGES_PER_SECOND": "0.5"}).CHANGES_PER_SECOND == 0.5
+    with pytest.raises(ConfigError, match="CHANGES_PER_SECOND: '0' is not usable"):
+        load_settings({**GOOD, "CHANGES_PER_SECOND": "0"})
 
 
 def test_a_command_that_needs_only_postgres_asks_for_nothing_else() -> None:
     assert load(DatabaseSettings, {"DATABASE_URL": "postgres://h/d"}).DATABASE_URL == "postgres://h/d"
-
-
-KEY = "A" * 43 + "="
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What a failed statement means, tried on the errors that Postgres really sends."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
@@ -11,6 +12,7 @@ from actors.runtime.base.failures import (
     describe,
     describe_for_users,
     is_data,
+    is_lock_timeout,
     is_lost,
     is_timeout,
     is_transient,
@@ -103,6 +105,11 @@ def test_the_reason_for_the_users_names_no_host(engine) -> None:
         make_engine("postgresql://127.0.0.1:1/db", application_name="test").connect()
     assert describe_for_users(error.value) == "the connection to Postgres was lost"
     assert "127.0.0.1" in describe(error.value)
+    assert describe_for_users(TimeoutError("no answer")) == "TimeoutError: no answer"
+    for statement, values in ((TRANSIENT[0], {}), ("SELECT :x", {"x": object()})):
+        with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+            connection.execute(text(statement), values)
+        assert describe_for_users(error.value) == describe(error.value)
 
 
 def test_an_error_of_python_is_neither() -> None:
@@ -116,6 +123,10 @@ def test_the_sentence_holds_neither_the_statement_nor_its_values(engine) -> None
     assert describe(error.value) == "division by zero"
     assert describe(LookupError("no such thing\nsecond line")) == "LookupError: no such thing"
     assert len(describe(LookupError("x" * 9999))) == 500
+    with pytest.raises(DBAPIError) as error, engine.begin() as connection:
+        connection.execute(text("DO $$ BEGIN RAISE '%', repeat('x', 9999); END $$"))
+    assert describe(error.value) == "x" * 500
+    assert describe(psycopg2.OperationalError()) == "OperationalError: "
 
 
 @pytest.mark.parametrize(
@@ -124,6 +135,7 @@ def test_the_sentence_holds_neither_the_statement_nor_its_values(engine) -> None
         ("08006", True, False),
         ("25P03", True, False),
         ("25P04", True, False),
+        ("55P03", True, False),
         ("57014", True, False),
         ("58030", True, False),
         ("21000", False, True),
@@ -150,7 +162,24 @@ def test_each_class_of_errors_means_one_thing_whoever_raises_it(state, transient
         connection.exec_driver_sql(f"DO $$ BEGIN RAISE 'made up' USING ERRCODE = '{state}'; END $$")
     assert (is_transient(error.value), is_data(error.value)) == (transient, data)
     assert is_timeout(error.value) is (state == "57014")
+    assert is_lock_timeout(error.value) is (state in ("55P03", "57014"))
 
 
 def test_the_waits_grow_to_half_a_minute() -> None:
     assert [backoff_seconds(failures) for failures in (1, 2, 3, 4, 5, 6, 900)] == [2, 4, 8, 16, 30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("statement", "means"),
+    [
+        ("SELECT 1 / 0", ["data"]),
+        ("SELEC 1", []),
+        ("DO $$ BEGIN RAISE lock_not_available; END $$", ["transient"]),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", ["transient", "lost"]),
+    ],
+)
+def test_an_error_of_the_driver_itself_means_what_it_means_to_sqlalchemy(statement, means, settings) -> None:
+    with closing(psycopg2.connect(settings.DATABASE_URL)) as session, pytest.raises(psycopg2.Error) as error:
+        session.cursor().execute(statement)
+    asked = {"transient": is_transient, "data": is_data, "lost": is_lost}
+    assert [name for name, holds in asked.items() if holds(error.value)] == means

@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,21 +31,31 @@ except LookupError:
 """
 
 
+TOKYO = {**os.environ, "TZ": "Asia/Tokyo"}  # where it is never the same hour as in UTC
+
+
 def printed(form: str) -> str:
     command = [sys.executable, "-c", PROGRAM.format(form=form)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=ROOT, env=TOKYO, capture_output=True, text=True, check=True).stdout
+
+
+def is_now(moment: str) -> bool:
+    return moment.endswith("Z") and abs((datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()) < 120
 
 
 def test_as_json_every_line_is_an_object_with_its_event() -> None:
     ours, theirs, trace = (json.loads(line) for line in printed("json").splitlines())
     assert (ours["event"], ours["deleted"], ours["percent"], ours["level"]) == ("batch.done", 50, 25.8, "info")
     assert (theirs["event"], theirs["level"]) == ("from elsewhere", "warning")
-    assert "LookupError: boom" in trace["exception"]
+    assert all(is_now(line["timestamp"]) for line in (ours, theirs, trace))
+    assert trace["exception"].startswith("Traceback (most recent call last):\n")
+    assert trace["exception"].endswith("\nLookupError: boom")
     assert "hunter2" not in trace["exception"]
 
 
 def test_for_people_a_line_begins_with_its_time_and_a_trace_shows_no_values() -> None:
     text = printed("console")
+    assert is_now(text.partition(" ")[0])
     assert "batch.done" in text
     assert "deleted=50" in text
     assert "LookupError: boom" in text
@@ -168,3 +179,62 @@ def test_no_terminal_obeys_what_a_line_quotes(form, terminal) -> None:
     for obeyed in ("\x1b", "\x07", "\u202e", "\u061c", "\u200f"):
         assert obeyed.encode() not in without_colours
     assert shown.count(b"]0;owned") == 6
+
+
+def run(code: str, streams: str = "") -> "subprocess.CompletedProcess[str]":
+    command = ["sh", "-c", f'exec "$0" -c "$1" {streams}', sys.executable, code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+def test_a_handler_of_others_hears_of_each_line_with_its_name_and_its_level() -> None:
+    ran = run("""
+import logging, structlog, sys
+from actors.runtime.base.log import set_up_logging
+class Tracker(logging.Handler):
+    def emit(self, record):
+        print(record.name, record.levelname, record.getMessage().count("job.failed"), record.exc_info, file=sys.stderr)
+set_up_logging("console")
+logging.getLogger().addHandler(Tracker())
+for name in (["longhaul.job"], []):
+    log = structlog.get_logger(*name)
+    for level in ("info", "warning", "error", "critical"):
+        getattr(log, level)("job.failed")
+""")
+    names = [f"{name} {level}" for name in ("longhaul.job", "longhaul") for level in LEVELS]
+    assert ran.stderr.splitlines() == [f"{name} 1 None" for name in names]
+    assert ran.stdout.count("job.failed") == 8
+
+
+LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def test_who_set_up_logging_before_us_prints_no_line_of_ours_a_second_time() -> None:
+    ran = run("""
+import logging, sys, structlog
+from actors.runtime.base.log import set_up_logging
+logging.basicConfig(stream=sys.stderr)
+set_up_logging("console")
+set_up_logging("json")
+logging.getLogger("a").warning("theirs")
+try: 1 / 0
+except ZeroDivisionError: logging.getLogger("a").exception("failed")
+structlog.get_logger("b").warning("ours")
+""")
+    assert ran.stderr == ""
+    theirs, failed, ours = (json.loads(line) for line in ran.stdout.splitlines())
+    assert [line["event"] for line in (theirs, failed, ours)] == ["theirs", "failed", "ours"]
+    assert failed["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_what_is_no_text_and_a_stdout_that_is_closed_stop_nobody() -> None:
+    code = """
+import logging, structlog, sys
+from actors.runtime.base.log import set_up_logging
+set_up_logging("console")
+structlog.get_logger("a").warning("mail.odd", subject="x\\ud800y")
+logging.getLogger("a").warning("mail.odd x\\ud800y")
+sys.stderr.write("done")
+"""
+    ran = run(code)
+    assert ran.stdout.count("x\\ud800y") == 2
+    assert run(code, "1>&-").stderr == ran.stderr == "done"

@@ -1,6 +1,7 @@
 """The bucket: what is wrong with it is said in a sentence."""
 
 import secrets
+from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
@@ -9,6 +10,7 @@ import pytest
 from actors.runtime.base.errors import StorageError, StorageUnreachableError
 from actors.runtime.base.multipart import PART_BYTES, Multipart
 from actors.runtime.base.storage import Bucket
+from tests.actors.runtime.fakes3 import error
 
 
 def test_a_file_goes_up_is_listed_and_goes_away(bucket, tmp_path) -> None:
@@ -86,3 +88,33 @@ def test_an_upload_in_parts_makes_one_object_and_may_be_completed_twice(bucket) 
     with urlopen(bucket.link("a.csv", "a.csv", 60), timeout=30) as answer:  # noqa: S310 - of our own store
         assert answer.read() == b"x" * PART_BYTES + b"end"
         assert answer.headers["Content-Type"] == "text/csv"
+
+
+def test_a_worker_that_boots_tries_once_and_all_other_calls_twice(store, fake) -> None:
+    store.refuse = lambda *_: error(503, "ServiceUnavailable")
+    with pytest.raises(StorageUnreachableError):
+        fake().check()
+    assert len(store.calls) == 1
+    with pytest.raises(StorageUnreachableError):
+        fake().put("a.pdf", BytesIO(b"12345"), "application/pdf")
+    assert len(store.calls) == 3
+
+
+def test_what_older_stores_refuse_is_not_sent_to_them(store, fake) -> None:
+    bucket = fake(AWS_REGION="eu-west-9")
+    file = BytesIO(b"12345")
+    assert bucket.put("a.pdf", file, "application/pdf") == 5
+    assert not file.closed  # it is its owner's
+    (sent,) = store.headers
+    assert (sent["content-length"], sent["content-type"]) == ("5", "application/pdf")
+    assert [name for name in sent if "checksum" in name or "trailer" in name] == []
+    assert "/eu-west-9/s3/" in sent["authorization"]
+    said = parse_qs(urlsplit(bucket.link("a.pdf", "a.pdf", 60)).query)
+    assert said["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert said["X-Amz-Credential"][0].endswith("/eu-west-9/s3/aws4_request")
+    assert not [name for name in said if "checksum" in name.lower()]
+
+
+def test_an_upload_that_is_unknown_and_has_left_no_object_is_not_taken_for_completed(bucket) -> None:
+    with pytest.raises(StorageError, match=r"does not exist|answered"):
+        Multipart(bucket, "a.csv", "0").complete([{"PartNumber": 1, "ETag": '"0"'}])

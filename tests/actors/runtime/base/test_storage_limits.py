@@ -7,9 +7,11 @@ from contextlib import ExitStack, suppress
 from io import BytesIO
 from threading import Event, Thread
 from threading import enumerate as threads
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from actors.runtime.base import storage_limits
 from actors.runtime.base.errors import StorageUnreachableError
@@ -120,3 +122,40 @@ def test_an_upload_has_the_longer_the_larger_it_is(tmp_path: Any) -> None:
         assert storage_limits._upload_seconds(body) == 60 + 500
         assert body.tell() == 40_000_000
     assert storage_limits._upload_seconds(bytes(200_000)) == 70
+
+
+class Slow:
+    """In place of boto3's client: a call takes so many seconds, and asks first where the bucket is."""
+
+    meta = SimpleNamespace(endpoint_url="http://store")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.over = seconds, Event()
+
+    def _make_api_call(self, operation: str, parameters: dict[str, Any]) -> str:
+        if operation != "HeadBucket":
+            self._make_api_call("HeadBucket", {})
+            self.over.wait(self.seconds)
+        return operation
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "GetObject"])
+def test_only_an_upload_may_take_longer_than_other_calls(operation: str) -> None:
+    client = Slow(60 if operation == "GetObject" else 0.4)
+    storage_limits.limit_calls(client, most=1, seconds=0.1)
+    if operation == "GetObject":
+        with pytest.raises(ReadTimeoutError, match="http://store"):
+            client._make_api_call(operation, {})
+        with pytest.raises(ReadTimeoutError):
+            client._make_api_call(operation, {})  # the first one has the only place
+        client.over.set()
+        wait_until(lambda: not abandoned(), 30, "the abandoned call to end")
+        return
+    assert client._make_api_call(operation, {"Body": b""}) == operation
+
+
+def test_what_a_call_asks_on_its_way_needs_no_place_of_its_own() -> None:
+    client = Slow(0)
+    storage_limits.limit_calls(client, most=1, seconds=30)
+    for _ in range(2):
+        assert client._make_api_call("ListObjectsV2", {}) == "ListObjectsV2"

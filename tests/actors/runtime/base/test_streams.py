@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from actors.runtime.base.streams import Lines
+from service.local.processes import wait_until
 
 ROOT = Path(__file__).parent.parent.parent.parent.parent
 
@@ -187,9 +189,9 @@ def test_a_stdout_that_somebody_made_non_blocking_loses_no_line() -> None:
 
 def test_a_line_is_written_while_python_ends() -> None:
     program = "import threading\nthreading._register_atexit(lambda: None)\nimport atexit\n"
-    program += "atexit.register(lambda: log.info('last'))"
+    program += "atexit.register(lambda: [log.info(line) for line in ('last', 'very last')])"
     process = run(program, stdout=subprocess.PIPE)
-    assert [event["event"] for event in events(process.communicate(timeout=60)[0])] == ["last"]
+    assert [event["event"] for event in events(process.communicate(timeout=60)[0])] == ["last", "very last"]
 
 
 def test_when_python_has_stopped_its_threads_a_flush_waits_for_none(monkeypatch) -> None:
@@ -201,6 +203,7 @@ def test_when_python_has_stopped_its_threads_a_flush_waits_for_none(monkeypatch)
     lines.flush(60)
     assert time.monotonic() - began < 30
     os.close(read)
+    wait_until(lambda: not lines._bytes, 30, "the line to be given up")  # the file's number is soon another's
     os.close(write)
 
 
@@ -232,3 +235,102 @@ def test_a_flush_waits_for_the_lines_before_it_and_not_for_those_after_it() -> N
             waiting.put(b"%d\n" % n)
             waiting.flush(seconds=30)
             assert reader.recv(99) == b"%d\n" % n
+
+
+@pytest.fixture
+def unread() -> Iterator[tuple[int, int]]:
+    """Both ends of a full pipe; afterwards what is stuck in it is let go."""
+    read, write = full_pipe()
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+def test_a_flush_of_what_was_never_written_to_waits_for_nothing(unread) -> None:
+    began = time.monotonic()
+    Lines(unread[1]).flush(60)
+    assert time.monotonic() - began < 30
+
+
+def test_without_a_thread_a_line_is_written_at_once_or_not_at_all(unread, monkeypatch) -> None:
+    """Python is exiting: who reads nothing by now holds up no end."""
+    read, write = unread
+    lines = Lines(write)
+    monkeypatch.setattr(lines, "_start", lambda: False)
+    lines.put(b"nobody reads\n")
+    while select.select([read], [], [], 0)[0]:
+        assert b"nobody" not in os.read(read, 65536)
+    lines.put(b"somebody does\n")
+    assert os.read(read, 100) == b"somebody does\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "most", "size"), [(b".", 10_000, 1), (bytes(1_000_000), 20, 1_000_000)], ids=["lines", "bytes"]
+)
+def test_after_a_loss_there_is_room_again_once_half_is_written(line, most, size, monkeypatch) -> None:
+    lines = Lines(1)
+    monkeypatch.setattr(lines, "_thread", object())  # one that writes nothing
+    for _ in range(most):
+        lines.put(line)
+    assert lines._waiting.qsize() == most
+    assert lines.take_lost() == 0
+    for _ in range(3):
+        lines.put(line)
+    for _ in range(most // 2):
+        assert lines.take_lost() == 0
+        lines._waiting.get()
+        lines._bytes -= size
+    assert lines.take_lost() == 0  # what waits is just half
+    lines._waiting.get()
+    lines._bytes -= size
+    assert lines.take_lost() == 3
+    assert lines.take_lost() == 0  # each is told once
+
+
+def test_what_stands_in_for_stdout_and_stderr_is_a_file_of_text() -> None:
+    process = run(
+        """
+print_without_waiting()
+files = sys.stdout, sys.stderr
+said = [(one.encoding, one.fileno(), one.writable(), one.isatty()) for one in files]
+print(said, [one.write("\\ud800ab\\n") for one in files])
+""",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, errors = process.communicate(timeout=60)
+    expected = [("utf-8", 1, True, False), ("utf-8", 2, True, False)]
+    assert output.decode() == f"\\ud800ab\n{expected} [4, 4]\n"
+    assert errors == b"\\ud800ab\n"
+
+
+@pytest.mark.parametrize("closed", ["0<&- 1>&- 2>&-", "0<&-", "1>&-", "2>&-", "0<&- 2>&-", ""])
+def test_streams_that_are_closed_are_opened_and_all_others_left_alone(closed, tmp_path) -> None:
+    """Also for the processes that it starts: who gets the number 1 or 2 would get our lines."""
+    program = """
+import os, subprocess, sys
+from actors.runtime.base.streams import open_standard_streams
+open_standard_streams()
+child = [sys.executable, "-c", "import os; [os.fstat(number) for number in (0, 1, 2)]"]
+status = subprocess.run(child, close_fds=False).returncode
+at = [os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)]
+modes = [(one.fileno(), one.readable(), one.writable()) for one in (sys.stdin, sys.stdout, sys.stderr)]
+sys.stdout.write("")
+os.write(int(sys.argv[1]), repr((at, modes, status, os.open(os.devnull, os.O_RDONLY))).encode())
+"""
+    files = [tmp_path / name for name in ("in", "out", "err")]
+    for file in files:
+        file.touch()
+    read, write = os.pipe()
+    shell = f'exec "$0" -c "$1" {write} 0<"$2" 1>"$3" 2>"$4" {closed}'
+    subprocess.run(["sh", "-c", shell, sys.executable, program, *files], cwd=ROOT, check=True, pass_fds=[write])
+    os.close(write)
+    with os.fdopen(read) as said:
+        at, modes, status, free = eval(said.read())  # noqa: S307 - what the program above has printed
+    kept = [f"{number}{'<' if number == 0 else '>'}&-" not in closed for number in (0, 1, 2)]
+    assert at == [str(file) if keep else os.devnull for file, keep in zip(files, kept, strict=True)]
+    assert [mode[0] for mode in modes] == [0, 1, 2]
+    assert [(mode[1], mode[2]) for mode in modes] == [(True, False), (False, True), (False, True)]
+    assert status == 0
+    assert free > 2
+    assert files[2].read_text() == ""

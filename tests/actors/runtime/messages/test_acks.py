@@ -1,9 +1,11 @@
 """Ends of deliveries: one that cannot be written costs itself."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import dramatiq
+import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
@@ -56,11 +58,16 @@ REFUSE = """
 """
 
 
+@pytest.mark.parametrize("state", [REJECTED, QUEUED])
 @pytest.mark.parametrize("body", ["no JSON", '{"a": "\\u0000"}', '{"a": NaN}', "\ud800", "x\x00"])
-def test_a_body_that_cannot_be_written_is_left_out_and_the_message_rejected(body, acks, deliveries, states) -> None:
-    told = end_all(acks, deliveries, state=REJECTED, body=body)
+def test_a_body_that_cannot_be_written_is_left_out_and_the_message_rejected(
+    body, state, acks, deliveries, states, sql
+) -> None:
+    told = end_all(acks, deliveries, state=state, body=body)
     assert states() == ["done", "done", "rejected", "done", "done"]
     assert told == deliveries
+    (row,) = sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected'")
+    assert row["reason"].startswith("it cannot be written: ")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +85,16 @@ def test_a_row_that_refuses_every_change_is_tried_again_and_holds_up_no_other(
     acks.flush()
     assert states() == ["done"] * 5
     assert len(told) == 5
+
+
+def test_what_no_row_took_for_a_while_is_then_written_as_it_was(acks, deliveries, states, sql) -> None:
+    sql(REFUSE.format(does="RAISE 'no'", when="true"))
+    end_all(acks, deliveries, state=QUEUED, body='{"queue_name": "low", "args": ["again"]}')
+    assert states() == ["done", "done", "consumed", "done", "done"]
+    sql("DROP TRIGGER refuse ON dramatiq.queue")
+    acks.flush()
+    found = sql("SELECT state::text, message -> 'args' AS args, reason FROM dramatiq.queue WHERE state <> 'done'")
+    assert found == [{"state": "queued", "args": ["again"], "reason": None}]
 
 
 def test_a_row_that_somebody_has_locked_is_written_once_it_is_free(acks, deliveries, states, engine) -> None:
@@ -127,7 +144,10 @@ def test_a_reason_is_kept_beside_what_was_rejected(acks, deliveries, sql) -> Non
 @pytest.mark.parametrize(("state", "worker"), [(REJECTED, 1), (QUEUED, None)])
 def test_what_has_ended_names_its_worker_and_what_goes_back_names_none(state, worker, acks, deliveries, sql) -> None:
     """What has no worker was taken by a stranger: functions/why/why_queued.sql."""
+    content = "SELECT message FROM dramatiq.queue ORDER BY seq"
+    before = sql(content)
     end_all(acks, deliveries, state=state)
+    assert sql(content) == before
     found = sql("SELECT DISTINCT state::text, worker_id FROM dramatiq.queue")
     assert {row["state"]: row["worker_id"] for row in found} == {"done": 1, state: worker}
     assert len(found) == 2
@@ -198,6 +218,14 @@ def test_an_end_that_cannot_be_written_now_raises_nothing_and_is_in_the_log(acks
     sql("DROP TRIGGER refuse ON dramatiq.queue")
     acks.flush()
     assert states() == [*["consumed"] * 2, "done", *["consumed"] * 2]
+    working, acks._engine = acks._engine, None  # type: ignore[assignment]
+    acks._disconnect()
+    with capture_logs() as lines:
+        acks.add_or_retry(Ack.of(deliveries[0], DONE))
+    assert [(line["event"], type(line["exc_info"])) for line in lines] == [("ack.delayed", AttributeError)]
+    acks._engine = working
+    acks.flush()
+    assert states() == ["done", "consumed", "done", *["consumed"] * 2]
 
 
 class Unwritable:
@@ -237,3 +265,57 @@ def test_how_a_delivery_ends_is_decided_by_all_that_happened(says, changes, stat
     assert ack.queue_name == ("high" if body == "{}" else "low")
     assert ack.body == (message.encode().decode() if body == "its own" else body)
     assert (reason in ack.reason) if reason else ack.reason is None
+
+
+@pytest.mark.parametrize(("state", "heard"), [(DONE, set()), (REJECTED, set()), (QUEUED, {"low", "high"})])
+def test_only_what_goes_back_wakes_the_workers_of_its_queue(state, heard, acks, deliveries, environment) -> None:
+    with closing(psycopg2.connect(environment["DATABASE_URL"])) as worker:
+        worker.autocommit = True
+        for name in ("low", "high", "default"):
+            worker.cursor().execute(f'LISTEN "dramatiq.{name}.enqueue"')
+        acks._waiting.append(Ack.of(deliveries[0], state)._replace(queue_name="high"))
+        acks.add(Ack.of(deliveries[1], state))
+        worker.cursor().execute("SELECT 1")
+        assert {notify.channel.split(".")[1] for notify in worker.notifies} == heard
+
+
+def test_an_end_is_not_waited_for_longer_than_some_seconds(acks, deliveries) -> None:
+    acks.add(Ack.of(deliveries[0], DONE))
+    with closing(acks._connection.cursor()) as cursor:  # type: ignore[union-attr]
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("5s",)
+
+
+def test_more_ends_than_one_statement_takes_are_written_in_their_order(acks, deliveries, states, sql) -> None:
+    """The last one of a message counts."""
+    acks._waiting.extend(Ack.of(deliveries[4], DONE)._replace(number=9) for _ in range(600))
+    acks._waiting.extend([Ack.of(deliveries[0], REJECTED), Ack.of(deliveries[1], DONE)])
+    acks.flush()
+    assert states() == ["rejected", "done", *["consumed"] * 3]
+    assert not acks._waiting
+
+
+def test_while_one_thread_writes_another_leaves_its_end_and_goes_on(acks, deliveries, states) -> None:
+    with acks._writing:
+        acks.add(Ack.of(deliveries[0], DONE))
+        assert states() == ["consumed"] * 5
+    acks.add(Ack.of(deliveries[1], DONE))
+    assert states() == ["done", "done", *["consumed"] * 3]
+
+
+def test_the_reason_of_what_cannot_be_written_is_short() -> None:
+    unwritable = type("Long" * 999, (), {})()
+    delivery = Delivery(dramatiq.Message("low", "note", (unwritable,), {}, {}), 1, 1, 1, was_lost=False)
+    ack = ack_of(delivery, REJECTED)
+    assert (ack.body, len(ack.reason or "")) == (None, 500)
+
+
+@pytest.mark.parametrize("second", [DONE, REJECTED, QUEUED])
+@pytest.mark.parametrize("first", [DONE, REJECTED])
+def test_what_has_ended_ends_no_second_time(first, second, acks, deliveries, sql) -> None:
+    """Its thread may have died right after the first end."""
+    rows = "SELECT * FROM dramatiq.queue ORDER BY seq"
+    acks.add(Ack.of(deliveries[0], first))
+    before = sql(rows)
+    acks.add(Ack.of(deliveries[0], second))
+    assert sql(rows) == before

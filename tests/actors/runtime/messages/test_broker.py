@@ -25,7 +25,7 @@ from actors.runtime.messages.claims import claim_messages
 from actors.runtime.messages.delivery import Delivery
 from actors.runtime.messages.format import decode
 from actors.runtime.messages.prefetch import MOST, Prefetch
-from actors.runtime.messages.transaction import in_transaction
+from actors.runtime.messages.transaction import current_transaction, in_transaction
 from actors.runtime.worker.process import Process
 from service.local.processes import wait_until
 
@@ -444,6 +444,12 @@ def test_a_message_that_is_none_is_rejected_and_the_rest_goes_on(process, work, 
     work(broker)
     wait_until(lambda: states() == {"done": 1, "rejected": 2}, 30, "the good one to be done")
     assert seen == [1]
+    assert [
+        row["reason"] for row in sql("SELECT reason FROM dramatiq.queue WHERE state = 'rejected' ORDER BY seq")
+    ] == [
+        "actor_name: found null, expected a text",
+        "no actor of this worker is named 'nobody'",
+    ]
 
 
 def test_many_messages_that_are_none_do_not_hold_up_the_good_one_behind_them(process, work, states, sql) -> None:
@@ -759,6 +765,11 @@ def test_no_sender_of_a_message_says_how_a_job_is_run(process, work, make, sql, 
     assert sql(ended) == [{"state": "done"}]
 
 
+def test_no_middleware_of_the_broker_opens_a_port_or_stores_results(engine) -> None:
+    names = [type(one).__name__ for one in Broker(engine).middleware]
+    assert names == ["AgeLimit", "TimeLimit", "ShutdownNotifications", "Callbacks", "Pipelines", "Retries"]
+
+
 def test_a_broker_without_a_fetcher_sends_and_consumes_nothing(engine, process, work, states) -> None:
     sending, seen = Broker(engine), []
     noting = naming(sending, seen, "here", "low")
@@ -895,14 +906,6 @@ def test_of_messages_that_were_lost_once_a_worker_holds_one_at_a_time(process, w
     wait_until(lambda: states() == {"done": 4}, 30, "all to be done")
 
 
-def test_a_sweep_is_followed_by_another_at_once_only_if_there_is_more(process, sql) -> None:
-    one = process()
-    assert one._sweep() is False
-    sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
-           SELECT gen_random_uuid(), 'low.DQ', 'queued', '{"options": {"eta": 1}}' FROM generate_series(1, 1001)""")
-    assert [one._sweep(), one._sweep()] == [True, False]
-
-
 def test_what_was_claimed_when_the_memory_ran_out_goes_back_and_counts_as_no_loss(
     process, work, states, sql, monkeypatch
 ) -> None:
@@ -927,3 +930,32 @@ def test_what_was_claimed_when_the_memory_ran_out_goes_back_and_counts_as_no_los
     wait_until(lambda: states() == {"done": 4}, 60, "all to be done")
     assert sorted(seen) == [1, 2, 3, 4]
     assert sql("SELECT DISTINCT losses FROM dramatiq.queue WHERE message -> 'args' <> '[1]'") == [{"losses": 0}]
+
+
+def test_a_message_that_is_sent_again_right_after_its_end_finds_that_written(claimed, states) -> None:
+    broker, delivery = claimed
+    ended = delivery(1, worker_id=1)
+    broker.fetcher.held[ended.message_id] = ended
+    with broker.acks._writing:  # another thread writes, so this end waits
+        broker.consume("low").ack(ended)
+    assert states() == {"consumed": 1}
+    broker.enqueue(ended._message)
+    assert states() == {"queued": 1}
+    assert ended.next is None
+
+
+def test_what_is_sent_after_a_transaction_or_in_an_inner_one_is_not_in_it(process, engine, sql) -> None:
+    broker = process().broker()
+    noting = naming(broker, [], "note", "low")
+    with engine.connect() as outer, engine.connect() as inner, in_transaction(outer):
+        assert current_transaction() is outer
+        with pytest.raises(LookupError), in_transaction(inner):  # noqa: PT012
+            noting.send()
+            raise LookupError
+        assert current_transaction() is outer
+        inner.rollback()
+        noting.send()
+        outer.rollback()
+    assert current_transaction() is None
+    noting.send()
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1

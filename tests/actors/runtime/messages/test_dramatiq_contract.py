@@ -14,7 +14,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from actors.runtime.base.errors import MessageError
-from actors.runtime.messages.broker import Broker
+from actors.runtime.messages.broker import SENDING_ON, Broker
 from actors.runtime.messages.delivery import Delivery, Outcome
 from actors.runtime.messages.prefetch import Prefetch
 from service.local.processes import wait_until
@@ -270,16 +270,57 @@ def test_no_middleware_hears_of_a_message_that_goes_back_unprocessed(broker) -> 
         def after_skip_message(self, *_: Any) -> None:
             heard.append("skip")
 
+        def before_ack(self, *_: Any) -> None:
+            heard.append("before")
+
         def after_ack(self, *_: Any) -> None:
             heard.append("ack")
 
-    broker.add_middleware(Listening())
     delivery = Delivery(dramatiq.Message("low", "note", (), {}, {}), 1, 1, 1, was_lost=False)
-    for outcome, expected in ((Outcome.REQUEUE, []), (Outcome.DROP, []), (Outcome.RUN, ["skip", "ack"])):
+    broker.emit_before("ack", delivery)
+    broker.emit_after("ack", delivery)
+    broker.add_middleware(Listening())  # who comes later hears of what is later
+    for outcome, expected in ((Outcome.REQUEUE, []), (Outcome.DROP, []), (Outcome.RUN, ["before", "skip", "ack"])):
         delivery.outcome = outcome
+        broker.emit_before("ack", delivery)
         for signal in ("skip_message", "ack"):
             broker.emit_after(signal, delivery)
         assert heard == expected
+
+
+def test_a_delivery_knows_its_thread_and_how_long_its_actor_took(broker, monkeypatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("actors.runtime.messages.broker.time.monotonic", lambda: clock[0])
+    delivery = Delivery(dramatiq.Message("low", "note", (), {}, {}), 1, 1, 1, was_lost=False)
+    broker._decide = lambda _delivery: Outcome.RUN
+    broker.emit_before("process_message", delivery)
+    clock[0] += 7
+    broker.emit_after("skip_message", delivery)
+    assert (delivery.thread, delivery.begun_at, delivery.seconds) == (threading.current_thread(), 1000.0, None)
+    broker.emit_after("process_message", delivery)
+    assert delivery.seconds == 7
+    for outcome in (Outcome.REQUEUE, Outcome.DROP):
+        broker._decide = lambda _delivery, outcome=outcome: outcome
+        other = Delivery(dramatiq.Message("low", "note", (), {}, {}), 1, 1, 1, was_lost=False)
+        with pytest.raises(SkipMessage):
+            broker.emit_before("process_message", other)
+        broker.emit_after("process_message", other)
+        assert (other.outcome, other.thread, other.seconds) == (outcome, None, None)
+
+
+def test_of_several_messages_that_cannot_follow_the_first_error_counts(broker, monkeypatch) -> None:
+    """Which decides whether it is processed again."""
+    errors = iter([LookupError("first"), TimeoutError("second"), LookupError("third")])
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise next(errors)
+
+    for middleware in broker.middleware:
+        if type(middleware) in SENDING_ON:
+            monkeypatch.setattr(middleware, "after_process_message", fail)
+    delivery = Delivery(dramatiq.Message("low", "note", (), {}, {}), 1, 1, 1, was_lost=False)
+    broker.emit_after("process_message", delivery)
+    assert str(delivery.follow_up_error) == "first"
 
 
 @pytest.mark.parametrize("where", ["the actor", "a helper thread", "before_ack", "middleware"])

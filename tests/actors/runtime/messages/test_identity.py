@@ -74,7 +74,10 @@ def test_a_connection_that_broke_in_the_sweep_is_not_mended_behind_our_back(iden
 
 def test_a_process_that_leaves_is_dead_at_once_and_says_when_it_stopped(identity, sql) -> None:
     identity.session()
+    others = identity._engine.pool.checkedout() - 1
     identity.deregister()
+    assert identity._engine.pool.checkedout() == others
+    assert not identity._registered.is_set()  # who asks for it now waits, instead of asking again and again
     wait_until(lambda: alive(sql) == [], 30, "the server to notice")
     assert sql("SELECT stopped_at IS NOT NULL AS stopped FROM workers") == [{"stopped": True}]
 
@@ -106,6 +109,15 @@ def test_once_the_database_takes_writes_nobody_registers_on_a_read_only_session(
     assert alive(sql) == [identity.worker_id()]
     identity.drop()
     engine.dispose()
+
+
+def test_who_cannot_register_leaves_no_connection_behind(identity, engine, sql) -> None:
+    sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+           CREATE TRIGGER refuse BEFORE INSERT ON workers FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    with pytest.raises(DBAPIError, match="no") as refusal:
+        identity.session()
+    assert engine.pool.checkedout() == 0, refusal  # though its traceback still knows of the connection
+    assert identity.current == 0
 
 
 def test_after_a_silence_nothing_makes_a_process_fresh_again_but_a_new_identity(identity) -> None:

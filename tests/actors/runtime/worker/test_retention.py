@@ -7,7 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-from actors.runtime.worker.retention import clear_old_rows
+from actors.runtime.worker import retention
+from actors.runtime.worker.retention import DELETE, clear_old_rows
 from service.local.processes import wait_until
 from sql.locks import RETENTION, holding
 
@@ -170,3 +171,91 @@ def test_while_one_worker_clears_another_does_nothing(make, sql, engine, setting
         assert held
         assert clear_old_rows(engine, settings)["messages"] == 0
     assert clear_old_rows(engine, settings)["messages"] == 1
+
+
+OLD = "now() - interval '400 days'"
+OLD_ROWS = {  # each three rows, of which one is bad
+    "dramatiq.queue": (
+        f"(message_id, queue_name, state, mtime) SELECT gen_random_uuid(), n, 'done', {OLD} FROM names",
+        "old.queue_name = 'bad'",
+    ),
+    "background_jobs": (
+        f"""(business_id, job_type, queue, actor, status, created_at, finished_at)
+            SELECT :business, 'delete_receipts', 'maintenance', n, 'completed', {OLD}, {OLD} FROM names""",
+        "old.actor = 'bad'",
+    ),
+    "workers": (
+        f"(hostname, pid, queues, release, started_at) SELECT n, 1, '{{}}', '', {OLD} FROM names",
+        "old.hostname = 'bad'",
+    ),
+    "attachment_counts": ("SELECT 1000 + length(n), 1, 0, 0, 0 FROM names", "old.job_id = 1003"),
+    "idempotency_keys": (
+        f"""(business_id, token_id, address, key, request_sha256, created_at)
+            SELECT :business, 1, '/api/jobs', n, '', {OLD} FROM names""",
+        "old.key = 'bad'",
+    ),
+    "sessions": (
+        f"""(session_sha256, token_id, created_at, expires_at)
+            SELECT sha256(CAST(n AS bytea)), length(n), {OLD}, now() FROM names""",
+        "old.token_id = 3",
+    ),
+    "mail_messages": (
+        f"""(connection_id, business_id, uidvalidity, uid, message_hash, received_at, size, state)
+            SELECT c.id, :business, 7, length(n), sha256('x'), {OLD}, 5, 'pending' FROM names, connections c""",
+        "old.uid = 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("table", OLD_ROWS)
+def test_an_old_row_that_stays_is_tried_once_in_a_round_and_keeps_no_other(
+    table, make, sql, engine, settings, monkeypatch
+) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 1)
+    business, (rows, bad) = make.business(), OLD_ROWS[table]
+    sql(f"""INSERT INTO connections (business_id, provider, account, status, updated_at)
+            VALUES ({business}, 'imap', 'dana', 'deleted', {OLD})""")
+    names = "WITH names (n) AS (VALUES ('bad'), ('good'), ('better'))"
+    sql(f"{names} INSERT INTO {table} {rows}".replace(":business", str(business)))
+    sql(f"""CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+            CREATE TRIGGER stay BEFORE DELETE ON {table} FOR EACH ROW WHEN ({bad}) EXECUTE FUNCTION stay()""")
+    clear_old_rows(engine, settings)
+    assert sql(f"SELECT count(*) AS n, count(*) FILTER (WHERE {bad.replace('old.', '')}) AS bad FROM {table}") == [
+        {"n": 1, "bad": 1}
+    ]
+
+
+def test_a_session_of_the_page_goes_once_it_can_log_nobody_in(make, sql, engine, settings) -> None:
+    tokens = {
+        "good": "expires_at = NULL",
+        "good for an hour": "expires_at = now() + interval '1 hour'",
+        "expired": "expires_at = now() - interval '1 second'",
+        "revoked": "revoked_at = now()",
+        "gone": "",
+    }
+    for name, changes in tokens.items():
+        make.token(make.business())
+        (token,) = sql("SELECT max(id) AS id FROM api_tokens")
+        for expired in (False, True):
+            sql(
+                """INSERT INTO sessions (session_sha256, token_id, created_at, expires_at)
+                   VALUES (sha256(CAST(:name AS bytea)), :id, now() - interval '2 hours',
+                           now() + make_interval(secs => CASE WHEN :expired THEN -1 ELSE 60 END))""",
+                name=f"{name} {expired}", expired=expired, id=token["id"],
+            )  # fmt: skip
+        sql(f"UPDATE api_tokens SET {changes} WHERE id = :id" if changes else "DELETE FROM api_tokens WHERE id = :id",
+            id=token["id"])  # fmt: skip
+    clear_old_rows(engine, settings)
+    kept = sql("SELECT session_sha256 = sha256('good False') AS good FROM sessions ORDER BY id")
+    assert kept == [{"good": True}, {"good": False}]
+    assert sql("SELECT FROM sessions WHERE session_sha256 = sha256('good for an hour False')")
+
+
+def test_a_key_that_was_reused_since_it_was_found_old_stays(make, sql) -> None:
+    (key,) = sql(
+        """INSERT INTO idempotency_keys (business_id, token_id, address, key, request_sha256)
+           VALUES (:b, 1, '/api/jobs', 'new', '') RETURNING CAST(ctid AS text)""",
+        b=make.business(),
+    )
+    assert sql(DELETE["keys"].replace("::", r"\:\:"), ids=[key["ctid"]]) == []
+    assert len(sql("SELECT FROM idempotency_keys")) == 1

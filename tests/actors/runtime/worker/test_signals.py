@@ -3,6 +3,7 @@
 import signal
 import sys
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -50,4 +51,20 @@ def test_a_signal_that_comes_while_the_first_is_being_heeded_is_ignored(second, 
 def test_a_signal_that_comes_before_we_listen_counts(dramatiq) -> None:
     signal.raise_signal(signal.SIGTERM)
     assert signals.install_stop_handler().is_set()
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_while_we_begin_to_listen_counts_once(dramatiq, monkeypatch) -> None:
+    listen = signal.signal
+
+    def interrupted(number: int, handler: Any) -> None:
+        listen(number, handler)
+        if number == signal.SIGHUP:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(signal, "signal", interrupted)
+    stopping = signals.install_stop_handler()
+    monkeypatch.undo()
+    assert stopping.is_set()
+    assert not dramatiq()
     signal.raise_signal(signal.SIGTERM)
