@@ -79,7 +79,7 @@ def status_of(error: ClientError) -> int:
 def is_of_the_call(error: BaseException) -> bool:
     """Did the store refuse this request, so that a smaller one may work? Not us, not the bucket, not temporarily."""
     if not isinstance(error, ClientError):
-        return not isinstance(error, RecursionError) and type(error).__name__ == "ParamValidationError"
+        return type(error).__name__ == "ParamValidationError"
     status = status_of(error)
     return code_of(error) not in FINAL and (400 <= status < 500 or status == 501)
 

@@ -14,7 +14,7 @@ POLL_SECONDS = 0.2  # how often a waiting thread checks whether to stop; Dramati
 
 class Consumer(dramatiq.Consumer):
     def __init__(
-        self, inbox: "SimpleQueue[Delivery | None]", acks: Acks, finish: Callable[[Delivery], None], timeout: float
+        self, inbox: "SimpleQueue[Delivery]", acks: Acks, finish: Callable[[Delivery], None], timeout: float
     ) -> None:
         """`finish(delivery)` gets those that need no ack; `timeout` is in seconds."""
         self._inbox = inbox

@@ -96,7 +96,6 @@ def _check_options(options: dict[str, Any]) -> None:
 
 def _check_target(target: Any) -> None:
     """The next message of a pipeline; later ones are in its options."""
-    depth = 0
     while target is not None:
         fields = Message.__dataclass_fields__
         if not isinstance(target, dict) or not target.keys() <= fields.keys():
@@ -105,7 +104,7 @@ def _check_target(target: Any) -> None:
             raise MessageError(f"option pipe_target: found no {min(missing)}, expected a message")
         if not isinstance(target["args"], list) or not isinstance(target["options"], dict):
             raise MessageError(f"option pipe_target: found {_shown(target)}, expected a message")
-        target, depth = target["options"].get("pipe_target"), depth + 1
+        target = target["options"].get("pipe_target")
 
 
 def _may_be_deep(text: str | None) -> bool:

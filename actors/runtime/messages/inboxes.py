@@ -6,7 +6,7 @@ from queue import Empty, SimpleQueue
 
 from actors.runtime.messages.delivery import Delivery
 
-Inbox = SimpleQueue[Delivery | None]
+Inbox = SimpleQueue[Delivery]
 
 
 class Inboxes:
@@ -33,6 +33,4 @@ class Inboxes:
         for inbox in list(self._of.values()):
             with suppress(Empty):
                 while True:
-                    delivery = inbox.get_nowait()
-                    if delivery is not None:
-                        yield delivery
+                    yield inbox.get_nowait()
