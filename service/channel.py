@@ -36,6 +36,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     served = 0  # requests that a thread has begun to serve …
     handed_over = 0  # … and those that were read completely
     _phase: tuple[object, ...] = ("head", 0)
+    _was_heard = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._since = time.monotonic()
@@ -79,15 +80,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return BODY, self._since
         return PROMPT if is_prompt else SLOW, self._since
 
-    def may_have_asked(self, rank: tuple[int, float]) -> bool:
-        """It has just come, or was between two requests, and something has arrived that may be a whole one. Not if it
-        keeps us waiting in the middle of one: whoever drips would always have something unread.
-        """
-        if rank[0] not in (IDLE, PROMPT):
+    def is_new(self) -> bool:
+        """It has sent something, and nothing of it was read yet: the next turn will."""
+        if self._was_heard:
             return False
         try:
             return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:  # nothing has, or the client has gone
+        except OSError:  # it has sent nothing, or has gone
             return False
 
     def _now_in(self) -> tuple[tuple[object, ...], float]:
@@ -120,6 +119,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return
         except OSError:
             data = b""
+        self._was_heard = True
         if data and not self.lingering:
             self.last_activity = time.time()
             self.received(data)

@@ -69,12 +69,12 @@ class Places:
         return min(1 + len(self.active_channels) // 8, max(1, int(self.adj.connection_limit) // 10))
 
     def _who_makes_place(self) -> list[Channel]:
-        """Whom to close, in this order; empty while there is a place for all that are accepted at once. Nobody who may
-        just have asked.
+        """Whom to close, in this order; empty while there is a place for all that are accepted at once. Not those whose
+        first request may be here: they were accepted a moment ago, and the next turn reads it.
         """
         wanted = len(self._map) + self._at_once() - self.adj.connection_limit
         if wanted <= 0:
             return []
         ranks = [(rank, channel) for channel in self.active_channels.values() if (rank := channel.rank()) is not None]
-        in_order = sorted(ranks, key=lambda ranked: ranked[0])
-        return list(islice((channel for rank, channel in in_order if not channel.may_have_asked(rank)), wanted))
+        in_order = (channel for _, channel in sorted(ranks, key=lambda ranked: ranked[0]))
+        return list(islice((channel for channel in in_order if not channel.is_new()), wanted))

@@ -15,7 +15,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from service.channel import PROMPT, Channel
+from service.channel import Channel
 from service.local.processes import wait_until
 from service.loop import Sockets
 from service.server import server_on
@@ -268,28 +268,36 @@ def test_who_has_just_come_is_answered_though_idle_ones_have_all_places(turn, so
 BLOCKED = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.mark.parametrize("first", [b"", REQUEST], ids=["new", "idle"])
-def test_whose_request_is_here_is_answered_though_all_others_wait_for_threads(
-    first, turn, sockets, monkeypatch
-) -> None:
+def test_whose_request_is_here_is_answered_though_all_others_wait_for_threads(turn, sockets, monkeypatch) -> None:
     may_end = Event()
     monkeypatch.setattr(f"{__name__}.answer_later", lambda: may_end.wait(60))
-    blocked = [turn.connect(BLOCKED) for _ in range(LIMIT - 8)]
+    blocked = [turn.connect(BLOCKED) for _ in range(LIMIT - 4)]
     wait_until(lambda: turn() or sum(bool(one.requests) for one in channels(sockets)) == len(blocked), 30, "them")
-    if first:
-        early = [turn.connect(first) for _ in range(4)]
-        wait_until(lambda: turn() or all(map(is_readable, early)), 30, "the first answers")
-        for client in early:
-            client.recv(999)
-            client.sendall(REQUEST)
-    else:
-        early = []
     late = [turn.connect(REQUEST) for _ in range(12)]
-    for client in [*early, *late]:
+    for client in late:
         wait_until(lambda c=client: turn() or is_readable(c), 30, "an answer")
         assert client.recv(999).startswith(b"HTTP/1.1 200 ")
     may_end.set()
     wait_until(lambda: turn() or all(map(is_readable, blocked)), 30, "the other answers")
+
+
+def test_those_who_ask_again_at_once_keep_nobody_out(turn, sockets) -> None:
+    """Whenever the server looks at them, they are being served or something of theirs is unread."""
+    others = [turn.connect(REQUEST) for _ in range(LIMIT - len(sockets))]
+    wait_until(lambda: turn() or all(map(is_readable, others)), 30, "their answers")
+
+    def all_ask_again() -> None:
+        for client in filter(is_readable, others):
+            with suppress(OSError):
+                client.recv(4096)
+                client.sendall(REQUEST)
+        turn()
+
+    for _ in range(3):
+        all_ask_again()
+    late = [turn.connect(REQUEST) for _ in range(8)]
+    wait_until(lambda: all_ask_again() or all(map(is_readable, late)), 10, "the answers")
+    assert all(client.recv(999).startswith(b"HTTP/1.1 200 ") for client in late)
 
 
 def test_the_refused_keep_their_places_from_nobody(turn, sockets) -> None:
@@ -303,18 +311,19 @@ def test_the_refused_keep_their_places_from_nobody(turn, sockets) -> None:
     assert all(client.recv(999).startswith(b"HTTP/1.1 200 ") for client in good)
 
 
-@pytest.mark.parametrize(("prompt", "keeps"), [(60, True), (0, False)], ids=["just come", "slow"])
-def test_who_sends_keeps_its_place_only_if_it_has_just_come(prompt, keeps, turn, sockets, monkeypatch) -> None:
-    """Otherwise those who drip would: at any moment, something of theirs is unread."""
-    monkeypatch.setattr("service.channel.PROMPT_SECONDS", prompt)
+def test_nobody_is_replaced_of_whom_the_first_bytes_are_still_unread(turn, sockets) -> None:
     fill(turn, sockets, LIMIT - 4)
     (server,) = {channel.server for channel in channels(sockets)}
     silent = server._who_makes_place()
     assert len(silent) == len(sockets) + LIMIT // 10 - LIMIT
     client = next(one for one in turn.clients if one.getsockname() == silent[0].addr)
     client.sendall(b"GET")
-    wait_until(lambda: silent[0].may_have_asked((PROMPT, 0.0)), 30, "it to arrive")
-    assert (silent[0] not in server._who_makes_place()) is keeps
+    wait_until(silent[0].is_new, 30, "it to arrive")
+    assert silent[0] not in server._who_makes_place()
+    turn()
+    client.sendall(b" /")
+    assert not silent[0].is_new()
+    assert silent[0] in server._who_makes_place()
 
 
 def test_those_who_drip_keep_nobody_out(turn, sockets, monkeypatch) -> None:
