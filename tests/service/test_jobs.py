@@ -482,3 +482,16 @@ def test_a_file_that_is_recorded_or_forgotten_later_counts_as_what_it_is(purged,
     for number in (2, 1, 0):
         assert sql(counted) == [counts | {names.get((purged, error), "pending"): number}]
         sql("DELETE FROM attachments WHERE id = (SELECT max(id) FROM attachments)")
+
+
+def test_a_look_in_a_long_transaction_goes_by_the_time_of_the_look(make, engine, workers_are) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, cursor={"phase": "list"})
+    with engine.begin() as session:
+        session.execute(text("UPDATE watched_clock SET seen_at = clock_timestamp()"))
+        session.execute(
+            text("""UPDATE background_jobs SET updated_at = clock_timestamp(),
+                                               heartbeat_at = clock_timestamp() - interval '0.5 s'""")
+        )
+        look = "SELECT is_in_doubt, seconds_since_heartbeat, reason FROM look_at_jobs(:ids, 120, 300, 100)"
+        assert session.execute(text(look), {"ids": [job_id]}).one() == (False, 1, "running")

@@ -724,6 +724,20 @@ def test_a_look_in_a_long_transaction_sees_which_job_has_stood_still_since(make,
         )
 
 
+def test_why_is_answered_by_the_time_of_the_question_in_a_long_transaction(make, engine, workers_are) -> None:
+    workers_are({9: "8 s"}, queues="{low}")
+    waits, runs = make.job(), make.job(status="running", worker_id=9)
+    with engine.begin() as look, engine.begin() as other:
+        look.execute(text("UPDATE background_jobs SET wait_until = clock_timestamp() WHERE id = :id"), {"id": waits})
+        told = look.execute(text("SELECT reason, since - now() FROM why_jobs(:ids)"), {"ids": [waits, runs]}).all()
+        assert [row.reason for row in told] == ["no_worker", "silent_worker"]
+        assert told[1][1] > timedelta(seconds=-8)
+        assert waits in look.scalars(text("SELECT jobs_to_explain()")).all()
+        pid = other.scalar(text("SELECT pg_backend_pid()"))
+        look.execute(text("SELECT pg_sleep(0.5), pg_stat_clear_snapshot()"))
+        assert look.scalar(text("SELECT session_facts(:pid, false)"), {"pid": pid})["seconds"] == 1
+
+
 @pytest.mark.parametrize(
     ("queue", "kinds", "silent", "message", "wait", "is_looked_into"),
     [

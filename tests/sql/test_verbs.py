@@ -397,3 +397,60 @@ def test_the_end_of_a_run_tells_how_far_it_came_and_until_when_it_waits(make, sq
     detail = told("queued", wait="1 hour")
     assert datetime.fromisoformat(detail.pop("wait_until")) > NOW + timedelta(minutes=59)
     assert detail == came
+
+
+MOVES = [  # what moves a job of this status, its columns, and those that say when
+    ("claim_job(:id, 9)", "queued", {}, ["heartbeat_at", "updated_at", "rate_from_at", "rate_next_at"]),
+    ("pause_job(:id, 'dana')", "queued", {}, ["updated_at"]),
+    ("cancel_job(:id, 'dana')", "paused", {}, ["updated_at", "finished_at"]),
+    ("resume_job(:id, 'dana')", "failed", {}, ["updated_at"]),
+    ("resume_job(:id, 'dana')", "queued", {"wait_until": LATER}, ["updated_at"]),
+    ("leave_running(:id, 1, 'completed', 'completed', 'w')", "running", {}, ["updated_at", "finished_at"]),
+    (
+        "leave_running(:id, 1, 'queued', 'x', 'w', 'y', '0 s')",
+        "running",
+        {},
+        ["updated_at", "waits_since", "wait_until"],
+    ),
+    ("resend_lost_messages()", "queued", {}, ["resent_at"]),
+]
+
+
+@pytest.mark.parametrize(("move", "status", "columns", "names"), MOVES, ids=str)
+def test_in_a_long_transaction_a_job_is_moved_when_it_is_moved(move, status, columns, names, make, engine) -> None:
+    """Not when the transaction began."""
+    job_id = make.job(status=status, updated_at=EARLIER, **columns)
+    with engine.begin() as session:
+        began = session.scalar(text("SELECT now()"))
+        row = session.execute(text(f"SELECT * FROM {move} WHERE id = :id"), {"id": job_id}).mappings().one()
+    assert min(row[name] for name in names) > began
+
+
+def test_what_ends_during_a_transaction_has_ended_in_it(make, engine) -> None:
+    """A wait, the day that a job may wait in vain, and the hour in which nobody came."""
+    business_id = make.business()
+    due = "UPDATE background_jobs SET {} = clock_timestamp() - interval '{}' WHERE id = :id"
+    with engine.begin() as session:
+
+        def job(column: str, before: str, call: str, **columns: Any) -> Any:
+            session.execute(text(due.format(column, before)), {"id": (job_id := ids.pop())})
+            return session.execute(text(f"SELECT * FROM {call}"), {"id": job_id}).mappings().one()
+
+        ids = [make.job(business_id, key=str(number)) for number in range(3)] + [make.job(waits_since=EARLIER)]
+        assert job("wait_until", "1 hour", "claim_job(:id, 9)")["waits_since"] is None
+        assert job("wait_until", "0 s", "claim_job(:id, 9, most => 1)")["status"] == "running"
+        job("wait_until", "0 s", "send_job_message(:id)")
+        assert session.scalar(text("SELECT queue_name FROM dramatiq.queue")) == "maintenance"
+        waiting = "SELECT id FROM claim_job(:id, 9, most => 1)"
+        session.execute(text(due.format("wait_until", "0 s")), {"id": ids[-1]})
+        assert session.execute(text(waiting), {"id": ids[-1]}).all() == []
+        again = "SELECT wait_until - interval '5 s' > now() FROM background_jobs WHERE id = :id"
+        assert session.scalar(text(again), {"id": ids[-1]})
+
+
+def test_who_has_waited_for_a_day_by_now_fails_in_a_long_transaction_too(make, engine) -> None:
+    job_id = make.job(status="running")
+    with engine.begin() as session:
+        session.execute(text("UPDATE background_jobs SET waits_since = clock_timestamp() - interval '24 hours'"))
+        leave = "SELECT status FROM leave_running(:id, 1, 'queued', 'x', 'w', 'y', '1 s')"
+        assert session.scalar(text(leave), {"id": job_id}) == "failed"
