@@ -454,3 +454,12 @@ def test_who_has_waited_for_a_day_by_now_fails_in_a_long_transaction_too(make, e
         session.execute(text("UPDATE background_jobs SET waits_since = clock_timestamp() - interval '24 hours'"))
         leave = "SELECT status FROM leave_running(:id, 1, 'queued', 'x', 'w', 'y', '1 s')"
         assert session.scalar(text(leave), {"id": job_id}) == "failed"
+
+
+def test_a_wait_is_a_tenth_of_all_before_it_those_of_its_transaction_too(make, engine) -> None:
+    job_id = make.job(status="running")
+    with engine.begin() as session:
+        session.execute(text("UPDATE background_jobs SET waits_since = now()"))
+        session.execute(text("SELECT pg_sleep(0.1)"))
+        leave = "SELECT wait_until - updated_at FROM leave_running(:id, 1, 'queued', 'x', 'w', 'y', '0 s')"
+        assert session.scalar(text(leave), {"id": job_id}) >= timedelta(milliseconds=10)
