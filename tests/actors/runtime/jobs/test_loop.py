@@ -153,7 +153,8 @@ def test_the_runtime_cap_puts_the_job_back_with_a_new_message(run, sql, done, ev
 
     job = run(slow, settings=settings.model_copy(update={"MAX_RUNTIME_SECONDS": 1}))
     assert (job["status"], job["processed"]) == ("queued", 50)
-    assert events(job["id"])[-1]["reason"] == "runtime cap of 1 s"
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == ("requeued", "runtime cap of 1 s")
     assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=job["message_id"])[0]["state"] == "queued"
 
 
@@ -171,7 +172,8 @@ def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
         make.job()
     job = run(slow, job_id, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
     assert (job["status"], job["processed"]) == (status, processed)
-    assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == (("requeued", "others wait") if waiting else ("completed", None))
 
 
 def test_a_job_beats_outside_also_once_it_has_asked_whether_others_wait(run, place, settings) -> None:
@@ -210,7 +212,8 @@ def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, 
     stopping = Event()
     job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)
     assert (job["status"], job["processed"]) == ("queued", 50)
-    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == ("requeued", "the worker is stopping")
 
 
 def test_what_a_kind_tidies_up_is_over_before_its_job_goes_back(run, sql) -> None:
@@ -376,7 +379,8 @@ def test_a_stopping_worker_that_meets_a_transient_failure_still_puts_the_job_bac
 
     job = run(locked, stopping=stopping)
     assert (job["status"], job["recoveries"]) == ("queued", 0)
-    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == ("requeued", "the worker is stopping")
 
 
 class RefusesAfter:
@@ -684,14 +688,14 @@ def test_each_batch_and_the_end_are_logged_and_wake_the_outbox(run, make) -> Non
 
 
 @pytest.mark.parametrize(
-    ("error", "event"),
+    ("error", "event", "told"),
     [
-        (Snooze(60, "a quota"), "job.requeued"),
-        (Permanent("closed", "closed"), "job.failed"),
-        (LookupError("a bug"), "job.failed"),
+        (Snooze(60, "a quota"), "job.requeued", "snoozed"),
+        (Permanent("closed", "closed"), "job.failed", "failed"),
+        (LookupError("a bug"), "job.failed", "failed"),
     ],
 )
-def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
+def test_the_log_and_the_timeline_name_how_a_run_ended(error, event, told, run, make, events) -> None:
     @kind
     def fails(run: Run) -> Iterator[Batch]:
         raise error
@@ -699,7 +703,7 @@ def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
 
     with capture_logs() as lines:
         job = run(fails)
-    assert job["failures"] == 0
+    assert (job["failures"], events(job["id"])[-1]["event"]) == (0, told)
     (ended,) = [line for line in lines if line["event"].startswith("job.") and "why" in line]
     assert (ended["event"], ended["status"], ended["why"]) == (
         event,

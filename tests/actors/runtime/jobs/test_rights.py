@@ -122,7 +122,9 @@ def test_a_job_that_may_not_insert_waits_says_so_and_ends_with_exact_counters(
     assert [event["event"] for event in events(job_id)] == ["claimed", "completed"]
 
 
-def test_a_job_that_crashed_fails_as_soon_as_that_can_be_written(make, job_row, tenant, at_work, short_waits) -> None:
+def test_a_job_that_crashed_fails_as_soon_as_that_can_be_written(make, job_row, tenant, at_work, monkeypatch) -> None:
+    failures: list[int] = []
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda number: failures.append(number) or 0.05)
     job_id = make.job()
 
     @kind
@@ -132,12 +134,13 @@ def test_a_job_that_crashed_fails_as_soon_as_that_can_be_written(make, job_row, 
         raise LookupError("no such thing")
 
     worker = at_work(buggy, job_id)
-    wait_until(lambda: job_row(job_id)["waiting_for"], 30, "the wait")
+    wait_until(lambda: job_row(job_id)["waiting_for"] and failures[2:], 30, "the third wait")
     assert job_row(job_id)["status"] == "running"
     tenant.regain()
     worker.join(30)
     job = job_row(job_id)
     assert (job["status"], job["processed"], job["last_error"]) == ("failed", 50, "LookupError: no such thing")
+    assert failures[:3] == [1, 2, 3]  # each wait is longer than the one before
 
 
 @pytest.mark.parametrize("how", ["the claim is lost", "the worker stops"])

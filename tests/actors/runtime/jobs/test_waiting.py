@@ -142,6 +142,7 @@ def test_resume_clears_the_error_of_the_end_and_keeps_what_the_last_row_met(end,
         claim.row_failed(connection, Batch([1], {"last_id": 1}, failed=1), "an earlier one")
         claim.row_failed(connection, Batch([2], {"last_id": 2}, failed=1), "bad row")
         claim.leave(connection, "queued" if end == "paused" else end, "left", "the end")
+    assert job_row(claim.job_id)["failures"] == 0
     if end == "paused":
         sql("SELECT pause_job(:id, 'dana')", id=claim.job_id)
     sql("SELECT resume_job(:id, 'dana')", id=claim.job_id)
