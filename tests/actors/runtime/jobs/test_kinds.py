@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import actors
 from actors.runtime.base.errors import ConfigError, KindError
 from actors.runtime.jobs.kinds import Kind, Start, job_kind, load_kinds
 from actors.runtime.jobs.params import Params, set_at_start
 from actors.runtime.jobs.run import Batch, Run
-from actors.runtime.jobs.start import JobActiveError, ParamsError, TooSoonError, read_params, start
+from actors.runtime.jobs.start import JobActiveError, ParamsError, TooSoonError, is_second, read_params, start
 from actors.runtime.jobs.testing import run_kind
 from service.local.processes import wait_until
 
@@ -273,6 +274,33 @@ def test_a_start_is_kept_as_it_was_measured_and_counting_leaves_no_trace(make, e
     assert (job["params"], job["queue"], job["requested_by_user_id"]) == ({"mailbox": "fixed"}, "low", 7)
     assert sql("SELECT FROM businesses WHERE name = 'counted'") == []
     assert sql("SELECT actor FROM job_events") == [{"actor": "dana"}]
+
+
+@pytest.mark.parametrize(("query", "is_told"), [("SELECT pg_sleep(30)", False), ("SELECT 1 / 0", True)])
+def test_at_the_start_a_long_count_is_left_to_the_worker_and_a_wrong_one_is_told(
+    query, is_told, make, begin, sql, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.runtime.jobs.start.COUNT_SECONDS", 0.1)
+    counts = job_kind(queue="low", count=lambda begun, _params: begun.connection.scalar(text(query)))(no_work)
+    if is_told:
+        with pytest.raises(DBAPIError, match="division by zero"):
+            begin(counts, make.business())
+        assert sql("SELECT FROM background_jobs") == []
+    else:
+        begin(counts, make.business())
+        assert sql("SELECT status, total FROM background_jobs") == [{"status": "queued", "total": None}]
+
+
+def test_only_a_second_active_job_is_one_and_not_any_other_refusal_of_postgres(make) -> None:
+    business_id = make.business()
+    make.job(business_id)
+    refused = []
+    for columns in ({}, {"status": "cancelling"}):
+        with pytest.raises(IntegrityError) as error:
+            make.job(business_id, **columns)
+        refused.append(is_second(error.value))
+    assert refused == [True, False]
+    assert not is_second(DBAPIError("SELECT 1", None, None))
 
 
 class Asked(Params):

@@ -21,7 +21,7 @@ from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, Start, job_kind
 from actors.runtime.jobs.loop import Loop
 from actors.runtime.jobs.run import Batch, Run
-from actors.runtime.jobs.verdicts import Permanent, Snooze
+from actors.runtime.jobs.verdicts import Permanent, Snooze, Transient
 from service.local.processes import wait_until
 from tests.actors.runtime.tiny import AnyParams, kind, numbers
 
@@ -398,6 +398,101 @@ class RefusesAfter:
 
     def connect(self) -> Connection:
         return self._engine.connect()
+
+
+class Strikes:
+    """An engine whose n-th transaction meets an error before it begins."""
+
+    def __init__(self, engine: Engine, nth: int, error: Exception) -> None:
+        self._engine = engine
+        self._left = nth
+        self._error = error
+
+    def begin(self) -> Any:
+        self._left -= 1
+        if not self._left:
+            raise self._error
+        return self._engine.begin()
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+
+AWAY = OperationalError("BEGIN", None, ConnectionRefusedError("nobody listens"))
+
+
+@pytest.mark.parametrize("nth", [2, 3], ids=["while it asks who waits", "while it beats"])
+@pytest.mark.parametrize("strike", [AWAY, LookupError("a bug")], ids=str)
+def test_an_error_while_another_is_waited_out_is_waited_out_too_if_it_can_be(
+    nth, strike, run, engine, monkeypatch
+) -> None:
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 0.1)
+    failures = [Transient("the mail server is away")]
+
+    @kind
+    def fails_once(run: Run) -> Iterator[Batch]:
+        if failures:
+            raise failures.pop()
+        yield from numbers(run, 1)
+
+    with capture_logs():  # a picture of each frame would take a second
+        job = run(fails_once, engine=Strikes(engine, nth, strike))
+    assert (job["status"], job["last_error"]) == (
+        ("completed", None)
+        if strike is AWAY
+        else ("failed", "LookupError: a bug, after 1 failures in a row, the last: the mail server is away")
+    )
+
+
+def test_a_bug_while_a_crash_is_written_down_is_not_tried_again(run, make, engine, job_row) -> None:
+    @kind
+    def crashes(run: Run) -> Iterator[Batch]:
+        raise LookupError("the first")
+        yield
+
+    job_id = make.job()
+    with capture_logs(), pytest.raises(LookupError, match="the second"):
+        run(crashes, job_id, engine=Strikes(engine, 2, LookupError("the second")))
+    assert job_row(job_id)["status"] == "running"  # for the sweep
+
+
+@pytest.mark.parametrize(("strike", "stops"), [(LookupError("a bug"), False), (AWAY, True)], ids=str)
+def test_a_claim_is_not_tried_again_after_a_bug_or_by_a_worker_that_stops(
+    strike, stops, run, make, engine, place, job_row, monkeypatch
+) -> None:
+    monkeypatch.delattr("actors.runtime.jobs.perform.backoff_seconds")
+    job_id = make.job()
+    if stops:
+        place.stopping.set()
+    with pytest.raises(type(strike)):
+        run(kind(lambda run: numbers(run, 1)), job_id, engine=Strikes(engine, 1, strike))
+    assert (job_row(job_id)["status"], job_row(job_id)["attempt"]) == ("queued", 0)
+
+
+def test_a_count_that_is_wrong_fails_the_job(run) -> None:
+    def wrong(_start: Start, _params: Any) -> int:
+        raise LookupError("no such thing")
+
+    with capture_logs():
+        job = run(replace(kind(lambda run: numbers(run, 1)), count=wrong))
+    assert (job["status"], job["processed"], job["last_error"]) == ("failed", 0, "LookupError: no such thing")
+
+
+def test_a_kind_that_fails_as_it_tidies_up_is_logged_and_its_job_is_paused(run, sql) -> None:
+    @kind
+    def untidy(run: Run) -> Iterator[Batch]:
+        try:
+            for batch in numbers(run, 100):
+                sql("SELECT pause_job(:id, 'a test')", id=run.job_id)
+                yield batch
+        finally:
+            raise LookupError("no such folder")
+
+    with capture_logs() as lines:
+        job = run(untidy)
+    assert (job["status"], job["processed"]) == ("paused", 50)
+    (line,) = [line for line in lines if line["event"] == "job.close_failed"]
+    assert (line["job_id"], line["error"]) == (job["id"], "LookupError: no such folder")
 
 
 def test_where_two_errors_meet_the_first_is_told_as_the_cause_of_the_second(run, engine) -> None:
