@@ -385,6 +385,8 @@ LOOK = "SELECT (job).id, is_unknown, is_stale, is_in_doubt, reason FROM look_at_
         ({"waiting_for": "deadlock detected"}, "1 s", "backing_off"),
         ({"refusals": 12, "last_error": "no such day"}, "1 s", "not_moving"),
         ({"updated_at": "long ago"}, "1 s", "not_moving"),
+        ({"cursor": {"phase": "list"}}, "4 s", "running"),
+        ({"cursor": {"phase": "list"}}, "5 s", "listing"),  # it was asked why not
         ({}, "8 s", "silent_worker"),
         ({}, "20 s", "silent_worker"),
     ],
@@ -452,7 +454,7 @@ def test_a_job_is_stale_by_the_limits_of_its_claim(columns, stale, make, sql, wo
         ({9: "1 s"}, "{sync_receipts}", 1, False),  # a worker of the next release may be about to come
         ({9: "1 s"}, "{sync_receipts,delete_receipts}", 2, False),
         ({9: "1 s"}, None, 2, False),  # of a release that does not say what it knows
-        ({9: "20 s"}, "{sync_receipts}", 2, False),
+        ({9: "15 s"}, "{sync_receipts}", 2, False),
         ({}, None, 2, False),
     ],
 )
