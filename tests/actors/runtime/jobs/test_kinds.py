@@ -276,6 +276,16 @@ def test_a_start_is_kept_as_it_was_measured_and_counting_leaves_no_trace(make, e
     assert sql("SELECT actor FROM job_events") == [{"actor": "dana"}]
 
 
+def test_a_cooldown_that_ends_while_a_start_waits_for_its_turn_is_over(make, begin, engine, settings) -> None:
+    limited, business_id = job_kind(queue="low", cooldown_seconds=60)(no_work), make.business()
+    begin(limited, business_id)
+    ended = """UPDATE background_jobs SET created_at = clock_timestamp() - interval '60 s';
+               SELECT cancel_job(id, 'dana') FROM background_jobs"""
+    with engine.begin() as connection:
+        connection.execute(text(ended))
+        assert start(connection, limited, settings, business_id, read_params(limited, {}), who="dana").job_id
+
+
 @pytest.mark.parametrize(("query", "is_told"), [("SELECT pg_sleep(30)", False), ("SELECT 1 / 0", True)])
 def test_at_the_start_a_long_count_is_left_to_the_worker_and_a_wrong_one_is_told(
     query, is_told, make, begin, sql, monkeypatch
@@ -305,6 +315,7 @@ def test_only_a_second_active_job_is_one_and_not_any_other_refusal_of_postgres(m
 
 class Asked(Params):
     number: int
+    day: date | None = None
     cursor: str = set_at_start("")
 
 
@@ -314,10 +325,12 @@ class Asked(Params):
         ({}, "'number' is missing", {"number": "'number' is missing"}),
         ({"number": 1, "size": 2}, "Unknown field 'size'", {"size": "Unknown field 'size'"}),
         ({"number": 1, "cursor": "x"}, "Unknown field 'cursor'", {}),
+        ({"number": 1, "day": "2025-02-30"}, "Invalid day format: '2025-02-30'. Use YYYY-MM-DD format", "day"),
+        ({"number": 1, "day": "12025-02-03"}, "Invalid day format: '12025-02-03'. Use YYYY-MM-DD format", "day"),
         (
             {"number": {"n" * 99: 1}},
             f"Found number = {'{' + repr('n' * 99)[:79]!r}: Input should be a valid integer",
-            None,
+            "number",
         ),
     ],
 )
@@ -325,4 +338,4 @@ def test_params_that_a_kind_cannot_use_are_told_in_a_sentence(given, error, fiel
     with pytest.raises(ParamsError) as refused:
         read_params(job_kind(queue="low", params=Asked)(no_work), given)
     assert str(refused.value) == error
-    assert refused.value.fields == ({"number": error} if fields is None else fields)
+    assert refused.value.fields == ({fields: error} if isinstance(fields, str) else fields)

@@ -19,8 +19,10 @@ from actors.runtime.jobs import backoff
 from actors.runtime.jobs.beats import Beats
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, Start, job_kind
+from actors.runtime.jobs.leaving import Leaving
 from actors.runtime.jobs.loop import Loop
 from actors.runtime.jobs.run import Batch, Run
+from actors.runtime.jobs.session import Session
 from actors.runtime.jobs.verdicts import Permanent, Snooze, Transient
 from service.local.processes import wait_until
 from tests.actors.runtime.tiny import AnyParams, kind, numbers
@@ -687,12 +689,58 @@ def test_a_checkpoint_is_a_sign_of_life_and_of_progress_and_forgets_the_losses(c
     assert (row["rate_from"], row["rate_from_at"]) == (7, before["rate_next_at"])
     assert (row["rate_next"], row["rate_next_at"] > before["rate_next_at"]) == (2, True)
     assert (row["stats"], claim.processed, claim.cursor) == ({"found": 1}, 2, {"last_id": 2})
+    sql('UPDATE background_jobs SET stats = \'{"by": "a hand"}\'')
     with engine.begin() as connection:
         claim.checkpoint(connection, Batch([3], {"last_id": 3}, succeeded=1))
     again = job_row(claim.job_id)
-    assert [again[name] for name in ("stats", "rate_from", "rate_from_at", "rate_next")] == [
-        row[name] for name in ("stats", "rate_from", "rate_from_at", "rate_next")
+    assert [again[name] for name in ("rate_from", "rate_from_at", "rate_next")] == [
+        row[name] for name in ("rate_from", "rate_from_at", "rate_next")
     ]
+    assert again["stats"] == {"by": "a hand"}  # the kind has nothing new to say
+
+
+def test_what_an_earlier_run_has_said_is_not_written_by_one_that_says_nothing(
+    make, engine, worker_id, sql, job_row
+) -> None:
+    job_id = make.job(stats='{"found": 1}')
+    with engine.begin() as connection:
+        claim = Claim.acquire(connection, job_id, worker_id, 50)
+        assert claim
+        connection.execute(text("UPDATE background_jobs SET stats = '{}'"))
+        claim.checkpoint(connection, Batch([3], {"last_id": 3}, succeeded=1))
+    assert (claim.stats, job_row(job_id)["stats"]) == ({"found": 1}, {})
+
+
+@pytest.mark.parametrize(("seconds", "anew"), [(29, False), (31, True)])
+def test_a_rate_is_measured_anew_every_half_minute(seconds, anew, claim, engine, sql, job_row) -> None:
+    sql("""UPDATE background_jobs SET processed = 5, succeeded = 5, rate_from = 1, rate_next = 3,
+                  rate_from_at = now() - interval '1 hour', rate_next_at = now() - make_interval(secs => :s)""",
+        s=seconds)  # fmt: skip
+    before = job_row(claim.job_id)
+    with engine.begin() as connection:
+        claim.checkpoint(connection, Batch([1, 2], {"last_id": 2}, succeeded=2))
+    row = job_row(claim.job_id)
+    assert (row["rate_from"], row["rate_next"]) == ((3, 7) if anew else (1, 3))
+    assert row["rate_from_at"] == before["rate_next_at" if anew else "rate_from_at"]
+    assert (row["rate_next_at"] > before["rate_next_at"]) is anew
+
+
+def test_a_claim_knows_the_total_as_soon_as_it_is_set(claim, engine, sql) -> None:
+    sql("UPDATE background_jobs SET processed = 5, succeeded = 3, failed_count = 2")
+    with engine.begin() as connection:
+        claim.set_total(connection, 10)
+        assert claim.total == 13  # what failed is among what is left
+        claim.set_left(connection, 10)
+    assert claim.total == 15
+
+
+def test_whether_others_wait_is_asked_once_a_second_and_not_after_each_batch(run, settings, monkeypatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("actors.runtime.jobs.leaving.ASK_SECONDS", 60)
+    monkeypatch.setattr(Leaving, "ask_who_waits", lambda *_: bool(asked.append(1)))
+    at_once = settings.model_copy(update={"GIVE_WAY_SECONDS": 0, "BATCH_SIZE": 10})
+    assert run(kind(lambda run: numbers(run, 50)), settings=at_once)["status"] == "completed"
+    assert asked == [1]
 
 
 def test_a_wait_that_is_told_again_and_again_has_begun_with_the_first(claim, engine, job_row) -> None:
@@ -844,6 +892,21 @@ def test_a_wait_without_a_word_beats_not_and_one_with_a_word_every_other_second(
 
     assert run(waits)["status"] == "completed"
     assert seen == [False, True, True]
+
+
+def test_a_wait_with_a_word_beats_no_more_often_than_it_has_to(run, monkeypatch) -> None:
+    told: list[str | None] = []
+    beat = Session.beat
+    monkeypatch.setattr("actors.runtime.jobs.run.BEAT_SECONDS", 60)
+    monkeypatch.setattr(Session, "beat", lambda self, claim, why: told.append(why) or beat(self, claim, why))
+
+    @kind
+    def waits(run: Run) -> Iterator[Batch]:
+        run.wait(0.5, "spring")
+        yield Batch([1], {"at": 1}, succeeded=1)
+
+    assert run(waits)["status"] == "completed"
+    assert told == ["spring"]
 
 
 def test_numbers_are_bound_as_one_literal_and_everything_else_as_it_is(run, make) -> None:
