@@ -76,9 +76,10 @@ def test_without_a_worker_and_with_one_that_listens_elsewhere(why, started, engi
     told = why(job_id)
     assert (told["reason"], told["evidence"]["queues_taken"]) == ("no_worker", [])
     assert told["sentence"] == "No live worker listens to the queue maintenance: none is alive"
-    with worker_at(engine, ["high", "receipts"]):
+    with worker_at(engine, ["receipts_sync", "low", "high", "recordings", "default", "broadcasts"]):
         told = why(job_id)
-        assert told["sentence"].endswith("those that live listen to high, receipts")
+        listen = "broadcasts, default, high, low, receipts_sync, recordings"
+        assert told["sentence"].endswith(f"those that live listen to {listen}")
         assert "Start a worker that listens to maintenance" in told["remedy"]
         with worker_at(engine, ["maintenance"]):  # the remedy
             assert why(job_id)["reason"] == "waiting_turn"
@@ -641,10 +642,27 @@ def their_role(settings, sql) -> Iterator[str]:
 def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started, sql, their_role) -> None:
     job_id = started()
     assert why(job_id)["reason"] == "waiting_turn"
-    sql(f"REVOKE INSERT ON job_events FROM {their_role}")
-    told = why(job_id)
-    assert told["sentence"].endswith(f"the workers' role {their_role} may not INSERT on public.job_events")
-    sql(told["remedy"])
+    for right, table in (("INSERT", "public.job_events"), ("UPDATE", "public.background_jobs")):
+        sql(f"REVOKE {right} ON {table} FROM {their_role}")
+    for right, table in (("INSERT", "public.job_events"), ("UPDATE", "public.background_jobs")):
+        told = why(job_id)
+        assert told["sentence"].endswith(f"the workers' role {their_role} may not {right} on {table}")
+        sql(told["remedy"])
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_of_two_settings_that_keep_from_writing_one_is_told_after_the_other(
+    why, started, sql, settings, their_role
+) -> None:
+    job_id = started()
+    sql(f"""ALTER ROLE {their_role} SET default_transaction_read_only = on;
+            ALTER DATABASE {database_name(settings.DATABASE_URL)} SET default_transaction_read_only = on""")
+    for _ in range(2):
+        told = why(job_id)
+        assert told["reason"] == "read_only"
+        with closing(psycopg2.connect(settings.DATABASE_URL)) as fresh:
+            fresh.autocommit = True
+            fresh.cursor().execute(told["remedy"])
     assert why(job_id)["reason"] == "waiting_turn"
 
 
@@ -1035,6 +1053,23 @@ def test_only_a_session_of_this_run_that_is_in_a_transaction_is_its_batch(why, m
             assert ("backend_pid" in why(job_id)["evidence"]) is is_it
             session.commit()
         session.invalidate()
+
+
+def test_of_several_sessions_of_a_run_the_one_with_the_oldest_transaction_is_told(
+    why, make, sql, workers_are, engine
+) -> None:
+    """As after a connection that was lost: its session may still be there."""
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9)
+    with engine.connect() as one, engine.connect() as two, engine.connect() as three:
+        for session in (two, one, three):
+            session.execute(text(f"SET LOCAL application_name = 'longhaul worker, job {job_id}/1'"))
+        pid = two.scalar(text("SELECT pg_backend_pid()"))
+        assert why(job_id)["evidence"]["backend_pid"] == pid
+
+
+def test_a_run_without_a_worker_is_told_as_one_that_moves(why, make) -> None:
+    assert why(make.job(status="running", worker_id=None))["reason"] == "running"
 
 
 def test_of_several_who_block_a_session_the_oldest_is_named(sql, engine) -> None:

@@ -106,8 +106,10 @@ def test_recovery_honours_what_was_asked_of_the_dead_worker(requested, ends, mak
 def test_the_third_loss_in_a_row_fails_a_job_and_a_checkpoint_starts_the_count_anew(make, sql, job_row) -> None:
     job_id = make.job(cursor={"last_id": 8})
 
+    sizes = iter([10, 20, 30, 40, 50])
+
     def lose() -> str:
-        sql("SELECT claim_job(:id, 9, 50)", id=job_id)
+        sql("SELECT claim_job(:id, 9, :size)", id=job_id, size=next(sizes))
         sql("SELECT recover_jobs()")
         return job_row(job_id)["status"]
 
@@ -116,6 +118,15 @@ def test_the_third_loss_in_a_row_fails_a_job_and_a_checkpoint_starts_the_count_a
     assert [lose(), lose(), lose()] == ["queued", "queued", "failed"]
     assert job_row(job_id)["last_error"] == (
         'worker 9 died, the third in a row at cursor {"last_id": 8} with batches of 50'
+    )
+
+
+def test_a_job_without_a_cursor_and_without_a_word_of_its_claim_fails_too(make, sql, job_row) -> None:
+    job_id = make.job(status="running", worker_id=9, recoveries=2)
+    sql("UPDATE background_jobs SET heartbeat_at = clock_timestamp()")
+    sql("SELECT recover_jobs()")
+    assert job_row(job_id)["last_error"] == (
+        "worker 9 died, the third in a row at cursor null with batches of unknown size"
     )
 
 
@@ -368,10 +379,15 @@ def test_after_a_minute_at_the_latest_another_is_sent(resends, seconds, is_sent,
     assert (job_row(job_id)["resends"], job_row(other)["resends"]) == (resends + is_sent, 1)
 
 
-def test_more_than_a_few_lost_messages_are_sent_in_one_round(make, sql) -> None:
-    for _ in range(12):
-        make.job()
-    assert len(sql("SELECT resend_lost_messages()")) == 12
+def test_a_thousand_lost_messages_are_sent_in_one_round_the_oldest_first(make, sql) -> None:
+    first = make.job()
+    sql(
+        """INSERT INTO background_jobs (business_id, job_type, queue, actor, params, key)
+           SELECT business_id, job_type, queue, actor, params, n::text
+           FROM background_jobs, generate_series(1, 1000) n""".replace("::", r"\:\:")
+    )
+    sent = sql("SELECT count(*) AS n, max(id) - min(id) AS span, min(id) AS first FROM resend_lost_messages()")
+    assert sent == [{"n": 1000, "span": 999, "first": first}]
 
 
 def test_a_message_that_is_put_back_names_no_worker_and_is_as_new_as_its_loss(sql) -> None:

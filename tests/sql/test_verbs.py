@@ -82,6 +82,49 @@ def test_a_verb_waits_for_the_one_before_it_and_goes_by_what_that_left(make, eng
     assert job_row(job_id)["status"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        "leave_running(:id, 1, 'failed', 'failed', 'w')",
+        "claim_job(:id, 9)",
+        "claim_job(:id, 9, most => 1)",  # there is no place for it
+    ],
+)
+def test_who_comes_second_to_a_job_goes_by_what_the_first_has_left(second, make, engine, sql, job_row) -> None:
+    business_id = make.business()
+    make.job(business_id, status="running", key="another")
+    job_id = make.job(business_id, status="running" if "leave" in second else "queued")
+    first_move = "leave_running(:id, 1, 'completed', 'completed', 'w')" if "leave" in second else "cancel_job(:id, 'w')"
+    with ThreadPoolExecutor(1) as pool, engine.connect() as first:
+        first.execute(text(f"SELECT {first_move}"), {"id": job_id})
+        late = pool.submit(sql, f"SELECT * FROM {second}", id=job_id)
+        wait_until(lambda: sql("SELECT pid FROM pg_locks WHERE NOT granted"), 30, "the second to wait")
+        first.commit()
+        assert late.result(10) == []
+    row = job_row(job_id)
+    assert (row["status"], row["wait_until"]) == ("completed" if "leave" in second else "cancelled", None)
+    assert sql("SELECT FROM dramatiq.queue") == []
+
+
+def test_a_message_that_somebody_holds_keeps_no_verb_waiting(make, engine, sql) -> None:
+    job_id = make.job()
+    sql("SELECT send_job_message(:id)", id=job_id)
+    with engine.begin() as somebody, engine.begin() as session:
+        somebody.execute(text("SELECT FROM dramatiq.queue FOR UPDATE"))
+        session.execute(text("SET LOCAL lock_timeout = '1s'"))
+        session.execute(text("SELECT pause_job(:id, 'dana')"), {"id": job_id})
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1  # whoever has it finds the job paused
+
+
+def test_a_resume_refused_because_of_a_job_that_has_just_ended_names_none(make, sql) -> None:
+    sql("CREATE UNIQUE INDEX one ON background_jobs (status) WHERE status = 'queued'")  # of another business
+    make.job()
+    failed = make.job(status="failed")
+    with pytest.raises(DBAPIError, match=f"job {failed} cannot be resumed") as refusal:
+        sql("SELECT resume_job(:id, 'dana')", id=failed)
+    assert (refusal.value.orig.pgcode, refusal.value.orig.diag.message_detail or "") == ("LH423", "")
+
+
 ENDINGS = {  # (target, requested) → where it really goes
     ("completed", None): "completed",
     ("completed", "pause"): "completed",
