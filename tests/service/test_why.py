@@ -398,6 +398,11 @@ def test_a_batch_that_takes_long_names_its_session(why, make, worker, sql, engin
         batch.execute(text("SELECT 'slow'"))
         told = why(job_id)
         assert (told["reason"], told["evidence"]["query"]) == ("not_moving", "SELECT 'slow'")
+        seen = {name: told["evidence"][name] for name in ("backend_state", "wait_event")}
+        assert seen == {"backend_state": "idle in transaction", "wait_event": "ClientRead"}
+        since = batch.scalar(text("SELECT query_start FROM pg_stat_activity WHERE pid = :pid"),
+                             {"pid": told["evidence"]["backend_pid"]})  # fmt: skip
+        assert datetime.fromisoformat(told["evidence"]["query_start"]) < since
         assert told["sentence"] == "Its worker lives, but the batch in hand takes long"
     told = why(job_id)
     assert "It has no transaction open" in told["sentence"]
