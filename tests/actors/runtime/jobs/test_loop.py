@@ -618,13 +618,17 @@ WRITES = {
 }
 
 
+@pytest.mark.parametrize("later", ["it has failed", "it is queued", "it runs under a later claim"])
 @pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
-def test_a_claim_whose_job_runs_under_a_later_one_writes_nothing(write, make, engine, worker_id, sql, job_row) -> None:
+def test_a_claim_that_was_taken_away_writes_nothing(write, later, make, engine, worker_id, job_row) -> None:
     job_id = make.job()
     with engine.begin() as connection:
         claim = Claim.acquire(connection, job_id, worker_id, 50)
-        connection.execute(text("SELECT reset_job(:id, 'dana'), resume_job(:id, 'dana')"), {"id": job_id})
-        assert Claim.acquire(connection, job_id, worker_id, 50)
+        connection.execute(text("SELECT reset_job(:id, 'dana')"), {"id": job_id})
+        if later != "it has failed":
+            connection.execute(text("SELECT resume_job(:id, 'dana')"), {"id": job_id})
+        if later == "it runs under a later claim":
+            assert Claim.acquire(connection, job_id, worker_id, 50)
     before = job_row(job_id)
     with engine.begin() as connection, pytest.raises(ClaimLost):  # and then commits, as if nobody had noticed
         write(claim, connection)
@@ -676,8 +680,8 @@ def claim(make, engine, worker_id) -> Claim:
 def test_a_checkpoint_is_a_sign_of_life_and_of_progress_and_forgets_the_losses(claim, engine, sql, job_row) -> None:
     old = "now() - interval '1 hour'"
     sql(f"""UPDATE background_jobs SET heartbeat_at = {old}, updated_at = {old}, waits_since = {old}, waiting_for = 'x',
-                                       recoveries = 2, failures = 3, rate_from_at = NULL, rate_next_at = {old},
-                                       rate_next = 7""")  # fmt: skip
+                                       last_error = 'x', recoveries = 2, failures = 3, rate_from_at = NULL,
+                                       rate_next_at = {old}, rate_next = 7""")  # fmt: skip
     before = job_row(claim.job_id)
     claim.stats["found"] = 1
     with engine.begin() as connection:
@@ -686,6 +690,7 @@ def test_a_checkpoint_is_a_sign_of_life_and_of_progress_and_forgets_the_losses(c
     row = job_row(claim.job_id)
     assert min(row[name] for name in ("heartbeat_at", "updated_at", "rate_next_at")) > began
     assert (row["recoveries"], row["failures"], row["waits_since"], row["waiting_for"]) == (0, 0, None, None)
+    assert (row["last_error"], claim.last_error) == (None, None)  # no row has failed
     assert (row["rate_from"], row["rate_from_at"]) == (7, before["rate_next_at"])
     assert (row["rate_next"], row["rate_next_at"] > before["rate_next_at"]) == (2, True)
     assert (row["stats"], claim.processed, claim.cursor) == ({"found": 1}, 2, {"last_id": 2})
@@ -741,6 +746,42 @@ def test_whether_others_wait_is_asked_once_a_second_and_not_after_each_batch(run
     at_once = settings.model_copy(update={"GIVE_WAY_SECONDS": 0, "BATCH_SIZE": 10})
     assert run(kind(lambda run: numbers(run, 50)), settings=at_once)["status"] == "completed"
     assert asked == [1]
+
+
+def test_a_job_does_a_batch_before_it_gives_way(run, make, done, settings) -> None:
+    """Otherwise two could give way to each other forever."""
+    make.job()
+    job = run(kind(lambda run: numbers(run, 100)), settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 0}))
+    assert (job["status"], job["processed"]) == ("queued", 50)
+
+
+def test_the_runtime_cap_ends_no_row_of_failures(run, settings, monkeypatch) -> None:
+    """Otherwise there would never be ten."""
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 0.3)
+    failures = [Transient("away"), Transient("away")]
+
+    @kind
+    def fails_twice(run: Run) -> Iterator[Batch]:
+        if failures:
+            raise failures.pop()
+        yield from numbers(run, 50)
+
+    job = run(fails_twice, settings=settings.model_copy(update={"MAX_RUNTIME_SECONDS": 0.2}))
+    assert (job["status"], job["processed"], failures) == ("queued", 50, [])  # at the first success
+
+
+def test_others_beat_for_a_run_only_while_it_has_no_transaction(run, place) -> None:
+    seen: list[bool] = []
+
+    @kind
+    def works(run: Run) -> Iterator[Batch]:
+        for step in (lambda: None, run.begin, run.commit, run.begin):
+            step()
+            seen.append(run.job_id in place.beats._outside)
+        yield Batch([1], {"at": 1}, succeeded=1)
+
+    assert run(works)["status"] == "completed"
+    assert (seen, place.beats._outside) == ([True, False, True, False], {})
 
 
 def test_a_wait_that_is_told_again_and_again_has_begun_with_the_first(claim, engine, job_row) -> None:
@@ -810,6 +851,7 @@ def test_after_a_bad_row_the_batches_grow_to_their_size_again(run, sql) -> None:
     assert sizes[:12] == [16, 8, 4, 2, 4, 2, 1, 1, 2, 4, 8, 16]
     failed = [(line["first"], line["last"]) for line in lines if line["event"] == "batch.done" and line["failed"] == 1]
     assert failed == [(3, 3)]
+    assert [line["ids"] for line in lines if line["event"] == "batch.failed"] == [16, 8, 4, 4, 2, 1]
 
 
 def test_each_batch_and_the_end_are_logged_and_wake_the_outbox(run, make) -> None:
@@ -925,16 +967,18 @@ def test_numbers_are_bound_as_one_literal_and_everything_else_as_it_is(run, make
     }  # fmt: skip
 
 
-def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(run) -> None:
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(taken, run) -> None:
     """There is no row to pass over."""
 
     @kind
     def empty(run: Run) -> Iterator[Batch]:
-        batch = run.take([], {"at": 1})
+        batch = run.take([], {"at": 1}) if taken else None
         run.begin().execute(text("SELECT 1 / 0"))
-        yield batch
+        yield batch or run.take([1], {"at": 1})
 
-    job = run(empty)
+    with capture_logs():
+        job = run(empty)
     assert (job["status"], job["last_error"], job["failed_count"]) == ("failed", "division by zero", 0)
 
 
