@@ -712,7 +712,7 @@ def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:
         ({}, "1 s", False),
         ({}, None, False),
         ({"updated": 1.5}, "1 s", False),
-        ({"updated": 4}, "1 s", True),
+        ({"updated": 3}, "1 s", True),
         ({"updated": -60}, "1 s", True),  # the clock was set back
         ({"waiting_for": "deadlock detected"}, "1 s", True),
         ({"refusals": 9}, "1 s", False),

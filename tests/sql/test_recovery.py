@@ -89,11 +89,14 @@ def test_a_job_of_a_live_worker_and_one_of_no_worker_are_left_alone(make, sql, w
     assert sql("SELECT * FROM recover_jobs()") == []
 
 
-def test_recovery_of_one_business_leaves_the_others_alone(make, sql, job_row) -> None:
-    mine = make.job(status="running", worker_id=9)
-    other = make.job(status="running", worker_id=9)
-    sql("SELECT recover_jobs(:b)", b=job_row(mine)["business_id"])
-    assert [job_row(mine)["status"], job_row(other)["status"]] == ["queued", "running"]
+def test_recovery_of_one_job_or_one_business_leaves_the_others_alone(make, sql, job_row) -> None:
+    business_id = make.business()
+    mine, also_mine = (make.job(business_id, status="running", key=key, worker_id=9) for key in ("1", "2"))
+    others = [make.job(status="running", worker_id=worker) for worker in (8, 9)]
+    assert sql("SELECT id FROM recover_jobs(NULL, :id)", id=mine) == [{"id": mine}]
+    assert sql("SELECT id FROM recover_jobs(:b, :id)", b=business_id, id=others[0]) == []
+    assert sql("SELECT id FROM recover_jobs(:b)", b=business_id) == [{"id": also_mine}]
+    assert [job_row(other)["status"] for other in others] == ["running", "running"]
 
 
 @pytest.mark.parametrize(("requested", "ends"), [("cancel", "cancelled"), ("pause", "paused")])
