@@ -384,7 +384,8 @@ LOOK = "SELECT (job).id, is_unknown, is_stale, is_in_doubt, reason FROM look_at_
         ({"requested": "pause"}, "1 s", "stopping"),
         ({"waiting_for": "deadlock detected"}, "1 s", "backing_off"),
         ({"refusals": 12, "last_error": "no such day"}, "1 s", "not_moving"),
-        ({"updated_at": "long ago"}, "1 s", "not_moving"),
+        ({"updated_at": 40}, "1 s", "not_moving"),
+        ({"updated_at": 3, "cursor": {"phase": "list"}}, "1 s", "listing"),
         ({"cursor": {"phase": "list"}}, "4 s", "running"),
         ({"cursor": {"phase": "list"}}, "5 s", "listing"),  # it was asked why not
         ({}, "8 s", "silent_worker"),
@@ -396,7 +397,7 @@ def test_a_job_is_said_to_run_only_if_nothing_speaks_against_it(
 ) -> None:
     workers_are({9: silent})
     sql("SELECT watch_clock()")
-    given = columns | ({"updated_at": ago(40)} if "updated_at" in columns else {})
+    given = columns | ({"updated_at": ago(columns["updated_at"])} if "updated_at" in columns else {})
     job_id = make.job(status="running", worker_id=9, **given)
     assert [row["reason"] for row in sql(LOOK, ids=[job_id])] == [reason]
 
@@ -414,7 +415,7 @@ def test_a_job_runs_well_only_if_no_file_of_it_is_refused(failed, reason, make, 
     ("seen", "worker", "status", "in_doubt"),
     [
         (1, 9, "running", False),
-        (10, 9, "running", True),
+        (7, 9, "running", True),
         (-4, 9, "running", True),
         (None, 9, "running", True),
         (1, 8, "running", True),
