@@ -28,6 +28,9 @@ def test_after_ten_seconds_a_rate_is_told_in_a_long_transaction_too(claimed, eng
     with engine.begin() as session:
         session.execute(text(since))
         assert session.scalar(text("SELECT rate_of(j) FROM background_jobs j")) == 0
+        session.execute(text("UPDATE background_jobs SET processed = 10, succeeded = 10, rate_from_at = now() - "
+                             "interval '30 s'"))  # fmt: skip
+        assert session.scalar(text("SELECT rate_of(j) FROM background_jobs j")) == 0.33
 
 
 def test_a_rate_counts_nothing_that_was_done_in_an_earlier_claim(claimed, batch, shown, sql) -> None:

@@ -292,6 +292,7 @@ def test_a_failed_job_says_why_and_resume_takes_it_on(why, make, sql, worker) ->
 
 def test_jobs_that_have_ended(why, make) -> None:
     assert why(make.job(status="completed"))["reason"] == "ended"
+    assert why(make.job(status="completed", processed=1, failed_count=1))["reason"] == "completed_with_failures"
     refused = make.job(status="completed", processed=3, succeeded=1, failed_count=2, last_error="no such day")
     told = why(refused)
     assert told["reason"] == "completed_with_failures"
@@ -403,6 +404,11 @@ def test_a_batch_that_takes_long_names_its_session(why, make, worker, sql, engin
         since = batch.scalar(text("SELECT query_start FROM pg_stat_activity WHERE pid = :pid"),
                              {"pid": told["evidence"]["backend_pid"]})  # fmt: skip
         assert datetime.fromisoformat(told["evidence"]["query_start"]) < since
+        assert "refusals" not in told["evidence"]
+        batch.execute(text(f"SELECT '{'x' * 300}'"))
+        seen = why(job_id)["evidence"]
+        (session,) = sql("SELECT session_facts(:pid, true) AS facts", pid=seen["backend_pid"])
+        assert [len(seen["query"]), len(session["facts"]["query"])] == [200, 200]
         assert told["sentence"] == "Its worker lives, but the batch in hand takes long"
     told = why(job_id)
     assert "It has no transaction open" in told["sentence"]
@@ -1118,6 +1124,8 @@ def test_who_blocked_the_last_try_is_named_while_its_transaction_is_open(why, ma
         assert told["remedy"].endswith(f"SELECT pg_terminate_backend({pid})")
         other.rollback()
         assert [why(one)["reason"] for one in (job_id, aged)] == ["backing_off", "backing_off"]
+    no_pid = "lock timeout; blocked by the session with the pid 99999999999"
+    assert why(make.job(status="running", worker_id=9, waiting_for=no_pid))["reason"] == "backing_off"
 
 
 def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql) -> None:
@@ -1125,6 +1133,8 @@ def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql
     job_id = make.job(mailbox[0], params={"connection_id": 123456789012345678})
     told = why(job_id)["evidence"]["connection"]
     assert (told["id"], told["last_error"], told["folder"]) == (123456789012345678, "slow down", "INBOX")
+    for number in ("9" * 19, "-1", ""):  # which none has
+        assert "connection" not in why(make.job(params={"connection_id": number}))["evidence"]
 
 
 def test_a_queue_that_is_served_speaks_for_no_other_queue(make, sql, workers_are) -> None:

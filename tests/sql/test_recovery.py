@@ -73,10 +73,11 @@ def test_locks_of_other_programs_and_other_databases_are_no_workers(engine, sql,
 
 def test_a_job_of_a_dead_worker_goes_back_to_the_queue_from_its_cursor(make, sql, job_row, events) -> None:
     sql("INSERT INTO workers (id, hostname, pid, queues, release) VALUES (9, 'dyno-3', 123, '{}', '')")
-    job_id = make.job(status="running", worker_id=9, cursor={"last_id": 50}, processed=50, succeeded=50)
+    job_id = make.job(status="running", worker_id=9, cursor={"last_id": 50}, processed=50, succeeded=50, failures=3)
     assert [row["id"] for row in sql("SELECT id FROM recover_jobs()")] == [job_id]
     row = job_row(job_id)
     assert (row["status"], row["cursor"], row["processed"]) == ("queued", {"last_id": 50}, 50)
+    assert row["failures"] == 0  # of a row that this death has ended
     (told,) = events(job_id)
     assert (told["event"], told["worker_id"]) == ("recovered", 9)
     assert told["reason"] == "worker 9 died"
@@ -368,9 +369,9 @@ def test_a_job_whose_message_is_in_hands_is_sent_none(worker, state, minutes, is
         (1, 1.5, False),
         (1, 2.5, True),
         (6, 55, False),
-        (6, 61, True),
+        (6, 60.5, True),
         (5000, 55, False),
-        (5000, 61, True),
+        (5000, 60.5, True),
         (3, -5, True),
     ],
 )

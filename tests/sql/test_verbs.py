@@ -309,6 +309,7 @@ def test_a_start_in_psql_takes_every_queue_that_workers_know(make, sql) -> None:
 def test_the_name_of_a_kind_has_up_to_63_characters(make, sql) -> None:
     start = "SELECT job_type, key, total FROM start_job(:b, :kind, 'low', '{}', 3, 7, 'dana', 'a key')"
     longest = "k" * 63
+    assert len(sql(start, b=make.business(), kind="k")) == 1
     assert sql(start, b=make.business(), kind=longest) == [{"job_type": longest, "key": "a key", "total": 3}]
     with pytest.raises(DBAPIError, match="job_type: found"):
         sql(start, b=make.business(), kind=longest + "k")
