@@ -583,6 +583,24 @@ def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job
     assert (job["status"], job["waiting_for"], job["last_error"]) == ("cancelled", None, None)
 
 
+def test_a_stop_ends_a_wait_for_the_next_try(run, make, job_row, events, place, monkeypatch) -> None:
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 20)
+    job_id = make.job()
+
+    @kind
+    def fails(run: Run) -> Iterator[Batch]:
+        raise Transient("away")
+        yield
+
+    worker = threading.Thread(target=run, args=(fails, job_id))
+    worker.start()
+    wait_until(lambda: job_row(job_id)["waiting_for"], 30, "the wait")
+    place.stopping.set()
+    worker.join(10)
+    assert not worker.is_alive()
+    assert (job_row(job_id)["status"], events(job_id)[-1]["reason"]) == ("queued", "the worker is stopping")
+
+
 def test_an_unexpected_error_fails_the_job_and_names_it(run, done) -> None:
     @kind
     def buggy(run: Run) -> Iterator[Batch]:
@@ -896,6 +914,7 @@ def test_the_log_and_the_timeline_name_how_a_run_ended(error, event, told, run, 
         job["waiting_for"] or job["last_error"],
     )
     assert ("job.crashed" in [line["event"] for line in lines]) is isinstance(error, LookupError)
+    assert "job.claim_lost" not in [line["event"] for line in lines]  # it does not look for what it gave back
 
 
 def test_a_message_that_starts_nothing_is_in_the_log(run, make) -> None:
