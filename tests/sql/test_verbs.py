@@ -460,7 +460,7 @@ MOVES = [  # what moves a job of this status, its columns, and those that say wh
 ]
 
 
-@pytest.mark.parametrize(("move", "status", "columns", "names"), MOVES, ids=str)
+@pytest.mark.parametrize(("move", "status", "columns", "names"), MOVES, ids=[f"{one[1]} {one[0]}" for one in MOVES])
 def test_in_a_long_transaction_a_job_is_moved_when_it_is_moved(move, status, columns, names, make, engine) -> None:
     """Not when the transaction began."""
     job_id = make.job(status=status, updated_at=EARLIER, **columns)
