@@ -384,7 +384,10 @@ LOOK = "SELECT (job).id, is_unknown, is_stale, is_in_doubt, reason FROM look_at_
         ({"requested": "pause"}, "1 s", "stopping"),
         ({"waiting_for": "deadlock detected"}, "1 s", "backing_off"),
         ({"refusals": 12, "last_error": "no such day"}, "1 s", "not_moving"),
-        ({"updated_at": "long ago"}, "1 s", "not_moving"),
+        ({"updated_at": 40}, "1 s", "not_moving"),
+        ({"updated_at": 3, "cursor": {"phase": "list"}}, "1 s", "listing"),
+        ({"cursor": {"phase": "list"}}, "4 s", "running"),
+        ({"cursor": {"phase": "list"}}, "5 s", "listing"),  # it was asked why not
         ({}, "8 s", "silent_worker"),
         ({}, "20 s", "silent_worker"),
     ],
@@ -394,7 +397,7 @@ def test_a_job_is_said_to_run_only_if_nothing_speaks_against_it(
 ) -> None:
     workers_are({9: silent})
     sql("SELECT watch_clock()")
-    given = columns | ({"updated_at": ago(40)} if "updated_at" in columns else {})
+    given = columns | ({"updated_at": ago(columns["updated_at"])} if "updated_at" in columns else {})
     job_id = make.job(status="running", worker_id=9, **given)
     assert [row["reason"] for row in sql(LOOK, ids=[job_id])] == [reason]
 
@@ -412,7 +415,7 @@ def test_a_job_runs_well_only_if_no_file_of_it_is_refused(failed, reason, make, 
     ("seen", "worker", "status", "in_doubt"),
     [
         (1, 9, "running", False),
-        (10, 9, "running", True),
+        (7, 9, "running", True),
         (-4, 9, "running", True),
         (None, 9, "running", True),
         (1, 8, "running", True),
@@ -452,7 +455,7 @@ def test_a_job_is_stale_by_the_limits_of_its_claim(columns, stale, make, sql, wo
         ({9: "1 s"}, "{sync_receipts}", 1, False),  # a worker of the next release may be about to come
         ({9: "1 s"}, "{sync_receipts,delete_receipts}", 2, False),
         ({9: "1 s"}, None, 2, False),  # of a release that does not say what it knows
-        ({9: "20 s"}, "{sync_receipts}", 2, False),
+        ({9: "15 s"}, "{sync_receipts}", 2, False),
         ({}, None, 2, False),
     ],
 )
@@ -482,3 +485,16 @@ def test_a_file_that_is_recorded_or_forgotten_later_counts_as_what_it_is(purged,
     for number in (2, 1, 0):
         assert sql(counted) == [counts | {names.get((purged, error), "pending"): number}]
         sql("DELETE FROM attachments WHERE id = (SELECT max(id) FROM attachments)")
+
+
+def test_a_look_in_a_long_transaction_goes_by_the_time_of_the_look(make, engine, workers_are) -> None:
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, cursor={"phase": "list"})
+    with engine.begin() as session:
+        session.execute(text("UPDATE watched_clock SET seen_at = clock_timestamp()"))
+        session.execute(
+            text("""UPDATE background_jobs SET updated_at = clock_timestamp(),
+                                               heartbeat_at = clock_timestamp() - interval '0.5 s'""")
+        )
+        look = "SELECT is_in_doubt, seconds_since_heartbeat, reason FROM look_at_jobs(:ids, 120, 300, 100)"
+        assert session.execute(text(look), {"ids": [job_id]}).one() == (False, 1, "running")

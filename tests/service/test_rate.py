@@ -1,6 +1,7 @@
 """How fast a job is, and when it will be done; and an operator's list of the jobs of all businesses."""
 
 import pytest
+from sqlalchemy import text
 
 from actors.runtime.jobs.batch import Batch
 from actors.runtime.jobs.claim import Claim
@@ -20,6 +21,16 @@ def test_an_eta_is_0_once_all_is_done_and_none_if_there_is_less_than_was_done(to
     job_id = make.job(status="running", total=total, processed=50, succeeded=50)
     sql("UPDATE background_jobs SET rate_from = 0, rate_from_at = clock_timestamp() - interval '20 s'")
     assert sql("SELECT eta_of(j) AS eta FROM background_jobs j WHERE id = :id", id=job_id) == [{"eta": eta}]
+
+
+def test_after_ten_seconds_a_rate_is_told_in_a_long_transaction_too(claimed, engine) -> None:
+    since = "UPDATE background_jobs SET rate_from_at = clock_timestamp() - interval '10 s', rate_from = 0"
+    with engine.begin() as session:
+        session.execute(text(since))
+        assert session.scalar(text("SELECT rate_of(j) FROM background_jobs j")) == 0
+        session.execute(text("UPDATE background_jobs SET processed = 10, succeeded = 10, rate_from_at = now() - "
+                             "interval '30 s'"))  # fmt: skip
+        assert session.scalar(text("SELECT rate_of(j) FROM background_jobs j")) == 0.33
 
 
 def test_a_rate_counts_nothing_that_was_done_in_an_earlier_claim(claimed, batch, shown, sql) -> None:

@@ -76,9 +76,10 @@ def test_without_a_worker_and_with_one_that_listens_elsewhere(why, started, engi
     told = why(job_id)
     assert (told["reason"], told["evidence"]["queues_taken"]) == ("no_worker", [])
     assert told["sentence"] == "No live worker listens to the queue maintenance: none is alive"
-    with worker_at(engine, ["high", "receipts"]):
+    with worker_at(engine, ["receipts_sync", "low", "high", "recordings", "default", "broadcasts"]):
         told = why(job_id)
-        assert told["sentence"].endswith("those that live listen to high, receipts")
+        listen = "broadcasts, default, high, low, receipts_sync, recordings"
+        assert told["sentence"].endswith(f"those that live listen to {listen}")
         assert "Start a worker that listens to maintenance" in told["remedy"]
         with worker_at(engine, ["maintenance"]):  # the remedy
             assert why(job_id)["reason"] == "waiting_turn"
@@ -291,6 +292,7 @@ def test_a_failed_job_says_why_and_resume_takes_it_on(why, make, sql, worker) ->
 
 def test_jobs_that_have_ended(why, make) -> None:
     assert why(make.job(status="completed"))["reason"] == "ended"
+    assert why(make.job(status="completed", processed=1, failed_count=1))["reason"] == "completed_with_failures"
     refused = make.job(status="completed", processed=3, succeeded=1, failed_count=2, last_error="no such day")
     told = why(refused)
     assert told["reason"] == "completed_with_failures"
@@ -397,6 +399,16 @@ def test_a_batch_that_takes_long_names_its_session(why, make, worker, sql, engin
         batch.execute(text("SELECT 'slow'"))
         told = why(job_id)
         assert (told["reason"], told["evidence"]["query"]) == ("not_moving", "SELECT 'slow'")
+        seen = {name: told["evidence"][name] for name in ("backend_state", "wait_event")}
+        assert seen == {"backend_state": "idle in transaction", "wait_event": "ClientRead"}
+        since = batch.scalar(text("SELECT query_start FROM pg_stat_activity WHERE pid = :pid"),
+                             {"pid": told["evidence"]["backend_pid"]})  # fmt: skip
+        assert datetime.fromisoformat(told["evidence"]["query_start"]) < since
+        assert "refusals" not in told["evidence"]
+        batch.execute(text(f"SELECT '{'x' * 300}'"))
+        seen = why(job_id)["evidence"]
+        (session,) = sql("SELECT session_facts(:pid, true) AS facts", pid=seen["backend_pid"])
+        assert [len(seen["query"]), len(session["facts"]["query"])] == [200, 200]
         assert told["sentence"] == "Its worker lives, but the batch in hand takes long"
     told = why(job_id)
     assert "It has no transaction open" in told["sentence"]
@@ -641,10 +653,27 @@ def their_role(settings, sql) -> Iterator[str]:
 def test_workers_whose_role_may_not_insert_are_named_with_the_grant(why, started, sql, their_role) -> None:
     job_id = started()
     assert why(job_id)["reason"] == "waiting_turn"
-    sql(f"REVOKE INSERT ON job_events FROM {their_role}")
-    told = why(job_id)
-    assert told["sentence"].endswith(f"the workers' role {their_role} may not INSERT on public.job_events")
-    sql(told["remedy"])
+    for right, table in (("INSERT", "public.job_events"), ("UPDATE", "public.background_jobs")):
+        sql(f"REVOKE {right} ON {table} FROM {their_role}")
+    for right, table in (("INSERT", "public.job_events"), ("UPDATE", "public.background_jobs")):
+        told = why(job_id)
+        assert told["sentence"].endswith(f"the workers' role {their_role} may not {right} on {table}")
+        sql(told["remedy"])
+    assert why(job_id)["reason"] == "waiting_turn"
+
+
+def test_of_two_settings_that_keep_from_writing_one_is_told_after_the_other(
+    why, started, sql, settings, their_role
+) -> None:
+    job_id = started()
+    sql(f"""ALTER ROLE {their_role} SET default_transaction_read_only = on;
+            ALTER DATABASE {database_name(settings.DATABASE_URL)} SET default_transaction_read_only = on""")
+    for _ in range(2):
+        told = why(job_id)
+        assert told["reason"] == "read_only"
+        with closing(psycopg2.connect(settings.DATABASE_URL)) as fresh:
+            fresh.autocommit = True
+            fresh.cursor().execute(told["remedy"])
     assert why(job_id)["reason"] == "waiting_turn"
 
 
@@ -689,12 +718,12 @@ def test_a_list_says_it_of_each_job_in_short(api, make, worker) -> None:
         ({}, "1 s", False),
         ({}, None, False),
         ({"updated": 1.5}, "1 s", False),
-        ({"updated": 4}, "1 s", True),
+        ({"updated": 3}, "1 s", True),
         ({"updated": -60}, "1 s", True),  # the clock was set back
         ({"waiting_for": "deadlock detected"}, "1 s", True),
         ({"refusals": 9}, "1 s", False),
         ({"refusals": 10}, "1 s", True),
-        ({}, "8 s", True),
+        ({}, "5 s", True),
         ({"worker_id": 8}, "1 s", True),
         ({"failed": 0}, "1 s", False),
         ({"failed": 1}, "1 s", True),
@@ -724,6 +753,20 @@ def test_a_look_in_a_long_transaction_sees_which_job_has_stood_still_since(make,
         )
 
 
+def test_why_is_answered_by_the_time_of_the_question_in_a_long_transaction(make, engine, workers_are) -> None:
+    workers_are({9: "8 s"}, queues="{low}")
+    waits, runs = make.job(), make.job(status="running", worker_id=9)
+    with engine.begin() as look, engine.begin() as other:
+        look.execute(text("UPDATE background_jobs SET wait_until = clock_timestamp() WHERE id = :id"), {"id": waits})
+        told = look.execute(text("SELECT reason, since - now() FROM why_jobs(:ids)"), {"ids": [waits, runs]}).all()
+        assert [row.reason for row in told] == ["no_worker", "silent_worker"]
+        assert told[1][1] > timedelta(seconds=-8)
+        assert waits in look.scalars(text("SELECT jobs_to_explain()")).all()
+        pid = other.scalar(text("SELECT pg_backend_pid()"))
+        look.execute(text("SELECT pg_sleep(0.5), pg_stat_clear_snapshot()"))
+        assert look.scalar(text("SELECT session_facts(:pid, false)"), {"pid": pid})["seconds"] == 1
+
+
 @pytest.mark.parametrize(
     ("queue", "kinds", "silent", "message", "wait", "is_looked_into"),
     [
@@ -736,7 +779,8 @@ def test_a_look_in_a_long_transaction_sees_which_job_has_stood_still_since(make,
         ("maintenance", None, "1 s", None, "1 hour", False),
         ("low", None, "1 s", "queued", None, True),
         ("maintenance", "{sync_receipts}", "1 s", "queued", None, True),
-        ("maintenance", None, "20 s", "queued", None, True),
+        ("maintenance", None, "14 s", "queued", None, False),
+        ("maintenance", None, "15 s", "queued", None, True),
     ],
 )
 def test_a_queued_job_is_looked_into_unless_it_plainly_waits(
@@ -906,8 +950,10 @@ def test_only_what_comes_before_it_in_its_queue_is_ahead_of_a_job(started, make,
 @pytest.mark.parametrize(
     ("silent", "reason", "remedy"),
     [
-        ({9: "4 s"}, "running", "None is needed"),
+        ({9: "5 s"}, "running", "None is needed"),
+        ({9: "6 s"}, "silent_worker", "Start a worker that listens to maintenance"),
         ({9: "8 s"}, "silent_worker", "Start a worker that listens to maintenance"),  # it is the one that listens
+        ({9: "8 s", 10: "15 s"}, "silent_worker", "Start a worker that listens to maintenance"),
         ({9: "8 s", 10: "1 s"}, "silent_worker", "It goes on by itself, at another worker, within 20 s"),
         ({9: "20 s", 10: "1 s"}, "silent_worker", "It goes on by itself, at another worker, within 20 s"),
         ({9: "20 s", 10: "20 s"}, "silent_worker", "Start a worker that listens to maintenance"),
@@ -1020,6 +1066,23 @@ def test_only_a_session_of_this_run_that_is_in_a_transaction_is_its_batch(why, m
         session.invalidate()
 
 
+def test_of_several_sessions_of_a_run_the_one_with_the_oldest_transaction_is_told(
+    why, make, sql, workers_are, engine
+) -> None:
+    """As after a connection that was lost: its session may still be there."""
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9)
+    with engine.connect() as one, engine.connect() as two, engine.connect() as three:
+        for session in (two, one, three):
+            session.execute(text(f"SET LOCAL application_name = 'longhaul worker, job {job_id}/1'"))
+        pid = two.scalar(text("SELECT pg_backend_pid()"))
+        assert why(job_id)["evidence"]["backend_pid"] == pid
+
+
+def test_a_run_without_a_worker_is_told_as_one_that_moves(why, make) -> None:
+    assert why(make.job(status="running", worker_id=None))["reason"] == "running"
+
+
 def test_of_several_who_block_a_session_the_oldest_is_named(sql, engine) -> None:
     sql("CREATE TABLE held ()")
     with (
@@ -1061,6 +1124,8 @@ def test_who_blocked_the_last_try_is_named_while_its_transaction_is_open(why, ma
         assert told["remedy"].endswith(f"SELECT pg_terminate_backend({pid})")
         other.rollback()
         assert [why(one)["reason"] for one in (job_id, aged)] == ["backing_off", "backing_off"]
+    no_pid = "lock timeout; blocked by the session with the pid 99999999999"
+    assert why(make.job(status="running", worker_id=9, waiting_for=no_pid))["reason"] == "backing_off"
 
 
 def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql) -> None:
@@ -1068,6 +1133,8 @@ def test_an_account_is_found_by_its_number_however_large(why, mailbox, make, sql
     job_id = make.job(mailbox[0], params={"connection_id": 123456789012345678})
     told = why(job_id)["evidence"]["connection"]
     assert (told["id"], told["last_error"], told["folder"]) == (123456789012345678, "slow down", "INBOX")
+    for number in ("9" * 19, "-1", ""):  # which none has
+        assert "connection" not in why(make.job(params={"connection_id": number}))["evidence"]
 
 
 def test_a_queue_that_is_served_speaks_for_no_other_queue(make, sql, workers_are) -> None:

@@ -82,6 +82,49 @@ def test_a_verb_waits_for_the_one_before_it_and_goes_by_what_that_left(make, eng
     assert job_row(job_id)["status"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        "leave_running(:id, 1, 'failed', 'failed', 'w')",
+        "claim_job(:id, 9)",
+        "claim_job(:id, 9, most => 1)",  # there is no place for it
+    ],
+)
+def test_who_comes_second_to_a_job_goes_by_what_the_first_has_left(second, make, engine, sql, job_row) -> None:
+    business_id = make.business()
+    make.job(business_id, status="running", key="another")
+    job_id = make.job(business_id, status="running" if "leave" in second else "queued")
+    first_move = "leave_running(:id, 1, 'completed', 'completed', 'w')" if "leave" in second else "cancel_job(:id, 'w')"
+    with ThreadPoolExecutor(1) as pool, engine.connect() as first:
+        first.execute(text(f"SELECT {first_move}"), {"id": job_id})
+        late = pool.submit(sql, f"SELECT * FROM {second}", id=job_id)
+        wait_until(lambda: sql("SELECT pid FROM pg_locks WHERE NOT granted"), 30, "the second to wait")
+        first.commit()
+        assert late.result(10) == []
+    row = job_row(job_id)
+    assert (row["status"], row["wait_until"]) == ("completed" if "leave" in second else "cancelled", None)
+    assert sql("SELECT FROM dramatiq.queue") == []
+
+
+def test_a_message_that_somebody_holds_keeps_no_verb_waiting(make, engine, sql) -> None:
+    job_id = make.job()
+    sql("SELECT send_job_message(:id)", id=job_id)
+    with engine.begin() as somebody, engine.begin() as session:
+        somebody.execute(text("SELECT FROM dramatiq.queue FOR UPDATE"))
+        session.execute(text("SET LOCAL lock_timeout = '1s'"))
+        session.execute(text("SELECT pause_job(:id, 'dana')"), {"id": job_id})
+    assert len(sql("SELECT FROM dramatiq.queue")) == 1  # whoever has it finds the job paused
+
+
+def test_a_resume_refused_because_of_a_job_that_has_just_ended_names_none(make, sql) -> None:
+    sql("CREATE UNIQUE INDEX one ON background_jobs (status) WHERE status = 'queued'")  # of another business
+    make.job()
+    failed = make.job(status="failed")
+    with pytest.raises(DBAPIError, match=f"job {failed} cannot be resumed") as refusal:
+        sql("SELECT resume_job(:id, 'dana')", id=failed)
+    assert (refusal.value.orig.pgcode, refusal.value.orig.diag.message_detail or "") == ("LH423", "")
+
+
 ENDINGS = {  # (target, requested) → where it really goes
     ("completed", None): "completed",
     ("completed", "pause"): "completed",
@@ -266,6 +309,7 @@ def test_a_start_in_psql_takes_every_queue_that_workers_know(make, sql) -> None:
 def test_the_name_of_a_kind_has_up_to_63_characters(make, sql) -> None:
     start = "SELECT job_type, key, total FROM start_job(:b, :kind, 'low', '{}', 3, 7, 'dana', 'a key')"
     longest = "k" * 63
+    assert len(sql(start, b=make.business(), kind="k")) == 1
     assert sql(start, b=make.business(), kind=longest) == [{"job_type": longest, "key": "a key", "total": 3}]
     with pytest.raises(DBAPIError, match="job_type: found"):
         sql(start, b=make.business(), kind=longest + "k")
@@ -397,3 +441,69 @@ def test_the_end_of_a_run_tells_how_far_it_came_and_until_when_it_waits(make, sq
     detail = told("queued", wait="1 hour")
     assert datetime.fromisoformat(detail.pop("wait_until")) > NOW + timedelta(minutes=59)
     assert detail == came
+
+
+MOVES = [  # what moves a job of this status, its columns, and those that say when
+    ("claim_job(:id, 9)", "queued", {}, ["heartbeat_at", "updated_at", "rate_from_at", "rate_next_at"]),
+    ("pause_job(:id, 'dana')", "queued", {}, ["updated_at"]),
+    ("cancel_job(:id, 'dana')", "paused", {}, ["updated_at", "finished_at"]),
+    ("resume_job(:id, 'dana')", "failed", {}, ["updated_at"]),
+    ("resume_job(:id, 'dana')", "queued", {"wait_until": LATER}, ["updated_at"]),
+    ("leave_running(:id, 1, 'completed', 'completed', 'w')", "running", {}, ["updated_at", "finished_at"]),
+    (
+        "leave_running(:id, 1, 'queued', 'x', 'w', 'y', '0 s')",
+        "running",
+        {},
+        ["updated_at", "waits_since", "wait_until"],
+    ),
+    ("resend_lost_messages()", "queued", {}, ["resent_at"]),
+]
+
+
+@pytest.mark.parametrize(("move", "status", "columns", "names"), MOVES, ids=[f"{one[1]} {one[0]}" for one in MOVES])
+def test_in_a_long_transaction_a_job_is_moved_when_it_is_moved(move, status, columns, names, make, engine) -> None:
+    """Not when the transaction began."""
+    job_id = make.job(status=status, updated_at=EARLIER, **columns)
+    with engine.begin() as session:
+        began = session.scalar(text("SELECT now()"))
+        row = session.execute(text(f"SELECT * FROM {move} WHERE id = :id"), {"id": job_id}).mappings().one()
+    assert min(row[name] for name in names) > began
+
+
+def test_what_ends_during_a_transaction_has_ended_in_it(make, engine) -> None:
+    """A wait, the day that a job may wait in vain, and the hour in which nobody came."""
+    business_id = make.business()
+    due = "UPDATE background_jobs SET {} = clock_timestamp() - interval '{}' WHERE id = :id"
+    with engine.begin() as session:
+
+        def job(column: str, before: str, call: str, **columns: Any) -> Any:
+            session.execute(text(due.format(column, before)), {"id": (job_id := ids.pop())})
+            return session.execute(text(f"SELECT * FROM {call}"), {"id": job_id}).mappings().one()
+
+        ids = [make.job(business_id, key=str(number)) for number in range(3)] + [make.job(waits_since=EARLIER)]
+        assert job("wait_until", "1 hour", "claim_job(:id, 9)")["waits_since"] is None
+        assert job("wait_until", "0 s", "claim_job(:id, 9, most => 1)")["status"] == "running"
+        job("wait_until", "0 s", "send_job_message(:id)")
+        assert session.scalar(text("SELECT queue_name FROM dramatiq.queue")) == "maintenance"
+        waiting = "SELECT id FROM claim_job(:id, 9, most => 1)"
+        session.execute(text(due.format("wait_until", "0 s")), {"id": ids[-1]})
+        assert session.execute(text(waiting), {"id": ids[-1]}).all() == []
+        again = "SELECT wait_until - interval '5 s' > now() FROM background_jobs WHERE id = :id"
+        assert session.scalar(text(again), {"id": ids[-1]})
+
+
+def test_who_has_waited_for_a_day_by_now_fails_in_a_long_transaction_too(make, engine) -> None:
+    job_id = make.job(status="running")
+    with engine.begin() as session:
+        session.execute(text("UPDATE background_jobs SET waits_since = clock_timestamp() - interval '24 hours'"))
+        leave = "SELECT status FROM leave_running(:id, 1, 'queued', 'x', 'w', 'y', '1 s')"
+        assert session.scalar(text(leave), {"id": job_id}) == "failed"
+
+
+def test_a_wait_is_a_tenth_of_all_before_it_those_of_its_transaction_too(make, engine) -> None:
+    job_id = make.job(status="running")
+    with engine.begin() as session:
+        session.execute(text("UPDATE background_jobs SET waits_since = now()"))
+        session.execute(text("SELECT pg_sleep(0.1)"))
+        leave = "SELECT wait_until - updated_at FROM leave_running(:id, 1, 'queued', 'x', 'w', 'y', '0 s')"
+        assert session.scalar(text(leave), {"id": job_id}) >= timedelta(milliseconds=10)

@@ -3,7 +3,8 @@
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from threading import Thread, Timer
 from typing import Any
 
@@ -257,3 +258,23 @@ def test_whoever_kept_a_batch_waiting_that_is_stored_is_to_blame_for_nothing_lat
 
     assert run(commits)["status"] == "completed"
     assert [wait is None for wait in seen] == [False, True, True]
+
+
+def test_of_several_who_block_a_batch_the_one_with_the_oldest_transaction_is_named(engine, done) -> None:
+    waits = Waits()
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(engine.connect()) for _ in range(4)]
+        pids = [session.scalar(text("SELECT pg_backend_pid()")) for session in sessions]  # they begin in this order
+        oldest, second, third, batch = sessions
+        for one in (second, oldest, third):
+            one.execute(text("LOCK TABLE done IN SHARE MODE"))
+        inserted = stack.enter_context(ThreadPoolExecutor()).submit(batch.execute, text("INSERT INTO done VALUES (1)"))
+        wait = Wait(pids[-1], 0)
+        with waits.noted(wait):
+            wait_until(lambda: waits.look(engine) or wait.blocker, 10, "a holder to be seen")
+        for one in (second, oldest, third):
+            one.rollback()
+        inserted.result(30)
+    assert wait.blocker
+    assert (wait.blocker.pid, wait.blocker.application) == (pids[0], "test")
+    assert wait.blocker.seconds in range(30)

@@ -81,11 +81,19 @@ def test_a_yield_that_is_no_progress_is_an_error_of_the_kind(yielded, told, run,
     assert told in job["last_error"]
 
 
-def test_a_yield_with_the_cursor_of_before_is_one_too_even_as_another_type(run) -> None:
+@pytest.mark.parametrize(
+    ("before", "cursor"),
+    [
+        ({"at": (1, 2)}, {"at": [1, 2]}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({"b": 2, "a": 1}, {"a": 1, "b": 2}),
+    ],
+)
+def test_a_yield_with_the_cursor_of_before_is_one_too_even_as_another_type(before, cursor, run) -> None:
     @kind
     def stands_still(run):
-        yield Batch([1], {"at": (1, 2)}, succeeded=1)
-        yield Batch([2], {"at": [1, 2]}, succeeded=1)
+        yield Batch([1], before, succeeded=1)
+        yield Batch([2], cursor, succeeded=1)
 
     job = run(stands_still)
     assert (job["status"], job["processed"]) == ("failed", 1)
@@ -96,7 +104,7 @@ def test_an_empty_page_moves_the_cursor_and_counts_nothing(run) -> None:
     @kind
     def has_an_empty_page(run):
         yield run.take([], {"page": 1})
-        batch = run.take(["a", "b"], {"page": 2})
+        batch = run.take(["a", "b"], {"page": run.cursor["page"] + 1})
         batch.succeeded = 2
         yield batch
 

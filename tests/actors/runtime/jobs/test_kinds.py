@@ -5,20 +5,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import actors
 from actors.runtime.base.errors import ConfigError, KindError
-from actors.runtime.jobs.kinds import Kind, Start, job_kind, load_kinds
-from actors.runtime.jobs.params import Params, set_at_start
+from actors.runtime.jobs.kinds import Kind, RefusedError, Start, job_kind, load_kinds
+from actors.runtime.jobs.params import Params, sentence, sentences, set_at_start
 from actors.runtime.jobs.run import Batch, Run
-from actors.runtime.jobs.start import JobActiveError, ParamsError, TooSoonError, read_params, start
+from actors.runtime.jobs.start import JobActiveError, ParamsError, TooSoonError, is_second, read_params, start
 from actors.runtime.jobs.testing import run_kind
 from service.local.processes import wait_until
 
@@ -275,9 +277,71 @@ def test_a_start_is_kept_as_it_was_measured_and_counting_leaves_no_trace(make, e
     assert sql("SELECT actor FROM job_events") == [{"actor": "dana"}]
 
 
+@pytest.mark.parametrize(("ago", "left"), [(60, None), (59.5, 1)])
+def test_a_cooldown_that_ends_while_a_start_waits_for_its_turn_is_over(
+    ago, left, make, begin, engine, settings
+) -> None:
+    limited, business_id = job_kind(queue="low", cooldown_seconds=60)(no_work), make.business()
+    begin(limited, business_id)
+    ended = f"""UPDATE background_jobs SET created_at = clock_timestamp() - interval '{ago} s';
+               SELECT cancel_job(id, 'dana') FROM background_jobs"""
+    with engine.begin() as connection, pytest.raises(TooSoonError) if left else nullcontext() as too_soon:
+        connection.execute(text(ended))
+        assert start(connection, limited, settings, business_id, read_params(limited, {}), who="dana").job_id
+    assert left is None or too_soon.value.seconds == left
+
+
+@pytest.mark.parametrize(("query", "is_told"), [("SELECT pg_sleep(30)", False), ("SELECT 1 / 0", True)])
+def test_at_the_start_a_long_count_is_left_to_the_worker_and_a_wrong_one_is_told(
+    query, is_told, make, begin, sql, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.runtime.jobs.start.COUNT_SECONDS", 0.1)
+    counts = job_kind(queue="low", count=lambda begun, _params: begun.connection.scalar(text(query)))(no_work)
+    if is_told:
+        with pytest.raises(DBAPIError, match="division by zero"):
+            begin(counts, make.business())
+        assert sql("SELECT FROM background_jobs") == []
+    else:
+        begin(counts, make.business())
+        assert sql("SELECT status, total FROM background_jobs") == [{"status": "queued", "total": None}]
+
+
+def test_only_a_second_active_job_is_one_and_not_any_other_refusal_of_postgres(make) -> None:
+    business_id = make.business()
+    make.job(business_id)
+    refused = []
+    for columns in ({}, {"status": "cancelling"}):
+        with pytest.raises(IntegrityError) as error:
+            make.job(business_id, **columns)
+        refused.append(is_second(error.value))
+    assert refused == [True, False]
+    assert not is_second(DBAPIError("SELECT 1", None, None))
+
+
 class Asked(Params):
     number: int
+    day: date | None = None
+    at: datetime | None = None
+    word: str = Field(default="", max_length=3)
     cursor: str = set_at_start("")
+
+
+def test_what_is_wrong_with_all_of_it_is_told_by_the_name_of_the_whole() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Asked.model_validate_json("[1]")
+    told = [sentence(refused.value), sentence(refused.value, "the body")]
+    assert [one.partition(": ")[0] for one in told] == ["Found params = '[1]'", "Found the body = '[1]'"]
+    assert sentences(refused.value) == {}
+
+
+def test_a_start_that_a_kind_refuses_says_why_in_a_sentence_and_a_code(make, begin, sql) -> None:
+    def refuse(_begun: Start, _params: Params) -> Params:
+        raise RefusedError("There is no mailbox", "no_mailbox")
+
+    with pytest.raises(RefusedError) as refused:
+        begin(job_kind(queue="low", prepare=refuse)(no_work), make.business())
+    assert (str(refused.value), refused.value.code) == ("There is no mailbox", "no_mailbox")
+    assert sql("SELECT FROM background_jobs") == []
 
 
 @pytest.mark.parametrize(
@@ -286,10 +350,22 @@ class Asked(Params):
         ({}, "'number' is missing", {"number": "'number' is missing"}),
         ({"number": 1, "size": 2}, "Unknown field 'size'", {"size": "Unknown field 'size'"}),
         ({"number": 1, "cursor": "x"}, "Unknown field 'cursor'", {}),
+        ({"number": 1, "day": "2025-02-30"}, "Invalid day format: '2025-02-30'. Use YYYY-MM-DD format", "day"),
+        ({"number": 1, "day": "12025-02-03"}, "Invalid day format: '12025-02-03'. Use YYYY-MM-DD format", "day"),
+        ({"number": 1, "day": "20250203"}, "Invalid day format: '20250203'. Use YYYY-MM-DD format", "day"),
+        ({"number": 1, "day": 5}, "Invalid day format: '5'. Use YYYY-MM-DD format", "day"),
+        ({"number": 1, "day": "x" * 99}, f"Invalid day format: '{'x' * 40}'. Use YYYY-MM-DD format", "day"),
+        (
+            {"number": 1, "at": "x" * 99},
+            f"Found at = '{'x' * 40}', expected a moment such as 2025-12-31T12:00:00Z",
+            "at",
+        ),
+        ({"number": "x" * 99}, f"Found number = '{'x' * 40}', expected only digits", "number"),
+        ({"number": 1, "word": "long"}, "Found word = 'long': String should have at most 3 characters", "word"),
         (
             {"number": {"n" * 99: 1}},
             f"Found number = {'{' + repr('n' * 99)[:79]!r}: Input should be a valid integer",
-            None,
+            "number",
         ),
     ],
 )
@@ -297,4 +373,4 @@ def test_params_that_a_kind_cannot_use_are_told_in_a_sentence(given, error, fiel
     with pytest.raises(ParamsError) as refused:
         read_params(job_kind(queue="low", params=Asked)(no_work), given)
     assert str(refused.value) == error
-    assert refused.value.fields == ({"number": error} if fields is None else fields)
+    assert refused.value.fields == ({fields: error} if isinstance(fields, str) else fields)

@@ -19,9 +19,11 @@ from actors.runtime.jobs import backoff
 from actors.runtime.jobs.beats import Beats
 from actors.runtime.jobs.claim import Claim
 from actors.runtime.jobs.kinds import Kind, Start, job_kind
+from actors.runtime.jobs.leaving import Leaving
 from actors.runtime.jobs.loop import Loop
 from actors.runtime.jobs.run import Batch, Run
-from actors.runtime.jobs.verdicts import Permanent, Snooze
+from actors.runtime.jobs.session import Session
+from actors.runtime.jobs.verdicts import Permanent, Snooze, Transient
 from service.local.processes import wait_until
 from tests.actors.runtime.tiny import AnyParams, kind, numbers
 
@@ -153,7 +155,8 @@ def test_the_runtime_cap_puts_the_job_back_with_a_new_message(run, sql, done, ev
 
     job = run(slow, settings=settings.model_copy(update={"MAX_RUNTIME_SECONDS": 1}))
     assert (job["status"], job["processed"]) == ("queued", 50)
-    assert events(job["id"])[-1]["reason"] == "runtime cap of 1 s"
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == ("requeued", "runtime cap of 1 s")
     assert sql("SELECT state FROM dramatiq.queue WHERE message_id = :id", id=job["message_id"])[0]["state"] == "queued"
 
 
@@ -171,7 +174,8 @@ def test_a_job_that_ran_for_a_while_gives_way_when_others_wait(
         make.job()
     job = run(slow, job_id, settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 1}))
     assert (job["status"], job["processed"]) == (status, processed)
-    assert (events(job["id"])[-1]["reason"] == "others wait") is waiting
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == (("requeued", "others wait") if waiting else ("completed", None))
 
 
 def test_a_job_beats_outside_also_once_it_has_asked_whether_others_wait(run, place, settings) -> None:
@@ -210,7 +214,8 @@ def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, 
     stopping = Event()
     job = run(kind(lambda run: numbers(run, 1000, lambda _ids: stopping.set())), stopping=stopping)
     assert (job["status"], job["processed"]) == ("queued", 50)
-    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == ("requeued", "the worker is stopping")
 
 
 def test_what_a_kind_tidies_up_is_over_before_its_job_goes_back(run, sql) -> None:
@@ -376,7 +381,8 @@ def test_a_stopping_worker_that_meets_a_transient_failure_still_puts_the_job_bac
 
     job = run(locked, stopping=stopping)
     assert (job["status"], job["recoveries"]) == ("queued", 0)
-    assert events(job["id"])[-1]["reason"] == "the worker is stopping"
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"]) == ("requeued", "the worker is stopping")
 
 
 class RefusesAfter:
@@ -394,6 +400,101 @@ class RefusesAfter:
 
     def connect(self) -> Connection:
         return self._engine.connect()
+
+
+class Strikes:
+    """An engine whose n-th transaction meets an error before it begins."""
+
+    def __init__(self, engine: Engine, nth: int, error: Exception) -> None:
+        self._engine = engine
+        self._left = nth
+        self._error = error
+
+    def begin(self) -> Any:
+        self._left -= 1
+        if not self._left:
+            raise self._error
+        return self._engine.begin()
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+
+AWAY = OperationalError("BEGIN", None, ConnectionRefusedError("nobody listens"))
+
+
+@pytest.mark.parametrize("nth", [2, 3], ids=["while it asks who waits", "while it beats"])
+@pytest.mark.parametrize("strike", [AWAY, LookupError("a bug")], ids=str)
+def test_an_error_while_another_is_waited_out_is_waited_out_too_if_it_can_be(
+    nth, strike, run, engine, monkeypatch
+) -> None:
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 0.1)
+    failures = [Transient("the mail server is away")]
+
+    @kind
+    def fails_once(run: Run) -> Iterator[Batch]:
+        if failures:
+            raise failures.pop()
+        yield from numbers(run, 1)
+
+    with capture_logs():  # a picture of each frame would take a second
+        job = run(fails_once, engine=Strikes(engine, nth, strike))
+    assert (job["status"], job["last_error"]) == (
+        ("completed", None)
+        if strike is AWAY
+        else ("failed", "LookupError: a bug, after 1 failures in a row, the last: the mail server is away")
+    )
+
+
+def test_a_bug_while_a_crash_is_written_down_is_not_tried_again(run, make, engine, job_row) -> None:
+    @kind
+    def crashes(run: Run) -> Iterator[Batch]:
+        raise LookupError("the first")
+        yield
+
+    job_id = make.job()
+    with capture_logs(), pytest.raises(LookupError, match="the second"):
+        run(crashes, job_id, engine=Strikes(engine, 2, LookupError("the second")))
+    assert job_row(job_id)["status"] == "running"  # for the sweep
+
+
+@pytest.mark.parametrize(("strike", "stops"), [(LookupError("a bug"), False), (AWAY, True)], ids=str)
+def test_a_claim_is_not_tried_again_after_a_bug_or_by_a_worker_that_stops(
+    strike, stops, run, make, engine, place, job_row, monkeypatch
+) -> None:
+    monkeypatch.delattr("actors.runtime.jobs.perform.backoff_seconds")
+    job_id = make.job()
+    if stops:
+        place.stopping.set()
+    with pytest.raises(type(strike)):
+        run(kind(lambda run: numbers(run, 1)), job_id, engine=Strikes(engine, 1, strike))
+    assert (job_row(job_id)["status"], job_row(job_id)["attempt"]) == ("queued", 0)
+
+
+def test_a_count_that_is_wrong_fails_the_job(run) -> None:
+    def wrong(_start: Start, _params: Any) -> int:
+        raise LookupError("no such thing")
+
+    with capture_logs():
+        job = run(replace(kind(lambda run: numbers(run, 1)), count=wrong))
+    assert (job["status"], job["processed"], job["last_error"]) == ("failed", 0, "LookupError: no such thing")
+
+
+def test_a_kind_that_fails_as_it_tidies_up_is_logged_and_its_job_is_paused(run, sql) -> None:
+    @kind
+    def untidy(run: Run) -> Iterator[Batch]:
+        try:
+            for batch in numbers(run, 100):
+                sql("SELECT pause_job(:id, 'a test')", id=run.job_id)
+                yield batch
+        finally:
+            raise LookupError("no such folder")
+
+    with capture_logs() as lines:
+        job = run(untidy)
+    assert (job["status"], job["processed"]) == ("paused", 50)
+    (line,) = [line for line in lines if line["event"] == "job.close_failed"]
+    assert (line["job_id"], line["error"]) == (job["id"], "LookupError: no such folder")
 
 
 def test_where_two_errors_meet_the_first_is_told_as_the_cause_of_the_second(run, engine) -> None:
@@ -482,6 +583,24 @@ def test_while_backing_off_the_heart_beats_and_a_cancel_is_obeyed(run, make, job
     assert (job["status"], job["waiting_for"], job["last_error"]) == ("cancelled", None, None)
 
 
+def test_a_stop_ends_a_wait_for_the_next_try(run, make, job_row, events, place, monkeypatch) -> None:
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 20)
+    job_id = make.job()
+
+    @kind
+    def fails(run: Run) -> Iterator[Batch]:
+        raise Transient("away")
+        yield
+
+    worker = threading.Thread(target=run, args=(fails, job_id))
+    worker.start()
+    wait_until(lambda: job_row(job_id)["waiting_for"], 30, "the wait")
+    place.stopping.set()
+    worker.join(10)
+    assert not worker.is_alive()
+    assert (job_row(job_id)["status"], events(job_id)[-1]["reason"]) == ("queued", "the worker is stopping")
+
+
 def test_an_unexpected_error_fails_the_job_and_names_it(run, done) -> None:
     @kind
     def buggy(run: Run) -> Iterator[Batch]:
@@ -517,13 +636,17 @@ WRITES = {
 }
 
 
+@pytest.mark.parametrize("later", ["it has failed", "it is queued", "it runs under a later claim"])
 @pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
-def test_a_claim_whose_job_runs_under_a_later_one_writes_nothing(write, make, engine, worker_id, sql, job_row) -> None:
+def test_a_claim_that_was_taken_away_writes_nothing(write, later, make, engine, worker_id, job_row) -> None:
     job_id = make.job()
     with engine.begin() as connection:
         claim = Claim.acquire(connection, job_id, worker_id, 50)
-        connection.execute(text("SELECT reset_job(:id, 'dana'), resume_job(:id, 'dana')"), {"id": job_id})
-        assert Claim.acquire(connection, job_id, worker_id, 50)
+        connection.execute(text("SELECT reset_job(:id, 'dana')"), {"id": job_id})
+        if later != "it has failed":
+            connection.execute(text("SELECT resume_job(:id, 'dana')"), {"id": job_id})
+        if later == "it runs under a later claim":
+            assert Claim.acquire(connection, job_id, worker_id, 50)
     before = job_row(job_id)
     with engine.begin() as connection, pytest.raises(ClaimLost):  # and then commits, as if nobody had noticed
         write(claim, connection)
@@ -575,24 +698,108 @@ def claim(make, engine, worker_id) -> Claim:
 def test_a_checkpoint_is_a_sign_of_life_and_of_progress_and_forgets_the_losses(claim, engine, sql, job_row) -> None:
     old = "now() - interval '1 hour'"
     sql(f"""UPDATE background_jobs SET heartbeat_at = {old}, updated_at = {old}, waits_since = {old}, waiting_for = 'x',
-                                       recoveries = 2, failures = 3, rate_from_at = NULL, rate_next_at = {old},
-                                       rate_next = 7""")  # fmt: skip
+                                       last_error = 'x', recoveries = 2, failures = 3, rate_from_at = NULL,
+                                       rate_next_at = {old}, rate_next = 7""")  # fmt: skip
     before = job_row(claim.job_id)
     claim.stats["found"] = 1
     with engine.begin() as connection:
+        began = connection.scalar(text("SELECT now()"))  # the batch's own work may have taken long
         claim.checkpoint(connection, Batch([1, 2], {"last_id": 2}, succeeded=2))
     row = job_row(claim.job_id)
-    assert min(row["heartbeat_at"], row["updated_at"]) > before["updated_at"]
+    assert min(row[name] for name in ("heartbeat_at", "updated_at", "rate_next_at")) > began
     assert (row["recoveries"], row["failures"], row["waits_since"], row["waiting_for"]) == (0, 0, None, None)
+    assert (row["last_error"], claim.last_error) == (None, None)  # no row has failed
     assert (row["rate_from"], row["rate_from_at"]) == (7, before["rate_next_at"])
     assert (row["rate_next"], row["rate_next_at"] > before["rate_next_at"]) == (2, True)
     assert (row["stats"], claim.processed, claim.cursor) == ({"found": 1}, 2, {"last_id": 2})
+    sql('UPDATE background_jobs SET stats = \'{"by": "a hand"}\'')
     with engine.begin() as connection:
         claim.checkpoint(connection, Batch([3], {"last_id": 3}, succeeded=1))
     again = job_row(claim.job_id)
-    assert [again[name] for name in ("stats", "rate_from", "rate_from_at", "rate_next")] == [
-        row[name] for name in ("stats", "rate_from", "rate_from_at", "rate_next")
+    assert [again[name] for name in ("rate_from", "rate_from_at", "rate_next")] == [
+        row[name] for name in ("rate_from", "rate_from_at", "rate_next")
     ]
+    assert again["stats"] == {"by": "a hand"}  # the kind has nothing new to say
+
+
+def test_what_an_earlier_run_has_said_is_not_written_by_one_that_says_nothing(
+    make, engine, worker_id, sql, job_row
+) -> None:
+    job_id = make.job(stats='{"found": 1}')
+    with engine.begin() as connection:
+        claim = Claim.acquire(connection, job_id, worker_id, 50)
+        assert claim
+        connection.execute(text("UPDATE background_jobs SET stats = '{}'"))
+        claim.checkpoint(connection, Batch([3], {"last_id": 3}, succeeded=1))
+    assert (claim.stats, job_row(job_id)["stats"]) == ({"found": 1}, {})
+
+
+@pytest.mark.parametrize(("seconds", "anew"), [(29, False), (31, True)])
+def test_a_rate_is_measured_anew_every_half_minute(seconds, anew, claim, engine, sql, job_row) -> None:
+    sql("""UPDATE background_jobs SET processed = 5, succeeded = 5, rate_from = 1, rate_next = 3,
+                  rate_from_at = now() - interval '1 hour', rate_next_at = now() - make_interval(secs => :s)""",
+        s=seconds)  # fmt: skip
+    before = job_row(claim.job_id)
+    with engine.begin() as connection:
+        claim.checkpoint(connection, Batch([1, 2], {"last_id": 2}, succeeded=2))
+    row = job_row(claim.job_id)
+    assert (row["rate_from"], row["rate_next"]) == ((3, 7) if anew else (1, 3))
+    assert row["rate_from_at"] == before["rate_next_at" if anew else "rate_from_at"]
+    assert (row["rate_next_at"] > before["rate_next_at"]) is anew
+
+
+def test_a_claim_knows_the_total_as_soon_as_it_is_set(claim, engine, sql) -> None:
+    sql("UPDATE background_jobs SET processed = 5, succeeded = 3, failed_count = 2")
+    with engine.begin() as connection:
+        claim.set_total(connection, 10)
+        assert claim.total == 13  # what failed is among what is left
+        claim.set_left(connection, 10)
+    assert claim.total == 15
+
+
+def test_whether_others_wait_is_asked_once_a_second_and_not_after_each_batch(run, settings, monkeypatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("actors.runtime.jobs.leaving.ASK_SECONDS", 60)
+    monkeypatch.setattr(Leaving, "ask_who_waits", lambda *_: bool(asked.append(1)))
+    at_once = settings.model_copy(update={"GIVE_WAY_SECONDS": 0, "BATCH_SIZE": 10})
+    assert run(kind(lambda run: numbers(run, 50)), settings=at_once)["status"] == "completed"
+    assert asked == [1]
+
+
+def test_a_job_does_a_batch_before_it_gives_way(run, make, done, settings) -> None:
+    """Otherwise two could give way to each other forever."""
+    make.job()
+    job = run(kind(lambda run: numbers(run, 100)), settings=settings.model_copy(update={"GIVE_WAY_SECONDS": 0}))
+    assert (job["status"], job["processed"]) == ("queued", 50)
+
+
+def test_the_runtime_cap_ends_no_row_of_failures(run, settings, monkeypatch) -> None:
+    """Otherwise there would never be ten."""
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda failures: 0.3)
+    failures = [Transient("away"), Transient("away")]
+
+    @kind
+    def fails_twice(run: Run) -> Iterator[Batch]:
+        if failures:
+            raise failures.pop()
+        yield from numbers(run, 50)
+
+    job = run(fails_twice, settings=settings.model_copy(update={"MAX_RUNTIME_SECONDS": 0.2}))
+    assert (job["status"], job["processed"], failures) == ("queued", 50, [])  # at the first success
+
+
+def test_others_beat_for_a_run_only_while_it_has_no_transaction(run, place) -> None:
+    seen: list[bool] = []
+
+    @kind
+    def works(run: Run) -> Iterator[Batch]:
+        for step in (lambda: None, run.begin, run.commit, run.begin):
+            step()
+            seen.append(run.job_id in place.beats._outside)
+        yield Batch([1], {"at": 1}, succeeded=1)
+
+    assert run(works)["status"] == "completed"
+    assert (seen, place.beats._outside) == ([True, False, True, False], {})
 
 
 def test_a_wait_that_is_told_again_and_again_has_begun_with_the_first(claim, engine, job_row) -> None:
@@ -662,6 +869,7 @@ def test_after_a_bad_row_the_batches_grow_to_their_size_again(run, sql) -> None:
     assert sizes[:12] == [16, 8, 4, 2, 4, 2, 1, 1, 2, 4, 8, 16]
     failed = [(line["first"], line["last"]) for line in lines if line["event"] == "batch.done" and line["failed"] == 1]
     assert failed == [(3, 3)]
+    assert [line["ids"] for line in lines if line["event"] == "batch.failed"] == [16, 8, 4, 4, 2, 1]
 
 
 def test_each_batch_and_the_end_are_logged_and_wake_the_outbox(run, make) -> None:
@@ -683,14 +891,14 @@ def test_each_batch_and_the_end_are_logged_and_wake_the_outbox(run, make) -> Non
 
 
 @pytest.mark.parametrize(
-    ("error", "event"),
+    ("error", "event", "told"),
     [
-        (Snooze(60, "a quota"), "job.requeued"),
-        (Permanent("closed", "closed"), "job.failed"),
-        (LookupError("a bug"), "job.failed"),
+        (Snooze(60, "a quota"), "job.requeued", "snoozed"),
+        (Permanent("closed", "closed"), "job.failed", "failed"),
+        (LookupError("a bug"), "job.failed", "failed"),
     ],
 )
-def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
+def test_the_log_and_the_timeline_name_how_a_run_ended(error, event, told, run, make, events) -> None:
     @kind
     def fails(run: Run) -> Iterator[Batch]:
         raise error
@@ -698,7 +906,7 @@ def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
 
     with capture_logs() as lines:
         job = run(fails)
-    assert job["failures"] == 0
+    assert (job["failures"], events(job["id"])[-1]["event"]) == (0, told)
     (ended,) = [line for line in lines if line["event"].startswith("job.") and "why" in line]
     assert (ended["event"], ended["status"], ended["why"]) == (
         event,
@@ -706,6 +914,7 @@ def test_the_log_names_how_a_run_ended(error, event, run, make) -> None:
         job["waiting_for"] or job["last_error"],
     )
     assert ("job.crashed" in [line["event"] for line in lines]) is isinstance(error, LookupError)
+    assert "job.claim_lost" not in [line["event"] for line in lines]  # it does not look for what it gave back
 
 
 def test_a_message_that_starts_nothing_is_in_the_log(run, make) -> None:
@@ -746,6 +955,21 @@ def test_a_wait_without_a_word_beats_not_and_one_with_a_word_every_other_second(
     assert seen == [False, True, True]
 
 
+def test_a_wait_with_a_word_beats_no_more_often_than_it_has_to(run, monkeypatch) -> None:
+    told: list[str | None] = []
+    beat = Session.beat
+    monkeypatch.setattr("actors.runtime.jobs.run.BEAT_SECONDS", 60)
+    monkeypatch.setattr(Session, "beat", lambda self, claim, why: told.append(why) or beat(self, claim, why))
+
+    @kind
+    def waits(run: Run) -> Iterator[Batch]:
+        run.wait(0.5, "spring")
+        yield Batch([1], {"at": 1}, succeeded=1)
+
+    assert run(waits)["status"] == "completed"
+    assert told == ["spring"]
+
+
 def test_numbers_are_bound_as_one_literal_and_everything_else_as_it_is(run, make) -> None:
     bound: dict[str, Any] = {}
     job_id = make.job(params={"format": "csv"})
@@ -762,16 +986,18 @@ def test_numbers_are_bound_as_one_literal_and_everything_else_as_it_is(run, make
     }  # fmt: skip
 
 
-def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(run) -> None:
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_page_without_items_that_fails_on_its_data_fails_the_job_with_that(taken, run) -> None:
     """There is no row to pass over."""
 
     @kind
     def empty(run: Run) -> Iterator[Batch]:
-        batch = run.take([], {"at": 1})
+        batch = run.take([], {"at": 1}) if taken else None
         run.begin().execute(text("SELECT 1 / 0"))
-        yield batch
+        yield batch or run.take([1], {"at": 1})
 
-    job = run(empty)
+    with capture_logs():
+        job = run(empty)
     assert (job["status"], job["last_error"], job["failed_count"]) == ("failed", "division by zero", 0)
 
 

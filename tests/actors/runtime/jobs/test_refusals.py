@@ -23,7 +23,8 @@ def test_after_a_hundred_refusals_in_a_row_the_job_fails_with_the_error(batch_si
     assert (job["status"], job["processed"], job["failed_count"]) == ("failed", 100, 100)
     assert job["last_error"].startswith("100 rows in a row were refused, the last: new row for relation")
     assert len([event for event in events(job["id"]) if event["event"] == "row_failed"]) == 100
-    assert events(job["id"])[-1]["reason"] == job["last_error"]
+    last = events(job["id"])[-1]
+    assert (last["event"], last["reason"], job["error_code"]) == ("failed", job["last_error"], "refused")
 
 
 def test_resumed_it_goes_on_behind_them_and_counts_anew(run, done, refuse, sql) -> None:
@@ -104,7 +105,7 @@ def test_a_cancel_or_a_pause_beats_it(run, refuse, sql) -> None:
     assert (job["status"], job["processed"]) == ("cancelled", 100)
 
 
-@pytest.mark.parametrize(("most", "status"), [(0, "completed"), (150, "failed"), (151, "completed")])
+@pytest.mark.parametrize(("most", "status"), [(0, "completed"), (1, "failed"), (150, "failed"), (151, "completed")])
 def test_the_number_can_be_set_and_0_means_never(most, status, run, refuse, settings) -> None:
     refuse("1 AND 150")
     job = run(kind(lambda run: numbers(run, 200)), settings=settings.model_copy(update={"MAX_REFUSALS_IN_A_ROW": most}))

@@ -122,7 +122,9 @@ def test_a_job_that_may_not_insert_waits_says_so_and_ends_with_exact_counters(
     assert [event["event"] for event in events(job_id)] == ["claimed", "completed"]
 
 
-def test_a_job_that_crashed_fails_as_soon_as_that_can_be_written(make, job_row, tenant, at_work, short_waits) -> None:
+def test_a_job_that_crashed_fails_as_soon_as_that_can_be_written(make, job_row, tenant, at_work, monkeypatch) -> None:
+    failures: list[int] = []
+    monkeypatch.setattr(backoff, "backoff_seconds", lambda number: failures.append(number) or 0.05)
     job_id = make.job()
 
     @kind
@@ -132,12 +134,13 @@ def test_a_job_that_crashed_fails_as_soon_as_that_can_be_written(make, job_row, 
         raise LookupError("no such thing")
 
     worker = at_work(buggy, job_id)
-    wait_until(lambda: job_row(job_id)["waiting_for"], 30, "the wait")
+    wait_until(lambda: job_row(job_id)["waiting_for"] and failures[2:], 30, "the third wait")
     assert job_row(job_id)["status"] == "running"
     tenant.regain()
     worker.join(30)
     job = job_row(job_id)
     assert (job["status"], job["processed"], job["last_error"]) == ("failed", 50, "LookupError: no such thing")
+    assert failures[:3] == [1, 2, 3]  # each wait is longer than the one before
 
 
 @pytest.mark.parametrize("how", ["the claim is lost", "the worker stops"])
@@ -230,16 +233,22 @@ def test_a_time_limit_that_ends_a_long_wait_names_what_was_waited_for(
 def test_a_job_that_cannot_even_be_claimed_stays_queued_until_it_can(
     make, job_row, tenant, at_work, monkeypatch
 ) -> None:
-    monkeypatch.setattr("actors.runtime.jobs.perform.backoff_seconds", lambda failures: 0.3)
+    waits: list[tuple[int, float]] = []
+    name = "actors.runtime.jobs.perform.backoff_seconds"
+    monkeypatch.setattr(name, lambda failures: waits.append((failures, time.monotonic())) or 0.3)
     job_id = make.job()
     tenant.lose()
     with capture_logs() as lines:
         worker = at_work(kind(lambda run: numbers(run, 0)), job_id)
-        wait_until(lambda: [line for line in lines if line["event"] == "backoff"], 30, "the wait")
+        wait_until(lambda: waits[1:], 30, "the second wait")
         assert job_row(job_id)["status"] == "queued"
         tenant.regain()
         worker.join(30)
     assert job_row(job_id)["status"] == "completed"
+    (first, began), (second, then) = waits[:2]
+    assert (first, second, then - began >= 0.3) == (1, 2, True)
+    told = [(line["job_id"], line["failures"]) for line in lines if line["event"] == "backoff"]
+    assert told[:2] == [(job_id, 1), (job_id, 2)]
 
 
 def test_meanwhile_the_api_answers_503_to_writes_and_200_to_reads(make, settings, tenant, job_row) -> None:

@@ -136,12 +136,21 @@ def test_what_an_older_worker_wrote_as_its_wait_does_not_stay_on_a_completed_job
     assert job_row(claim.job_id)["last_error"] is None
 
 
+def test_the_only_row_that_failed_is_told_again_after_a_resume(claim, engine, sql, job_row) -> None:
+    with engine.begin() as connection:
+        claim.row_failed(connection, Batch([1], {"last_id": 1}, failed=1), "bad row")
+        claim.leave(connection, "failed", "failed", "the end")
+    sql("SELECT resume_job(:id, 'dana')", id=claim.job_id)
+    assert job_row(claim.job_id)["last_error"] == "bad row"
+
+
 @pytest.mark.parametrize("end", ["paused", "failed"])
 def test_resume_clears_the_error_of_the_end_and_keeps_what_the_last_row_met(end, claim, engine, sql, job_row) -> None:
     with engine.begin() as connection:
         claim.row_failed(connection, Batch([1], {"last_id": 1}, failed=1), "an earlier one")
         claim.row_failed(connection, Batch([2], {"last_id": 2}, failed=1), "bad row")
         claim.leave(connection, "queued" if end == "paused" else end, "left", "the end")
+    assert job_row(claim.job_id)["failures"] == 0
     if end == "paused":
         sql("SELECT pause_job(:id, 'dana')", id=claim.job_id)
     sql("SELECT resume_job(:id, 'dana')", id=claim.job_id)

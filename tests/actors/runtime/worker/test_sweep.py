@@ -186,3 +186,32 @@ def test_a_function_that_is_broken_is_not_tried_anew_for_each_job(make, engine, 
     with capture_logs() as lines, engine.connect() as connection:
         assert reconcile(connection, settings).left == {None: "P0001"}
     assert [(line["step"], line["job_id"]) for line in lines if line["event"] == "sweep.failed"] == [("recover", None)]
+
+
+def test_if_all_at_once_takes_too_long_each_running_job_is_taken_alone(
+    make, engine, settings, sql, job_row, monkeypatch
+) -> None:
+    monkeypatch.setattr("actors.runtime.jobs.reconcile.LIMITS", "SET LOCAL statement_timeout = '0.3s'")
+    business_id = make.business()
+    mine, slow, _done = (
+        make.job(business_id, status=status, key=str(number), worker_id=77)
+        for number, status in enumerate(("running", "running", "completed"))
+    )
+    others = make.job(status="running", worker_id=77)
+    sql(f"""CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+            CREATE TRIGGER slow BEFORE UPDATE ON background_jobs FOR EACH ROW WHEN (old.id = {slow})
+            EXECUTE FUNCTION slow()""")
+    with capture_logs() as lines, engine.connect() as connection:
+        swept = reconcile(connection, settings, business_id)
+    assert (swept.recovered, swept.left, swept.stale) == ([mine], {slow: "57014"}, [])
+    assert job_row(others)["status"] == "running"
+    told = [(line["step"], line["job_id"], line["log_level"]) for line in lines if line["event"] == "sweep.failed"]
+    assert told == [("recover", slow, "warning")]
+
+
+def test_after_a_round_the_warnings_of_its_session_are_no_more_the_sweeps(engine, settings) -> None:
+    with capture_logs() as lines, engine.connect() as connection:
+        swept = reconcile(connection, settings)
+        connection.exec_driver_sql("DO $$ BEGIN RAISE WARNING 'job 7 cannot (23505)'; END $$")
+    assert (lines, swept) == ([], Swept())
