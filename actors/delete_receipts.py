@@ -8,6 +8,7 @@ from actors.receipts.attachments import ask_for_purge, purge_stats
 from actors.runtime.jobs.kinds import Start, job_kind
 from actors.runtime.jobs.params import Params, set_at_start
 from actors.runtime.jobs.run import Batch, Run
+from sql.engine import execute
 
 COUNT = text("""
     SELECT count(*) FROM receipts WHERE business_id = :business_id AND id <= :max_id AND NOT is_deleted
@@ -23,10 +24,10 @@ NEXT = text("""
     ORDER BY id LIMIT :limit
 """)
 
-DELETE = text("""
-    UPDATE receipts SET is_deleted = true, deleted_at = now(), deleted_by_job_id = :job_id
-    WHERE id = ANY(:ids) AND business_id = :business_id AND NOT is_deleted
-""")
+DELETE = """
+    UPDATE receipts SET is_deleted = true, deleted_at = now(), deleted_by_job_id = %(job_id)s
+    WHERE id = ANY (%(ids)s) AND business_id = %(business_id)s AND NOT is_deleted
+"""
 
 
 class DeleteReceipts(Params):
@@ -56,6 +57,6 @@ def count(start: Start, params: DeleteReceipts) -> int:
 )
 def delete_receipts(run: Run[DeleteReceipts]) -> Iterator[Batch]:
     for batch in run.batches(NEXT):
-        batch.succeeded = run.connection.execute(DELETE, run.scope(ids=batch.ids)).rowcount
+        batch.succeeded = execute(run.connection, DELETE, run.scope(ids=batch.ids))
         ask_for_purge(run, batch.ids)
         yield batch

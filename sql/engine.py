@@ -139,16 +139,30 @@ def autocommitting(connection: Connection) -> Iterator[Any]:
             session.autocommit = False
 
 
-def fetch(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a short statement with psycopg2's placeholders, for what is polled: SQLAlchemy would take longer than
-    Postgres does.
+def execute(connection: Connection, statement: str, values: Mapping[str, Any]) -> int:
+    """Runs a short statement with psycopg2's placeholders; returns how many rows it changed. For what is done all the
+    time: SQLAlchemy would take longer than Postgres does.
     """
+    with _cursor(connection) as cursor:
+        cursor.execute(statement, values)
+        changed: int = cursor.rowcount
+        return changed
+
+
+def fetch(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same, and returns the rows."""
+    with _cursor(connection) as cursor:
+        cursor.execute(statement, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[Any]:
     session: Any = connection.connection.driver_connection
     try:
         with session.cursor() as cursor:
-            cursor.execute(statement, values)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            yield cursor
     except psycopg2.Error as error:
         _throw_away_unseen(connection, error)
         raise

@@ -4,16 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from actors.runtime.jobs.run import Run
-from sql.engine import fetch
+from sql.engine import execute, fetch
 
-ASK_FOR_PURGE = text("""
+ASK_FOR_PURGE = """
     UPDATE attachments
-    SET purge_requested_at = now(), purge_after = now() + make_interval(days => :days), purge_job_id = :job_id
-    WHERE receipt_id = ANY(:ids) AND business_id = :business_id AND purge_requested_at IS NULL
-""")
+    SET purge_requested_at = now(), purge_after = now() + make_interval(days => %(days)s), purge_job_id = %(job_id)s
+    WHERE receipt_id = ANY (%(ids)s) AND business_id = %(business_id)s AND purge_requested_at IS NULL
+"""
 
 COUNTS = """
     SELECT job_id, deleted + kept AS deleted, failed, pending, kept, error FROM attachment_counts
@@ -25,7 +25,7 @@ NONE: dict[str, Any] = {"attachments_deleted": 0, "attachments_failed": 0, "atta
 def ask_for_purge(run: Run[Any], receipt_ids: Sequence[int]) -> None:
     """Call it in the transaction that deletes the receipts; the outbox purges the files once UNDO_DAYS have passed."""
     days = run.settings.UNDO_DAYS
-    run.connection.execute(ASK_FOR_PURGE, run.scope(ids=receipt_ids, days=days))
+    execute(run.connection, ASK_FOR_PURGE, run.scope(ids=receipt_ids, days=days))
 
 
 def purge_stats(connection: Connection, job_ids: Sequence[int]) -> Mapping[int, dict[str, Any]]:

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sql.engine import SESSION_SETTINGS, autocommitting, fetch, keep_session, lift_time_limits, make_engine
+from sql.engine import SESSION_SETTINGS, autocommitting, execute, fetch, keep_session, lift_time_limits, make_engine
 from sql.url import database_name
 
 
@@ -137,12 +137,13 @@ def test_so_does_one_that_a_raw_cursor_meets(engine) -> None:
         assert pid(connection) != before
 
 
+@pytest.mark.parametrize("run", [fetch, execute])
 @pytest.mark.parametrize("statement", [RAISE, "SELECT pg_terminate_backend(pg_backend_pid())"])
-def test_so_does_one_that_a_row_is_fetched_past_sqlalchemy_with(statement, engine) -> None:
+def test_so_does_one_of_a_statement_that_is_run_past_sqlalchemy(statement, run, engine) -> None:
     with engine.connect() as connection:
         before = pid(connection)
         with pytest.raises(psycopg2.Error):
-            fetch(connection, statement, {})
+            run(connection, statement, {})
         assert connection.invalidated
         connection.rollback()
         assert pid(connection) != before
@@ -155,6 +156,7 @@ def test_rows_are_fetched_in_the_transaction_that_is_open(engine, sql) -> None:
             connection.execute(text("INSERT INTO notes VALUES (1), (2)"))
             found = fetch(connection, "SELECT n, n * %(by)s AS more FROM notes ORDER BY n", {"by": 3})
             assert found == [{"n": 1, "more": 3}, {"n": 2, "more": 6}]
+            assert execute(connection, "UPDATE notes SET n = n + 1 WHERE n > %(over)s", {"over": 1}) == 1
             with pytest.raises(psycopg2.errors.UndefinedTable):
                 fetch(connection, "SELECT FROM no_such_table", {})
             assert not connection.invalidated

@@ -106,6 +106,27 @@ def _shown(render: Any) -> Any:
     return shown
 
 
+def _plain(full: Any) -> Any:
+    """The lines of structlog's ConsoleRenderer without colors, at a third of the cost; `full` is that renderer."""
+
+    def plain(logger: Any, method: str, event: Any) -> str:
+        if any(event.get(name) for name in ("exc_info", "exception", "stack")):
+            return str(full(logger, method, event))
+        fields = {name: value for name, value in event.items() if name not in BESIDE}
+        head = f"{event['timestamp']} [{event['level']:<9}] {event['event']!s:<30}"
+        return " ".join([head, *(f"{name}={_value(fields[name])}" for name in sorted(fields))]).rstrip(" ")
+
+    return plain
+
+
+BESIDE = {"timestamp", "level", "event", "exc_info", "exception", "stack"}
+QUOTED = re.compile("[ \\t=\\r\\n\"']")
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) and not QUOTED.search(value) else repr(value)
+
+
 def _trace(exc_info: Any) -> str:
     """Without local variables, of which one may be a token; and only the last frames: a recursion has a thousand."""
     return "".join(traceback.format_exception(*exc_info, limit=-MOST_FRAMES)).rstrip("\n")
@@ -139,7 +160,11 @@ def set_up_logging(log_format: Literal["console", "json"]) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("dramatiq_pg").setLevel(logging.WARNING)  # it logs a line per message; ours say more
     structlog.configure(
-        processors=[*PROCESSORS, *tail, _shown(renderer)],
+        processors=[
+            *PROCESSORS,
+            *tail,
+            _shown(_plain(renderer) if log_format == "console" and not colors else renderer),
+        ],
         logger_factory=lambda *names: _Lines(names[0] if names else "longhaul", handler),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,

@@ -111,7 +111,7 @@ class Run(Generic[P]):
             if not ahead:
                 most = max(self.limit, min(MOST_AHEAD, 20 * self.limit))
                 found = connection.execute(query, self.scope(**values, **{name: last_id, "limit": most}))
-                ahead.extend(found.scalars())
+                ahead.extend(found.scalars().all())
             if not ahead:
                 return
             ids = [ahead.popleft() for _ in range(min(self.limit, len(ahead)))]

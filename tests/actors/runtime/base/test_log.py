@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
+
+from actors.runtime.base.log import _plain
 
 ROOT = Path(__file__).parent.parent.parent.parent.parent
 
@@ -238,3 +241,36 @@ sys.stderr.write("done")
     ran = run(code)
     assert ran.stdout.count("x\\ud800y") == 2
     assert run(code, "1>&-").stderr == ran.stderr == "done"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"job_id": 3, "why": None, "percent": 25.8, "done": True},
+        {"text": "two words", "path": "/api/jobs", "empty": "", "tab": "a\tb", "lines": "a\nb\r", "sum": "1=1"},
+        {"quote": "it's", "quotes": 'say "so"', "both": "'\"", "hebrew": "קבלה", "list": [1, "a"], "dict": {"a": 1}},
+        {
+            "z": 1,
+            "a": 2,
+            "level_": "x",
+            "logger_": "y",
+            "error": LookupError("boom"),
+            "moment": datetime(2025, 1, 2, tzinfo=UTC),
+        },
+    ],
+)
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
+@pytest.mark.parametrize("event", ["batch.done", "an event that is longer than thirty characters", ""])
+def test_a_line_for_people_is_as_structlog_writes_it(event, level, fields) -> None:
+    line = {"timestamp": "2025-01-02T03:04:05.000006Z", "level": level, "event": event, **fields}
+    full = structlog.dev.ConsoleRenderer(colors=False)
+    assert _plain(None)(None, level, dict(line)) == full(None, level, dict(line))
+
+
+def test_a_line_with_a_trace_is_left_to_structlog() -> None:
+    line = {"timestamp": "now", "level": "error", "event": "http.error"}
+    for more in ({"exc_info": True}, {"exception": "Traceback"}, {"stack": "Stack"}):
+        assert _plain(lambda *told: f"full {told[2]}")(None, "error", line | more) == f"full {line | more}"
+    for none in ({"exc_info": None}, {"exc_info": False}, {"exception": None}):
+        assert _plain(None)(None, "error", line | none) == "now [error    ] http.error"
