@@ -18,6 +18,12 @@ _MONEY = re.compile(
     rf"(?<![\w.,/#-])(?<!\d:)(?P<open>\()?(?P<minus>- ?)?(?P<before>{_SIGN} ?)?(?P<minus2>- ?)?(?P<number>{_NUMBER})"
     rf"(?![\d%]|[.,:/-]\d| ?%)(?P<after>-(?!\d)| ?{_SIGN})?(?P<close>\))?"
 )
+_OVERRIDES = re.compile("[\u202d\u202e]")  # what is seen is not what is read: 00.5 for 5.00
+_GOES_ON = re.compile(  # 1e5, 5k, 1.2 million
+    r"(?<=\d)(?:[^\W\d_]|[¼½¾]"
+    r"| (?:k|m|mn|mio|bn|mrd|tsd|thousand|million|billion|lakh|crore|אלף|אלפים|מיליון|מיליארד)\b)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,15 @@ def amounts_in(line: str, context: Context, currency: str | None = None) -> list
     The line must be `plain`.
     """
     found = []
+    is_turned = bool(_OVERRIDES.search(line))
     for match in _MONEY.finditer(line):
         has_currency = bool(match["before"] or (match["after"] or "-") != "-")
         default = currency or context.currency
         if not has_currency and (default is None or not re.search(r"[.,]\d{2}$", match["number"])):
             continue
-        found.append(Seen(_read(match, default), match.start(), match.end(), has_currency))
+        in_doubt = is_turned or _GOES_ON.match(line, match.end())
+        money = None if in_doubt else _read(match, default)
+        found.append(Seen(money, match.start(), match.end(), has_currency))
     return found
 
 

@@ -86,6 +86,31 @@ def test_what_is_no_receipt_or_in_doubt_says_why(subject, body, reason) -> None:
 
 
 @pytest.mark.parametrize(
+    "amount",
+    ["$1e5", "$5k", "$5 k", "€1.2M", "$3 million", "₪2 מיליון", "₪5 אלף", "$10x2", "$12½",
+     "\u202e00.5$", "$5.00 \u202e!", "\u202d$5.00"],
+)  # fmt: skip
+def test_an_amount_that_may_mean_another_is_not_guessed(amount) -> None:
+    assert read("Your receipt", f"Total: {amount}").reason == "unclear_total"
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        ("$5.00 kindly", "5.00 USD"),
+        ("$5.00 (5 items)", "5.00 USD"),
+        ("5.00USD", "5.00 USD"),
+        ("5.00 kr.", None),
+        ("₪5.00 מזומן", "5.00 ILS"),
+        ("\u200f₪5.00\u200e", "5.00 ILS"),
+        ("5.00€inkl. MwSt", "5.00 EUR"),
+    ],
+)
+def test_words_after_an_amount_change_nothing(amount, expected) -> None:
+    assert money(read("Your receipt", f"Total: {amount}")) == expected
+
+
+@pytest.mark.parametrize(
     ("body", "reason"), [("See the file.", "total_in_pdf"), ("Total: $1.00\nTotal: $2.00", "unclear_total")]
 )
 def test_a_total_that_stands_only_in_a_pdf_has_a_reason_of_its_own(body, reason) -> None:
