@@ -51,7 +51,7 @@ def _checked(value: Any, name: str, types: set[type]) -> Any:
     elif isinstance(value, int | float):
         is_of_these = bool(types & {int, float, Decimal})
     else:
-        is_of_these = value is None or (isinstance(value, str) and str in types)
+        is_of_these = value is None or str in types
     if is_of_these:
         return value
     written = isinstance(value, str | int | float)
