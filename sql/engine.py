@@ -129,11 +129,8 @@ def autocommitting(connection: Connection) -> Iterator[Any]:
     session: Any = connection.connection.driver_connection
     session.autocommit = True
     try:
-        with session.cursor() as cursor:
+        with _cursor(connection) as cursor:
             yield cursor
-    except psycopg2.Error as error:
-        _throw_away_unseen(connection, error)
-        raise
     finally:
         if not session.closed:
             session.autocommit = False
