@@ -11,6 +11,8 @@ import structlog
 from actors.runtime.base.streams import STDOUT
 
 MOST_FRAMES = 30  # of a traceback
+HEAD, TRACE = ("timestamp", "level", "event"), ("exc_info", "exception", "stack")  # all else are the line's fields
+QUOTED = re.compile("[ \\t=\\r\\n\"']")  # if a field has one of these
 PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -110,17 +112,13 @@ def _plain(full: Any) -> Any:
     """The lines of structlog's ConsoleRenderer without colors, at a third of the cost; `full` is that renderer."""
 
     def plain(logger: Any, method: str, event: Any) -> str:
-        if any(event.get(name) for name in ("exc_info", "exception", "stack")):
+        if any(event.get(name) for name in TRACE):
             return str(full(logger, method, event))
-        fields = {name: value for name, value in event.items() if name not in BESIDE}
+        fields = {name: value for name, value in event.items() if name not in HEAD + TRACE}
         head = f"{event['timestamp']} [{event['level']:<9}] {event['event']!s:<30}"
         return " ".join([head, *(f"{name}={_value(fields[name])}" for name in sorted(fields))]).rstrip(" ")
 
     return plain
-
-
-BESIDE = {"timestamp", "level", "event", "exc_info", "exception", "stack"}
-QUOTED = re.compile("[ \\t=\\r\\n\"']")
 
 
 def _value(value: Any) -> str:

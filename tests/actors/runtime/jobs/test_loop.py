@@ -218,14 +218,18 @@ def test_a_stopping_worker_puts_the_job_back_after_the_batch_in_hand(run, done, 
     assert (last["event"], last["reason"]) == ("requeued", "the worker is stopping")
 
 
+def paused_midway(run: Run, sql: Any) -> Iterator[Batch]:
+    for batch in numbers(run, 100):
+        sql("SELECT pause_job(:id, 'a test')", id=run.job_id)
+        yield batch
+
+
 def test_what_a_kind_tidies_up_is_over_before_its_job_goes_back(run, sql) -> None:
     seen = []
 
     def tidy(run: Run) -> Iterator[Batch]:
         try:
-            for batch in numbers(run, 100):
-                sql("SELECT pause_job(:id, 'a test')", id=run.job_id)
-                yield batch
+            yield from paused_midway(run, sql)
         finally:
             seen.extend(sql("SELECT status FROM background_jobs WHERE id = :id", id=run.job_id))
 
@@ -484,9 +488,7 @@ def test_a_kind_that_fails_as_it_tidies_up_is_logged_and_its_job_is_paused(run, 
     @kind
     def untidy(run: Run) -> Iterator[Batch]:
         try:
-            for batch in numbers(run, 100):
-                sql("SELECT pause_job(:id, 'a test')", id=run.job_id)
-                yield batch
+            yield from paused_midway(run, sql)
         finally:
             raise LookupError("no such folder")
 
