@@ -48,17 +48,22 @@ class Jobs:
         self.settings = settings
         self._polled = PolledJobs(engine, settings)
 
-    def show(self, caller: Caller, job_id: int) -> dict[str, Any]:
-        """The job, reconciled; or its last known state, with a notice why. 404 for another business's."""
-        found = self._polled.get(Asked(job_id, caller.business_id))
+    def show(self, caller: Caller, job_id: int, known: str | None = None) -> tuple[dict[str, Any] | None, str | None]:
+        """The job, reconciled, or its last known state with a notice why; and its version, if it is moving.
+
+        No job if it still has the version `known`. 404 for another business's.
+        """
+        found = self._polled.get(Asked(job_id, caller.business_id, known))
         if found is None:
             raise not_found(f"Job {job_id}")
         row, stats = found
+        if row["is_unchanged"]:
+            return None, known
         if not _needs_reconciling(row):
-            return self._view(row, caller, stats, {})
+            return self._view(row, caller, stats, {}), row["version"]
         _, notices = self.reconcile(row["business_id"])
         with reading(self.engine) as connection:
-            return self.shown(connection, caller, job_id, notices)
+            return self.shown(connection, caller, job_id, notices), None
 
     def look(self, caller: Caller, job_id: int) -> tuple[dict[str, Any], Notices]:
         """The job's row, reconciled, and why it may be outdated."""

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from service.caller import WRITERS, Caller, name_token
 from service.errors import not_found
-from service.etag import reply_unless_known
+from service.etag import known_version, reply_unless_known
 from service.job_model import Job, Status, notice_of
 from service.job_rows import KINDS
 from service.job_starts import POLL_SECONDS
@@ -116,10 +116,10 @@ class JobItem:
     @spec.validate(query=NoQuery, resp=responses(JobAnswer, 404))
     def on_get(self, request: falcon.Request, response: falcon.Response, job_id: str) -> None:
         """One job, as it is now"""
-        job = self._jobs.show(request.context.caller, parse_id(job_id))
-        if job["status"] in ACTIVE:
+        job, version = self._jobs.show(request.context.caller, parse_id(job_id), known_version(request))
+        if job is None or job["status"] in ACTIVE:
             response.set_header("Retry-After", POLL_SECONDS)
-        reply_unless_known(request, response, job)
+        reply_unless_known(request, response, job, version)
 
 
 class JobEvents:

@@ -36,3 +36,25 @@ BEGIN
       AND held.delivery = ended.delivery
     RETURNING q.message_id;
 END $$;
+
+-- Now view_jobs().
+CREATE OR REPLACE FUNCTION public.show_jobs(
+    ids bigint[], businesses bigint[], heartbeat_seconds double precision, update_seconds double precision, most_ahead integer
+) RETURNS TABLE (
+    id bigint, business_id bigint, job_type text, key text, status text, requested text, attempt integer,
+    requested_by_user_id bigint, stats jsonb, total bigint, processed bigint, succeeded bigint, failed_count bigint,
+    last_error text, error_code text, waiting_for text, wait_until timestamptz, created_at timestamptz,
+    started_at timestamptz, updated_at timestamptz, finished_at timestamptz, heartbeat_at timestamptz,
+    is_unknown boolean, rate double precision, eta_seconds bigint, seconds_since_heartbeat bigint, is_stale boolean,
+    is_in_doubt boolean, reason text, sentence text, asked_business_id bigint
+) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT v.id, v.business_id, v.job_type, v.key, v.status, v.requested, v.attempt,
+           v.requested_by_user_id, v.stats, v.total, v.processed, v.succeeded, v.failed_count,
+           v.last_error, v.error_code, v.waiting_for, v.wait_until, v.created_at,
+           v.started_at, v.updated_at, v.finished_at, v.heartbeat_at,
+           v.is_unknown, v.rate, v.eta_seconds, v.seconds_since_heartbeat, v.is_stale,
+           v.is_in_doubt, v.reason, v.sentence, businesses[v.place]
+    FROM public.view_jobs(ids, businesses, NULL, heartbeat_seconds, update_seconds, most_ahead) v;
+END $$;

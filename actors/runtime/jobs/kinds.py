@@ -66,7 +66,8 @@ class Kind:
     complete: Callable[[Start, Any], Any] | None = None  # → the params with what a caller may omit
     prepare: Callable[[Start, Any], Any] | None = None  # → the params with what is fixed at the start
     count: Callable[[Start, Any], int] | None = None  # → how many items there are
-    stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None  # job ids → stats to show
+    # Job ids → stats to show. While the job moves, a poll with If-None-Match asks for them after each batch only.
+    stats: Callable[[Connection, Sequence[int]], Mapping[int, dict[str, Any]]] | None = None
     result: Callable[[Connection, Mapping[str, Any]], "Result | None"] | None = None  # the job's row → its file
     undoes: str | None = None  # the name of the kind whose jobs it undoes, for UNDO_DAYS
     classify: Callable[[Exception], Verdict | None] | None = None  # comes before the general rules

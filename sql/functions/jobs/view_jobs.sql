@@ -3,29 +3,57 @@
 --
 -- Nearly all polls are about a job that is moving: its row shows a batch of the last 2 s, and the lock that we can't get
 -- shows that its worker lives. Only the others are asked of look_at_jobs(), which reads the state of all sessions first.
-CREATE OR REPLACE FUNCTION public.show_jobs(
-    ids bigint[], businesses bigint[], heartbeat_seconds double precision, update_seconds double precision, most_ahead integer
+--
+-- What is shown of a moving job has a version, which ends with its next batch or with what becomes of one of its files. Of
+-- a job that still has the one in `versions` nothing else is told. `place` is the job's in `ids`.
+CREATE OR REPLACE FUNCTION public.view_jobs(
+    ids bigint[], businesses bigint[], versions text[], heartbeat_seconds double precision,
+    update_seconds double precision, most_ahead integer
 ) RETURNS TABLE (
     id bigint, business_id bigint, job_type text, key text, status text, requested text, attempt integer,
     requested_by_user_id bigint, stats jsonb, total bigint, processed bigint, succeeded bigint, failed_count bigint,
     last_error text, error_code text, waiting_for text, wait_until timestamptz, created_at timestamptz,
     started_at timestamptz, updated_at timestamptz, finished_at timestamptz, heartbeat_at timestamptz,
     is_unknown boolean, rate double precision, eta_seconds bigint, seconds_since_heartbeat bigint, is_stale boolean,
-    is_in_doubt boolean, reason text, sentence text, asked_business_id bigint
+    is_in_doubt boolean, reason text, sentence text, place bigint, version text, is_unchanged boolean
 ) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    unchanged bigint[] := '{}';  -- their places in `ids`
 BEGIN
+    IF array_remove(versions, NULL) <> '{}' THEN
+        unchanged := ARRAY(  -- as it was when it got that version, it was moving; is it still?
+            SELECT asked.n
+            FROM unnest(ids, businesses, versions) WITH ORDINALITY AS asked (id, business_id, version, n)
+            JOIN public.background_jobs j ON j.id = asked.id AND coalesce(asked.business_id = j.business_id, true)
+            CROSS JOIN public.watched_clock c LEFT JOIN public.attachment_counts a ON a.job_id = j.id
+            WHERE asked.version = concat_ws('-', j.xmin, a.xmin)
+              AND clock_timestamp() - j.updated_at BETWEEN '0 s' AND '2 s'
+              AND clock_timestamp() - j.heartbeat_at BETWEEN '0 s' AND '2 s'
+              AND clock_timestamp() - c.seen_at BETWEEN '0 s' AND '5 s'
+              AND NOT pg_try_advisory_xact_lock_shared(public.worker_lock_space(), j.worker_id)
+            ORDER BY asked.n);
+        FOREACH place IN ARRAY unchanged LOOP
+            version := versions[place];
+            is_unchanged := true;
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+    IF cardinality(unchanged) = cardinality(ids) THEN
+        RETURN;
+    END IF;
     RETURN QUERY
     WITH looked AS MATERIALIZED (
-        SELECT j, asked.business_id AS asked_business_id, CASE
+        SELECT j, asked.n AS place, concat_ws('-', j.xmin, a.xmin) AS version, CASE
             WHEN j.status = 'running' AND j.requested IS NULL AND j.waiting_for IS NULL AND j.refusals = 0
                 AND clock_timestamp() - j.updated_at BETWEEN '0 s' AND '2 s'
                 AND clock_timestamp() - j.heartbeat_at BETWEEN '0 s' AND '2 s'
                 AND clock_timestamp() - c.seen_at BETWEEN '0 s' AND '5 s'
-                AND NOT EXISTS (SELECT FROM public.attachment_counts a WHERE a.job_id = j.id AND a.failed > 0)
+                AND coalesce(a.failed = 0, true)
             THEN NOT pg_try_advisory_xact_lock_shared(public.worker_lock_space(), j.worker_id) END AS moves
-        FROM unnest(ids, businesses) AS asked (id, business_id)
+        FROM unnest(ids, businesses) WITH ORDINALITY AS asked (id, business_id, n)
         JOIN public.background_jobs j ON j.id = asked.id AND coalesce(asked.business_id = j.business_id, true)
-        LEFT JOIN public.watched_clock c ON true
+        LEFT JOIN public.watched_clock c ON true LEFT JOIN public.attachment_counts a ON a.job_id = j.id
+        WHERE asked.n <> ALL (unchanged)
     ), others AS (
         SELECT * FROM public.look_at_jobs(
             ARRAY(SELECT (l.j).id FROM looked l WHERE l.moves IS NOT TRUE), heartbeat_seconds, update_seconds, most_ahead)
@@ -39,9 +67,10 @@ BEGIN
            CASE WHEN s.moves THEN public.eta_of(s.j) ELSE s.eta_seconds END,
            extract(epoch FROM clock_timestamp() - (s.j).heartbeat_at)::bigint,
            coalesce(s.is_stale, false), coalesce(s.is_in_doubt, false),
-           coalesce(s.reason, 'running'), coalesce(s.sentence, public.why_sentence(s.j, 'running', '{}')), s.asked_business_id
+           coalesce(s.reason, 'running'), coalesce(s.sentence, public.why_sentence(s.j, 'running', '{}')), s.place,
+           CASE WHEN s.moves THEN s.version END, false
     FROM (
-        SELECT CASE WHEN l.moves THEN l.j ELSE o.job END AS j, l.moves, l.asked_business_id,
+        SELECT CASE WHEN l.moves THEN l.j ELSE o.job END AS j, l.moves, l.place, l.version,
                o.is_unknown, o.rate, o.eta_seconds, o.is_stale, o.is_in_doubt, o.reason, o.sentence
         FROM looked l LEFT JOIN others o ON (o.job).id = (l.j).id
         WHERE l.moves OR (o.job).id IS NOT NULL
