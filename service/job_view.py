@@ -36,6 +36,11 @@ LIST = text(f"""
       AND (CAST(:ids AS bigint[]) IS NULL OR j.id = ANY (CAST(:ids AS bigint[])))
     ORDER BY j.id DESC LIMIT :limit + 1
 """)  # noqa: S608 - constants
+# Is there anything to reconcile? Mostly not, when a job is started.
+RUNS = text("""
+    SELECT EXISTS (SELECT FROM background_jobs WHERE status = 'running'
+        AND (CAST(:business_id AS bigint) IS NULL OR business_id = :business_id))
+""")
 # Waits for another start of the business that is in progress.
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 
@@ -106,6 +111,9 @@ class Jobs:
         `alone`: first waits for any other start of the business, which may be reconciling too.
         """
         try:
+            with reading(self.engine) as connection:
+                if not connection.execute(RUNS, {"business_id": business_id}).scalar_one():
+                    return Swept(), {}
             with self.engine.connect() as connection:
                 if alone:
                     with connection.begin():

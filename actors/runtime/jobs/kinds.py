@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -96,11 +97,16 @@ class Kind:
 
 
 def _usable(variable: str, name: str, value: Any) -> Any:
-    field = KindSettings.model_fields[name]
     try:
-        return TypeAdapter[Any](Annotated[field.annotation, *field.metadata]).validate_python(value)  # type: ignore[arg-type]
+        return _adapter(name).validate_python(value)
     except ValidationError as error:
         raise ConfigError(f"{variable}: {value!r} is not usable: {error.errors()[0]['msg']}") from None
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    field = KindSettings.model_fields[name]
+    return TypeAdapter(Annotated[field.annotation, *field.metadata])  # type: ignore[arg-type]
 
 
 def job_kind(

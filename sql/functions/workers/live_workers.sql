@@ -1,5 +1,5 @@
 -- Which sessions hold the lock of a worker's id, and how long has each been silent? Null: we may not see it. A shared lock
--- on it is a poll's that asks whether the worker lives (show_jobs.sql).
+-- on it is a poll's that asks whether the worker lives (view_jobs.sql).
 -- Postgres reads pg_stat_activity once per transaction; we need it as it is now, not as it was when a sweep began:
 -- otherwise a newer worker would look dead, and so would all workers after a sweep of 15 s.
 CREATE OR REPLACE FUNCTION public.worker_sessions()
