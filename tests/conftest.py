@@ -38,6 +38,13 @@ from tests.databases import Databases
 from tests.mail_servers import MailServers
 
 
+def pytest_configure() -> None:
+    """A closed terminal (SIGHUP) ends a run like Ctrl-C, with what it started. Called in each of its processes."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, str]]:
     """The environment that reaches a Postgres with a released template database, and an S3 server."""

@@ -162,3 +162,16 @@ def test_a_demo_whose_worker_cannot_start_says_why_at_once(copy: Path) -> None:
     assert "The w" in printed
     assert "actors/broken.py cannot be imported" in printed
     assert "Traceback" not in printed.partition("the end of its log")[0]
+
+
+@pytest.mark.scale
+def test_a_test_run_whose_terminal_is_closed_stops_its_servers(copy: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/sql"]
+    run = subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    started(run, "%]")
+    os.killpg(run.pid, signal.SIGHUP)
+    printed, _ = run.communicate(timeout=60)
+    assert "KeyboardInterrupt" in printed
+    # That nothing of it still runs is what `copy` looks for.
