@@ -36,13 +36,14 @@ HIGHEST_ID = text("SELECT coalesce(max(id), 0) FROM receipts WHERE business_id =
 # A file without a receipt, marked for purge from the start: whatever happens, it does not stay.
 MAKE_FILE = text("""
     INSERT INTO attachments (id, business_id, object_key, content_type, purge_requested_at, purge_after)
-    SELECT id, :business_id, format('businesses/%s/exports/%s.%s', CAST(:business_id AS bigint), id,
-                                    CAST(:format AS text)), :content_type, now(), now() + make_interval(days => :days)
+    SELECT id, :business_id, pg_catalog.format('businesses/%s/exports/%s.%s', CAST(:business_id AS bigint), id,
+                                               CAST(:format AS text)),
+           :content_type, now(), now() + pg_catalog.make_interval(days => :days)
     FROM (SELECT nextval(pg_get_serial_sequence('public.attachments', 'id')) AS id) AS numbered
     RETURNING id, object_key
 """)
 KEEP_FILE = text("""
-    UPDATE attachments SET purge_after = now() + make_interval(days => :days)
+    UPDATE attachments SET purge_after = now() + pg_catalog.make_interval(days => :days)
     WHERE id = :file_id AND business_id = :business_id AND purge_attempts = 0 AND purge_after > now()
     RETURNING id
 """)

@@ -16,7 +16,7 @@ JOB = text("""
 
 DELETED = """
     business_id = :business_id AND deleted_by_job_id = :delete_job_id AND is_deleted
-    AND deleted_at > now() - make_interval(days => :undo_days)
+    AND deleted_at > now() - pg_catalog.make_interval(days => :undo_days)
 """
 COUNT = text(f"SELECT count(*) FROM receipts WHERE {DELETED}")  # noqa: S608 - a constant
 NEXT = text(f"SELECT id FROM receipts WHERE {DELETED} AND id > :last_id ORDER BY id LIMIT :limit")  # noqa: S608

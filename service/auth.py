@@ -18,7 +18,8 @@ log = structlog.get_logger("longhaul.auth")
 
 CREATE = text("""
     INSERT INTO api_tokens (id, token_sha256, business_id, user_id, role, name, expires_at, issued_by)
-    VALUES (:id, :hash, :business_id, :user_id, :role, :name, now() + make_interval(days => :days), :issued_by)
+    VALUES (:id, :hash, :business_id, :user_id, :role, :name, now() + pg_catalog.make_interval(days => :days),
+            :issued_by)
 """)
 
 NEXT_ID = text("SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('api_tokens', 'id')::regclass)")

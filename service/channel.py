@@ -81,9 +81,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return PROMPT if is_prompt else SLOW, self._since
 
     def is_new(self) -> bool:
-        """It has sent something, and nothing of it was read yet: the next turn will."""
-        if self._was_heard:
-            return False
+        """Something of its first request is here, and nothing of it was read yet: the next turn will."""
+        return not self._was_heard and self.has_unread()
+
+    def has_unread(self) -> bool:
         try:
             return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:  # it has sent nothing, or has gone

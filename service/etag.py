@@ -9,7 +9,7 @@ import falcon
 
 MAX_TAGS = 1000  # characters of If-None-Match: reading thousands of tags takes longer than the response
 RELATIVE = {"seconds_since_heartbeat", "rate", "eta_seconds", "why"}  # to now: they change by themselves
-VERSION = re.compile(r'W/"([0-9]+(?:-[0-9]+)?)-([a-z]+)"')
+VERSION = re.compile(r'W/"([0-9a-f]{1,16})-([a-z]+)"')
 
 
 def known_version(request: falcon.Request) -> str | None:

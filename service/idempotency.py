@@ -27,7 +27,7 @@ TAKE = text("""
     VALUES (:business_id, :token_id, :address, :key, :sha256)
     ON CONFLICT (business_id, token_id, address, key) DO UPDATE
         SET request_sha256 = excluded.request_sha256, answer = NULL, created_at = now()
-        WHERE k.created_at < now() - make_interval(hours => :hours)
+        WHERE k.created_at < now() - pg_catalog.make_interval(hours => :hours)
     RETURNING key
 """)
 

@@ -35,8 +35,10 @@ WORKERS = text("""
 REST = text("""
     SELECT (SELECT extract(epoch FROM clock_timestamp() - swept_at)::integer FROM watched_clock) AS sweep_age_seconds,
            (SELECT count(*) FROM background_jobs j WHERE j.status = 'running' AND (
-                public.silence(j.heartbeat_at) > coalesce(j.stale_after, make_interval(secs => :heartbeat_seconds))
-                OR public.silence(j.updated_at) > coalesce(j.unchanged_after, make_interval(secs => :update_seconds)))
+                public.silence(j.heartbeat_at)
+                    > coalesce(j.stale_after, pg_catalog.make_interval(secs => :heartbeat_seconds))
+                OR public.silence(j.updated_at)
+                    > coalesce(j.unchanged_after, pg_catalog.make_interval(secs => :update_seconds)))
            ) AS stale_jobs
 """)
 

@@ -2,11 +2,12 @@
 
 import resource
 import time
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from service import refusals
-from service.channel import Channel
+from service.channel import IDLE, Channel
 
 MAX_CONNECTIONS = 2000
 OTHER_FILES = 200  # open in a process; also connections beyond the limit, for a moment
@@ -75,6 +76,18 @@ class Places:
         wanted = len(self._map) + self._at_once() - self.adj.connection_limit
         if wanted <= 0:
             return []
+        return list(islice((channel for channel in self._in_order() if not channel.is_new()), wanted))
+
+    def _in_order(self) -> Iterator[Channel]:
+        """By rank; of those between two requests, first all that have not sent the next one yet."""
         ranks = [(rank, channel) for channel in self.active_channels.values() if (rank := channel.rank()) is not None]
-        in_order = (channel for _, channel in sorted(ranks, key=lambda ranked: ranked[0]))
-        return list(islice((channel for channel in in_order if not channel.is_new()), wanted))
+        ask_again = []
+        for (kind, _), channel in sorted(ranks, key=lambda ranked: ranked[0]):
+            if kind == IDLE and channel.has_unread():
+                ask_again.append(channel)
+                continue
+            if kind > IDLE:
+                yield from ask_again
+                ask_again = []
+            yield channel
+        yield from ask_again

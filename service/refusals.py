@@ -84,4 +84,8 @@ class Refusal(ErrorTask):  # type: ignore[misc]
         self.set_close_on_finish()
         self.channel.refused = True
         self.content_length = len(body)
-        self.write(body.encode())
+        if self.request.is_head:
+            self.wrote_header = True
+            self.channel.write_soon(self.build_response_header())
+        else:
+            self.write(body.encode())

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.utilities import BadRequest
 
 from service.chunks import Chunks
 
@@ -19,13 +20,29 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     of waitress's patterns take quadratic time in a line's length.
     """
 
-    body_rcv: Any  # mypy can't see these two in waitress
+    body_rcv: Any  # mypy can't see these in waitress
     path: str
+    header_plus: bytes
+    headers_finished: bool
+    completed: bool
+    error: Any
     # Set by Turns: the token has too many requests in flight; its credential was looked up, as it was new here.
     is_too_many = was_looked_up = False
+    is_head = False  # its method is HEAD: a refusal has no body either
+
+    def received(self, data: bytes) -> int:
+        """Nothing but a method begins a head: waitress would skip blanks, and take a line of them for an empty request,
+        of which thousands fit into what is read at once.
+        """
+        if not self.header_plus and not self.headers_finished and data[:1].isspace():
+            self.error, self.completed = BadRequest("the request begins with a blank"), True
+            return len(data)
+        used: int = super().received(data)
+        return used
 
     def parse_header(self, header_plus: bytes) -> None:
         lines = header_plus.split(b"\r\n", MAX_HEADERS + 2)
+        self.is_head = lines[0].startswith(b"HEAD ")
         if len(lines) > MAX_HEADERS + 1 or len(lines[0]) > MAX_LINE_BYTES:
             raise ParsingError("There are too many headers, or the request line is too long")
         if not REQUEST_LINE.fullmatch(lines[0]) or any(CONTROL.search(line) for line in lines):

@@ -25,7 +25,8 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a cookie that expired then is del
 
 BEGIN = text("""
     INSERT INTO sessions (session_sha256, token_id, expires_at)
-    SELECT :hash, id, least(now() + make_interval(hours => :hours), expires_at) FROM api_tokens WHERE id = :token_id
+    SELECT :hash, id, least(now() + pg_catalog.make_interval(hours => :hours), expires_at)
+    FROM api_tokens WHERE id = :token_id
     RETURNING expires_at
 """)
 END_OLDEST = text("""

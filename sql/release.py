@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import ProgrammingError
 
+from sql.doors import close_doors, strangers
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
 from sql.roles import grant_to_operator
@@ -43,6 +43,8 @@ def release(engine: Engine) -> str | None:
 
     with engine.begin() as connection:
         check_database(connection)
+        if found := strangers(connection):
+            raise UnusableDatabaseError(found)
         lift_time_limits(connection)
         # A release that is suspended must not keep its locks on the tables.
         connection.execute(
@@ -70,47 +72,6 @@ def release(engine: Engine) -> str | None:
         return "; ".join(filter(None, warnings)) or None
 
 
-# Who else may create in a schema of ours, or owns it, besides superusers? The owner of `public` is the database's.
-OTHERS = text("""
-    SELECT n.nspname AS schema, coalesce(role.rolname, 'PUBLIC') AS who, its.grantee = n.nspowner AS owns
-    FROM pg_namespace n CROSS JOIN LATERAL (
-        SELECT grantee FROM aclexplode(n.nspacl) WHERE privilege_type = 'CREATE' AND grantee <> n.nspowner
-        UNION SELECT n.nspowner WHERE n.nspname <> 'public') AS its
-    LEFT JOIN pg_roles role ON role.oid = its.grantee
-    WHERE n.nspname IN ('public', 'dramatiq', 'ops')
-      AND coalesce(role.rolname <> current_user AND NOT role.rolsuper, true)
-    ORDER BY 1, 2
-""")
-
-
-def close_doors(connection: Connection) -> str | None:
-    """If we may, stops others from creating functions in our schema, which could be called in place of ours.
-
-    If we may not, the schema's owner has to: returns a sentence that says how. So it does for a schema that somebody
-    else had created before us, and could fill with anything.
-    """
-    savepoint = connection.begin_nested()
-    try:
-        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
-        savepoint.commit()
-    except ProgrammingError:  # the schema is not ours
-        savepoint.rollback()
-    # Postgres may also have reported that with a mere warning.
-    return "; ".join(_told(*row) for row in connection.execute(OTHERS)) or None
-
-
-def _told(schema: str, who: str, owns: bool) -> str:
-    if owns:
-        return (
-            f"{who} owns the schema {schema} and can replace what is in it; a superuser can ALTER SCHEMA {schema} "
-            "OWNER TO this role"
-        )
-    return (
-        f"{who} may create functions in the schema {schema}, which could be called in place of ours; its owner can "
-        f"REVOKE CREATE ON SCHEMA {schema} FROM {who}"
-    )
-
-
 def create_functions(connection: Connection) -> None:
     for file in sorted((HERE / "functions").rglob("*.sql")):
         written = file.read_text()
@@ -123,7 +84,9 @@ def create_functions(connection: Connection) -> None:
 
 # A function's comment in psql (\df+) is the one above it in its file.
 COMMENTED = re.compile(r"((?:^--.*\n)+)CREATE OR REPLACE FUNCTION (public\.\w+)\(", re.MULTILINE)
-COMMENT = text("SELECT format('COMMENT ON FUNCTION %s IS %L', CAST(:name AS regproc), CAST(:comment AS text))")
+COMMENT = text("""
+    SELECT pg_catalog.format('COMMENT ON FUNCTION %s IS %L', CAST(:name AS regproc), CAST(:comment AS text))
+""")
 
 MAY_MAKE_OPS = text("""
     SELECT coalesce(has_schema_privilege(to_regnamespace('ops')::oid, 'CREATE'),

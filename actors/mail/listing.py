@@ -21,7 +21,8 @@ RENUMBER = text("""
             WHERE connection_id = :connection_id AND business_id = :business_id AND uidvalidity <> :uidvalidity
               AND message_hash = ANY (CAST(:hashes AS bytea[]))
         ) AS numbered
-        WHERE n <= cardinality(CAST(:uids AS bigint[]))  -- however many have the same hash, no more are needed
+        -- However many have the same hash, no more are needed.
+        WHERE n <= pg_catalog.cardinality(CAST(:uids AS bigint[]))
     )
     UPDATE mail_messages m SET uidvalidity = :uidvalidity, uid = listed.uid
     FROM known JOIN listed USING (message_hash, n) WHERE m.id = known.id

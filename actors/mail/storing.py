@@ -45,7 +45,8 @@ SAME = text("""
 LOCK_BUSINESS = text("SELECT id FROM businesses WHERE id = :business_id FOR NO KEY UPDATE")
 MAKE_FILE = text("""
     INSERT INTO attachments (id, business_id, object_key, content_type, sha256, purge_requested_at, purge_after)
-    SELECT id, :business_id, format('businesses/%s/mail/%s%s', CAST(:business_id AS bigint), id, CAST(:suffix AS text)),
+    SELECT id, :business_id,
+           pg_catalog.format('businesses/%s/mail/%s%s', CAST(:business_id AS bigint), id, CAST(:suffix AS text)),
            :content_type, :sha256, now(), now() + interval '1 hour'
     FROM (SELECT nextval(pg_get_serial_sequence('public.attachments', 'id')) AS id) AS numbered
     RETURNING id, object_key

@@ -11,7 +11,8 @@ from sql.engine import execute, fetch
 
 ASK_FOR_PURGE = """
     UPDATE attachments
-    SET purge_requested_at = now(), purge_after = now() + make_interval(days => %(days)s), purge_job_id = %(job_id)s
+    SET purge_requested_at = now(), purge_after = now() + pg_catalog.make_interval(days => %(days)s),
+        purge_job_id = %(job_id)s
     WHERE receipt_id = ANY (%(ids)s) AND business_id = %(business_id)s AND purge_requested_at IS NULL
 """
 

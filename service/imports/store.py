@@ -24,10 +24,12 @@ INSERT = text("""
 
 ATTACH = text("""
     INSERT INTO attachments (id, receipt_id, business_id, object_key, content_type, sha256)
-    SELECT id, receipt_id, :business_id, format('businesses/%s/receipts/%s/%s%s', CAST(:business_id AS bigint),
-                                                receipt_id, id, suffix), content_type, sha256
+    SELECT id, receipt_id, :business_id,
+           pg_catalog.format('businesses/%s/receipts/%s/%s%s', CAST(:business_id AS bigint), receipt_id, id, suffix),
+           content_type, sha256
     FROM (SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('attachments', 'id')::regclass) AS id, file.*
-          FROM unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]), CAST(:content_types AS text[]),
+          FROM unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]),
+                                 CAST(:content_types AS text[]),
                       CAST(:digests AS bytea[])) AS file (receipt_id, suffix, content_type, sha256)) AS numbered
     RETURNING id, receipt_id
 """)

@@ -69,7 +69,7 @@ def test_a_hostile_server_is_given_10_s_and_no_thread_is_left_of_it(owners, mail
         assert time.monotonic() - began < 8
         wait_until(lambda: not log_in_threads(), 30, "the thread to end")
         assert server.hung_up.wait(30)
-        assert server.sent < 8 * MB
+        assert server.sent < 16 * MB  # with what waits in the kernel's buffers
 
 
 def test_one_business_has_one_log_in_in_hand(owners, mails, expire) -> None:

@@ -326,6 +326,25 @@ def test_nobody_is_replaced_of_whom_the_first_bytes_are_still_unread(turn, socke
     assert silent[0] in server._who_makes_place()
 
 
+def test_of_those_between_two_requests_who_has_sent_the_next_is_replaced_last(turn, sockets) -> None:
+    kept = [turn.connect(REQUEST) for _ in range(LIMIT - 4)]
+    wait_until(lambda: turn() or all(map(is_readable, kept)), 30, "the answers")
+    for client in kept:
+        client.recv(4096)
+    wait_until(lambda: turn() or all(one.is_idle() and one.served for one in channels(sockets)), 30, "them to be idle")
+    (server,) = {channel.server for channel in channels(sockets)}
+    by_address = {one.addr: one for one in channels(sockets)}
+    oldest = [by_address[client.getsockname()] for client in kept[:10]]
+    for client in kept[:10]:
+        client.sendall(REQUEST)
+    wait_until(lambda: all(one.has_unread() for one in oldest), 30, "them to arrive")
+    assert not {*oldest} & {*server._who_makes_place()}
+    for client in kept[10:]:
+        client.sendall(REQUEST)
+    wait_until(lambda: all(one.has_unread() for one in channels(sockets)), 30, "the others to arrive")
+    assert server._who_makes_place() == oldest[: len(server._who_makes_place())]
+
+
 def test_those_who_drip_keep_nobody_out(turn, sockets, monkeypatch) -> None:
     monkeypatch.setattr("service.channel.PROMPT_SECONDS", 0)
     slow = [turn.connect(b"G") for _ in range(LIMIT - 4)]

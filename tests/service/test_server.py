@@ -183,6 +183,28 @@ def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_closed(he
     assert status == 400
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\t", b"\x0b", b"\x0c", b"\r\n ", b"\n\t"])
+@pytest.mark.parametrize("rest", [b"\r\n\r\n", HEAD + b"\r\n"])
+def test_a_request_that_begins_with_a_blank_is_refused_however_many_come(blank, rest, connect) -> None:
+    status, body = ask(connect(), (blank + rest) * (8000 // len(blank + rest)))
+    assert (status, body["code"]) == (400, "invalid_request")
+
+
+def test_no_request_is_made_of_thousands_of_blank_lines(connect) -> None:
+    status, _ = ask(connect(), b"\r\n" * 4000 + HEAD + b"Connection: close\r\n\r\n")
+    assert status == 200
+
+
+def test_a_refusal_of_head_has_no_body(connect) -> None:
+    client = connect()
+    client.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    said = b""
+    while part := client.recv(4096):
+        said += part
+    assert said.startswith(b"HTTP/1.0 400 ")
+    assert said.index(b"\r\n\r\n") == len(said) - 4
+
+
 @pytest.mark.parametrize(
     ("state", "seconds"),
     [

@@ -104,7 +104,7 @@ def test_forty_thousand_stale_messages_are_gone_in_no_time_and_no_others(engine,
 
 
 def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
-    from sql.release import close_doors
+    from sql.doors import close_doors
 
     guest = f"longhaul_test_{secrets.token_hex(4)}"
     with engine.begin() as connection:
@@ -123,7 +123,7 @@ def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
 
 @pytest.mark.parametrize("schema", ["ops", "dramatiq"])
 def test_a_release_says_who_else_owns_a_schema_of_ours_or_may_create_in_it(schema, engine) -> None:
-    from sql.release import close_doors
+    from sql.doors import close_doors
 
     guest = f"longhaul_test_{secrets.token_hex(4)}"
     with engine.connect() as connection, connection.begin() as transaction:

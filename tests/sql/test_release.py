@@ -129,7 +129,7 @@ def guest(servers, run) -> Iterator[tuple[Engine, str]]:
     engine = make_engine(url, application_name="test")
     yield engine, role
     engine.dispose()
-    run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    run(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
 def test_a_role_that_may_make_no_schema_is_enough_where_the_dba_has_made_it(empty, run, guest) -> None:
@@ -203,3 +203,83 @@ def test_a_release_that_is_suspended_is_ended_by_the_server_and_keeps_no_lock(em
     event.listen(empty, "after_cursor_execute", note)
     release(empty)
     assert limits == ["1min"]
+
+
+PLANTED = {
+    "for other arguments": "CREATE FUNCTION public.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT 1'",
+    "with a default": "CREATE FUNCTION public.now(x int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "a procedure": "CREATE PROCEDURE public.format(text) LANGUAGE sql AS 'SELECT 1'",
+    "an aggregate": "CREATE AGGREGATE public.max(boolean) (SFUNC = booland_statefunc, STYPE = boolean)",
+    "an operator": "CREATE OPERATOR public.|| (LEFTARG = text, RIGHTARG = name, FUNCTION = pg_catalog.textnename)",
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_database_where_another_role_made_something_named_like_a_built_in(what, empty, run, guest) -> None:
+    engine, role = guest
+    run(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with engine.begin() as connection:
+        connection.execute(text(PLANTED[what].replace(":", "\\:")))
+    with pytest.raises(UnusableDatabaseError, match=f"{role} has created the (function|operator) .* drop it"):
+        release(empty)
+    assert version(empty) is None
+    run(f"DROP OWNED BY {role}")
+    release(empty)
+
+
+def test_what_others_made_under_names_of_their_own_and_what_is_trusted_is_left_alone(empty, run, guest) -> None:
+    engine, role = guest
+    run(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE FUNCTION public.vat(int) RETURNS int LANGUAGE sql AS 'SELECT 17'"))
+    run("CREATE FUNCTION public.unnest(text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'")  # a superuser's
+    warning = release(empty)
+    assert warning is not None
+    assert f"{role} may create functions" in warning
+
+
+RUNS_AS_WE = """
+    CREATE FUNCTION public.seen_by_policy() RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO public.loot VALUES (current_user); RETURN true; END $$;
+    CREATE FUNCTION public.seen_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO public.loot VALUES (current_user); RETURN NEW; END $$;
+    CREATE TYPE public.odd AS (version text);
+    CREATE FUNCTION public.odd_as_text(public.odd) RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO public.loot VALUES (current_user); RETURN ($1).version; END $$;
+    CREATE CAST (public.odd AS text) WITH FUNCTION public.odd_as_text(public.odd);
+    CREATE TABLE public.loot (who text)
+"""
+TRAPS = {
+    "a policy": "CREATE TABLE alembic_version (version_num text); CREATE POLICY p ON alembic_version "
+    "USING (seen_by_policy()); ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY",
+    "a type": "CREATE TABLE alembic_version (version_num odd)",
+    "a trigger": "CREATE TABLE alembic_version (version_num text); CREATE TRIGGER t BEFORE UPDATE ON alembic_version "
+    "FOR EACH ROW EXECUTE FUNCTION seen_by_trigger()",
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_the_version_table_of_another_role_runs_nothing_of_its_own(trap, servers, empty, run, guest) -> None:
+    mallory, role = guest
+    ours = f"longhaul_test_{secrets.token_hex(4)}"
+    here = run("SELECT current_database()")[0]
+    run(f"CREATE ROLE {ours} LOGIN; GRANT CREATE ON DATABASE {here} TO {ours}")
+    run(f"GRANT ALL ON SCHEMA public TO {ours}, {role}")
+    url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{ours}@")
+    engine = make_engine(url, application_name="test")
+    try:
+        release(engine)
+        with mallory.begin() as connection:
+            connection.exec_driver_sql(RUNS_AS_WE)
+            connection.exec_driver_sql(TRAPS[trap])
+            value = f"ROW('{expected_version()}')::odd" if trap == "a type" else f"'{expected_version()}'"
+            connection.exec_driver_sql(f"INSERT INTO alembic_version VALUES ({value})")
+            connection.exec_driver_sql(
+                "GRANT ALL ON alembic_version, loot TO PUBLIC; GRANT USAGE ON TYPE odd TO PUBLIC"
+            )
+        run("DELETE FROM loot")
+        release(engine)
+        assert run("SELECT who FROM loot") == []
+    finally:
+        engine.dispose()
+        run(f"DROP OWNED BY {ours} CASCADE; DROP ROLE {ours}")

@@ -1,5 +1,7 @@
 """What a status call shows of a job: the short way for those that are moving shows the same as the long one."""
 
+import re
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -185,6 +187,16 @@ def test_its_version_ends_with_each_change(change, worker, make, sql) -> None:
     assert changed["version"] != job["version"]
 
 
+def test_its_version_tells_nothing_of_the_database(worker, make, sql) -> None:
+    job_id = make.job(status="running", worker_id=worker, message_id=secrets.token_hex(16))
+    (job,) = shown(sql, job_id)
+    xmin = sql("SELECT xmin::text AS number FROM background_jobs")[0]["number"]
+    assert re.fullmatch("[0-9a-f]{1,16}", job["version"])
+    assert job["version"] not in (xmin, f"{int(xmin):x}")
+    sql("UPDATE background_jobs SET message_id = gen_random_uuid()")
+    assert shown(sql, job_id)[0]["version"] != job["version"]
+
+
 def test_its_version_ends_with_what_becomes_of_its_files(worker, make, sql) -> None:
     job_id = make.job(status="running", worker_id=worker)
     sql("INSERT INTO attachment_counts VALUES (:job, 0, 0, 0, 3)", job=job_id)
@@ -211,8 +223,8 @@ def test_a_job_that_may_not_be_moving_has_no_version(why, worker, make, sql) -> 
     """Not even if its row is the one that had it."""
     job_id = make.job(status="running", worker_id=worker)
     sql(STANDSTILLS[why])
-    row = sql("SELECT xmin::text AS version FROM background_jobs")[0]
-    (job,) = shown(sql, job_id, version=row["version"])
+    made_of = "to_hex(hashtextextended(concat_ws('-', message_id, xmin), 0))"
+    (job,) = shown(sql, job_id, version=sql(f"SELECT {made_of} AS version FROM background_jobs")[0]["version"])
     assert (job["id"], job["version"], job["is_unchanged"]) == (job_id, None, False)
 
 

@@ -52,7 +52,7 @@ def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("expected http://… or https://…")
     parts = urlsplit(url)
-    if "@" in url:
+    if "@" in url or LIKE_A_PASSWORD.search(parts.netloc.rpartition("]")[2]):
         raise ValueError("expected an address without a user: the keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if not parts.hostname or parts.query or parts.fragment:
         raise ValueError("expected http://host or https://host, with at most a port and a path")
@@ -141,8 +141,12 @@ def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) 
         raise ConfigError("\n".join(_sentence(e["loc"][0], e["msg"], given) for e in error.errors())) from None
 
 
+# As in an address: user:password, a port that is none, %40, a query. What may be one is never repeated.
+LIKE_A_PASSWORD = re.compile(r"[@?#%]|:(?!//|\d{1,5}(?:/|$))")
+
+
 def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
     if name not in given:
         return f"{name} is not set"
-    found = "its value" if name in SECRETS or re.search("[@?#]", given[name]) else repr(given[name])
+    found = "its value" if name in SECRETS or LIKE_A_PASSWORD.search(given[name]) else repr(given[name])
     return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

@@ -55,6 +55,7 @@ class _Stdout(logging.Handler):
         if lost := STDOUT.take_lost():
             structlog.get_logger("longhaul.log").warning("log.lines_lost", lines=lost)
         line = _escape(line) if self._escape else line
+        line = line.replace("\n", "\n  ")  # what a library quotes must not begin like a line of ours
         STDOUT.put((line + "\n").encode(errors="backslashreplace"))
 
     def flush(self) -> None:

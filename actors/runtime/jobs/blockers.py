@@ -21,9 +21,9 @@ BLOCKERS = text("""
     SELECT DISTINCT ON (waiting) waiting, b.pid,
            extract(epoch FROM clock_timestamp() - session.xact_start)::integer AS seconds,
            session.application_name AS application, left(session.query, 200) AS query
-    FROM unnest(CAST(:waiting AS integer[])) AS waiting
+    FROM pg_catalog.unnest(CAST(:waiting AS integer[])) AS waiting
     JOIN pg_stat_activity own ON own.pid = waiting
-    LEFT JOIN LATERAL unnest(pg_blocking_pids(waiting)) AS b (pid) ON true
+    LEFT JOIN LATERAL pg_catalog.unnest(pg_blocking_pids(waiting)) AS b (pid) ON true
     LEFT JOIN pg_stat_activity session ON session.pid = b.pid
     WHERE coalesce(own.state, '') NOT IN ('idle', 'idle in transaction (aborted)')
     ORDER BY waiting, session.xact_start NULLS LAST

@@ -4,7 +4,8 @@ from sqlalchemy import text
 
 CLAIM = text("""
     SELECT * FROM public.claim_job(CAST(:job_id AS bigint), CAST(:worker_id AS integer), CAST(:batch_size AS integer),
-                                   make_interval(secs => :stale_after), make_interval(secs => :unchanged_after),
+                                   pg_catalog.make_interval(secs => :stale_after),
+                                   pg_catalog.make_interval(secs => :unchanged_after),
                                    CAST(:types AS text[]), CAST(:most AS integer))
 """)
 
@@ -51,7 +52,7 @@ SET_LEFT = text("""
 
 ROW_FAILED = text("""
     SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
-                                CAST(NULL AS integer), jsonb_build_object('id', CAST(:row_id AS jsonb)))
+                                CAST(NULL AS integer), pg_catalog.jsonb_build_object('id', CAST(:row_id AS jsonb)))
     FROM background_jobs job
     WHERE id = :job_id
       AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most
@@ -60,7 +61,8 @@ ROW_FAILED = text("""
 LEAVE = text("""
     SELECT * FROM public.leave_running(CAST(:job_id AS bigint), CAST(:attempt AS integer), CAST(:target AS text),
                                        CAST(:event AS text), CAST(:who AS text), CAST(:why AS text),
-                                       make_interval(secs => :wait), CAST(:code AS text), CAST(:failures AS integer))
+                                       pg_catalog.make_interval(secs => :wait), CAST(:code AS text),
+                                       CAST(:failures AS integer))
 """)
 
 LAST_EVENT = text("SELECT to_status, actor, reason FROM job_events WHERE job_id = :job_id ORDER BY id DESC LIMIT 1")

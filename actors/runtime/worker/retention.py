@@ -14,18 +14,18 @@ CHUNK = 1000  # rows per statement: no long lock, no long transaction
 OLD = {
     "messages": """
         SELECT message_id FROM dramatiq.queue
-        WHERE state IN ('done', 'rejected') AND mtime < now() - make_interval(days => :message_days)
+        WHERE state IN ('done', 'rejected') AND mtime < now() - pg_catalog.make_interval(days => :message_days)
           AND message_id <> ALL (CAST(:left AS uuid[])) LIMIT :chunk
     """,
     "jobs": """
         SELECT id FROM background_jobs
-        WHERE created_at < now() - make_interval(days => :job_days)
-          AND finished_at < now() - make_interval(days => :job_days)
+        WHERE created_at < now() - pg_catalog.make_interval(days => :job_days)
+          AND finished_at < now() - pg_catalog.make_interval(days => :job_days)
           AND id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
     """,
     "workers": """
         SELECT id FROM workers w
-        WHERE started_at < now() - make_interval(days => :job_days)
+        WHERE started_at < now() - pg_catalog.make_interval(days => :job_days)
           AND NOT EXISTS (SELECT FROM public.live_workers() AS live (id) WHERE live.id = w.id)
           AND id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
     """,
@@ -48,7 +48,8 @@ OLD = {
     # What was a receipt is kept: by it a copy of the same receipt is known.
     "mails": """
         SELECT m.id FROM connections c JOIN mail_messages m ON m.connection_id = c.id
-        WHERE c.status = 'deleted' AND c.updated_at < now() - make_interval(days => :job_days) AND m.state <> 'receipt'
+        WHERE c.status = 'deleted' AND c.updated_at < now() - pg_catalog.make_interval(days => :job_days)
+          AND m.state <> 'receipt'
           AND m.id <> ALL (CAST(:left AS bigint[])) LIMIT :chunk
     """,
 }

@@ -5,7 +5,8 @@
 -- shows that its worker lives. Only the others are asked of look_at_jobs(), which reads the state of all sessions first.
 --
 -- What is shown of a moving job has a version, which ends with its next batch or with what becomes of one of its files. Of
--- a job that still has the one in `versions` nothing else is told. `place` is the job's in `ids`.
+-- a job that still has the one in `versions` nothing else is told. `place` is the job's in `ids`. The version is made of the
+-- rows' transactions, whose numbers are nobody's business: the message's id, which no client knows, hides them.
 CREATE OR REPLACE FUNCTION public.view_jobs(
     ids bigint[], businesses bigint[], versions text[], heartbeat_seconds double precision,
     update_seconds double precision, most_ahead integer
@@ -26,7 +27,7 @@ BEGIN
             FROM unnest(ids, businesses, versions) WITH ORDINALITY AS asked (id, business_id, version, n)
             JOIN public.background_jobs j ON j.id = asked.id AND coalesce(asked.business_id = j.business_id, true)
             CROSS JOIN public.watched_clock c LEFT JOIN public.attachment_counts a ON a.job_id = j.id
-            WHERE asked.version = concat_ws('-', j.xmin, a.xmin)
+            WHERE asked.version = to_hex(hashtextextended(concat_ws('-', j.message_id, j.xmin, a.xmin), 0))
               AND clock_timestamp() - j.updated_at BETWEEN '0 s' AND '2 s'
               AND clock_timestamp() - j.heartbeat_at BETWEEN '0 s' AND '2 s'
               AND clock_timestamp() - c.seen_at BETWEEN '0 s' AND '5 s'
@@ -43,7 +44,7 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH looked AS MATERIALIZED (
-        SELECT j, asked.n AS place, concat_ws('-', j.xmin, a.xmin) AS version, CASE
+        SELECT j, asked.n AS place, to_hex(hashtextextended(concat_ws('-', j.message_id, j.xmin, a.xmin), 0)) AS version, CASE
             WHEN j.status = 'running' AND j.requested IS NULL AND j.waiting_for IS NULL AND j.refusals = 0
                 AND clock_timestamp() - j.updated_at BETWEEN '0 s' AND '2 s'
                 AND clock_timestamp() - j.heartbeat_at BETWEEN '0 s' AND '2 s'

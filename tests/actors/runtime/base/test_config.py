@@ -109,6 +109,7 @@ def test_a_command_that_needs_only_postgres_asks_for_nothing_else() -> None:
     [
         ("S3_ENDPOINT_URL", "http://store:9000/s3/", "http://store:9000/s3"),
         ("S3_ENDPOINT_URL", "https://store", "https://store"),
+        ("S3_ENDPOINT_URL", "http://[::1]:9000", "http://[::1]:9000"),
         ("PUBLIC_URL", "https://Example.com:8443/", "https://example.com:8443"),
         ("PUBLIC_URL", "http://localhost", "http://localhost"),
         ("WORKER_QUEUES", " high ,low,", ("high", "low")),
@@ -127,6 +128,10 @@ def test_an_address_a_list_and_a_key_are_read_as_they_are_used(name, value, read
         ("S3_ENDPOINT_URL", "https://store?hunter5", "its value is not usable: expected http://host or https://host"),
         ("S3_ENDPOINT_URL", "https://store/#hunter5", "its value is not usable: expected http://host or https://host"),
         ("S3_ENDPOINT_URL", "https://u:hunter5@store", "its value is not usable: expected an address without a user"),
+        ("S3_ENDPOINT_URL", "https://u:hunter5%40store", "its value is not usable: expected an address without a user"),
+        ("S3_ENDPOINT_URL", "https://u:hunter5", "its value is not usable: expected an address without a user"),
+        ("S3_ENDPOINT_URL", "ftp://u:hunter5", "its value is not usable: expected http://… or https://…"),
+        ("S3_ENDPOINT_URL", "u:hunter5", "its value is not usable: expected http://… or https://…"),
         ("PUBLIC_URL", "example.com", "expected https://host, with at most a port"),
         ("PUBLIC_URL", "ftp://example.com", "expected https://host"),
         ("PUBLIC_URL", "https://", "expected https://host"),

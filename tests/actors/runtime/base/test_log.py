@@ -28,7 +28,7 @@ def authenticate(token):
     raise LookupError("boom")
 
 try:
-    authenticate("hunter2")
+    authenticate("hunter" + str(2))  # Python 3.13 shows this line, too
 except LookupError:
     structlog.get_logger("longhaul.x").exception("http.error")
 """
@@ -54,6 +54,26 @@ def test_as_json_every_line_is_an_object_with_its_event() -> None:
     assert trace["exception"].startswith("Traceback (most recent call last):\n")
     assert trace["exception"].endswith("\nLookupError: boom")
     assert "hunter2" not in trace["exception"]
+
+
+QUOTES = """
+import logging, structlog
+from actors.runtime.base.log import set_up_logging
+set_up_logging("console")
+said = "a\\n2026-11-28T00:00:00Z [info     ] http.request actor=admin"
+logging.getLogger("some.library").warning("said %s", said)
+structlog.get_logger("longhaul.x").info("job.named", name=said)
+try:
+    raise ValueError(said)
+except ValueError:
+    structlog.get_logger("longhaul.x").exception("http.error")
+"""
+
+
+def test_what_a_line_quotes_begins_no_line_like_ours() -> None:
+    lines = subprocess.run([sys.executable, "-c", QUOTES], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    begun = [line for line in lines.splitlines() if line[0].isdigit()]
+    assert [re.search("said|job.named|http.error", line)[0] for line in begun] == ["said", "job.named", "http.error"]
 
 
 def test_for_people_a_line_begins_with_its_time_and_a_trace_shows_no_values() -> None:

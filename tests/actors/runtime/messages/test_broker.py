@@ -715,6 +715,7 @@ def test_a_stock_process_can_send_to_our_workers_with_and_without_delay(process,
 
 
 def test_the_counts_of_the_stock_command_line_are_ours(claimed, states, sql, environment) -> None:
+    pytest.importorskip("distutils", reason="since Python 3.12, that command needs setuptools")
     sql("""INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
            SELECT gen_random_uuid(), 'low', (ARRAY['done', 'rejected', 'queued'])[1 + n % 3]::dramatiq.state, '{}'
            FROM generate_series(1, 7) n""")
