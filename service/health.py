@@ -33,7 +33,8 @@ class Health:
 STATE = text("""
     SELECT current_setting('server_encoding') AS encoding,
            current_setting('transaction_read_only')::boolean OR pg_is_in_recovery() AS read_only,
-           (SELECT string_agg(may || ' ' || nspname || '.' || relname, ', ' ORDER BY relname, may)
+           (SELECT string_agg(may || ' ' || CAST(nspname AS text) || '.' || CAST(relname AS text),
+                              ', ' ORDER BY relname, may)
             FROM pg_class t JOIN pg_namespace n ON n.oid = relnamespace,
                  pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) may
             WHERE (nspname, relname) IN (('public', 'background_jobs'), ('dramatiq', 'queue'))

@@ -34,6 +34,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Nothing but a method begins a head: waitress would skip blanks, and take a line of them for an empty request,
         of which thousands fit into what is read at once.
         """
+        if not self.headers_finished:
+            self.is_head = (self.header_plus[:5] + data[:5]).startswith(b"HEAD ")
         if not self.header_plus and not self.headers_finished and data[:1].isspace():
             self.error, self.completed = BadRequest("the request begins with a blank"), True
             return len(data)
@@ -42,7 +44,6 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         lines = header_plus.split(b"\r\n", MAX_HEADERS + 2)
-        self.is_head = lines[0].startswith(b"HEAD ")
         if len(lines) > MAX_HEADERS + 1 or len(lines[0]) > MAX_LINE_BYTES:
             raise ParsingError("There are too many headers, or the request line is too long")
         if not REQUEST_LINE.fullmatch(lines[0]) or any(CONTROL.search(line) for line in lines):

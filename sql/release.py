@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from sql.doors import close_doors, strangers
+from sql.doors import close_doors, owners, strangers
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
 from sql.roles import grant_to_operator
@@ -68,7 +68,9 @@ def release(engine: Engine) -> str | None:
         warnings = [create_ops(connection)]
         # Processes with other roles read it when they start.
         connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
-        warnings.append(close_doors(connection))
+        warnings += [close_doors(connection), owners(connection)]
+        if found := strangers(connection):  # made meanwhile
+            raise UnusableDatabaseError(found)
         return "; ".join(filter(None, warnings)) or None
 
 

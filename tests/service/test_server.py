@@ -195,13 +195,16 @@ def test_no_request_is_made_of_thousands_of_blank_lines(connect) -> None:
     assert status == 200
 
 
-def test_a_refusal_of_head_has_no_body(connect) -> None:
+@pytest.mark.parametrize(
+    ("head", "status"), [(b"Host: a\r\nHost: b\r\n\r\n", 400), (b"X: " + b"a" * 40_000 + b"\r\n\r\n", 431)]
+)
+def test_a_refusal_of_head_has_no_body(head, status, connect) -> None:
     client = connect()
-    client.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    client.sendall(b"HEAD /healthz HTTP/1.1\r\n" + head)
     said = b""
     while part := client.recv(4096):
         said += part
-    assert said.startswith(b"HTTP/1.0 400 ")
+    assert said[:13] == f"HTTP/1.0 {status} ".encode()
     assert said.index(b"\r\n\r\n") == len(said) - 4
 
 

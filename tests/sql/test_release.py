@@ -1,5 +1,6 @@
 """Where a release meets a database that is not as it expects: the version of another, a role with few rights."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from service.local.sandbox import database
 from sql.engine import make_engine
-from sql.release import UnusableDatabaseError, release
+from sql.release import UnusableDatabaseError, create_ops, release
 from sql.url import at_database
 from sql.version import MIGRATIONS, expected_version, schema_version
 
@@ -210,6 +211,8 @@ PLANTED = {
     "with a default": "CREATE FUNCTION public.now(x int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "a procedure": "CREATE PROCEDURE public.format(text) LANGUAGE sql AS 'SELECT 1'",
     "an aggregate": "CREATE AGGREGATE public.max(boolean) (SFUNC = booland_statefunc, STYPE = boolean)",
+    "a name of ours": "CREATE FUNCTION public.live_workers(x int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "our version table": "CREATE TABLE public.longhaul_version (version_num varchar(32) PRIMARY KEY)",
     "an operator": "CREATE OPERATOR public.|| (LEFTARG = text, RIGHTARG = name, FUNCTION = pg_catalog.textnename)",
 }
 
@@ -220,7 +223,7 @@ def test_a_database_where_another_role_made_something_named_like_a_built_in(what
     run(f"GRANT CREATE ON SCHEMA public TO {role}")
     with engine.begin() as connection:
         connection.execute(text(PLANTED[what].replace(":", "\\:")))
-    with pytest.raises(UnusableDatabaseError, match=f"{role} has created the (function|operator) .* drop it"):
+    with pytest.raises(UnusableDatabaseError, match=f"{role} has created the (function|operator|table) .* drop it"):
         release(empty)
     assert version(empty) is None
     run(f"DROP OWNED BY {role}")
@@ -283,3 +286,50 @@ def test_the_version_table_of_another_role_runs_nothing_of_its_own(trap, servers
     finally:
         engine.dispose()
         run(f"DROP OWNED BY {ours} CASCADE; DROP ROLE {ours}")
+
+
+def test_what_another_role_makes_while_a_release_runs_is_refused_too(empty, run, guest, monkeypatch) -> None:
+    mallory, role = guest
+    run(f"GRANT CREATE ON SCHEMA public TO {role}")
+
+    def and_meanwhile(connection: Connection) -> str | None:
+        with mallory.begin() as session:
+            session.exec_driver_sql(PLANTED["an operator"])
+        return create_ops(connection)
+
+    monkeypatch.setattr("sql.release.create_ops", and_meanwhile)
+    with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
+        release(empty)
+    assert version(empty) is None
+
+
+def test_a_superusers_release_over_another_roles_tables_names_that_role(empty, run, guest) -> None:
+    engine, role = guest
+    here = run("SELECT current_database()")[0]
+    run(f"GRANT CREATE ON DATABASE {here} TO {role}; GRANT ALL ON SCHEMA public TO {role}")
+    release(engine)
+    warning = release(empty)
+    assert warning is not None
+    assert re.search(rf"{role} owns \d+ of our tables, views and functions", warning)
+    run(f"REASSIGN OWNED BY {role} TO postgres; REVOKE ALL ON SCHEMA public FROM {role}")
+    assert release(empty) is None
+
+
+def test_a_role_may_release_what_a_role_that_it_is_a_member_of_owns(servers, empty, run, guest) -> None:
+    engine, role = guest
+    here = run("SELECT current_database()")[0]
+    member = f"longhaul_test_{secrets.token_hex(4)}"
+    run(f"GRANT CREATE ON DATABASE {here} TO {role}; GRANT ALL ON SCHEMA public TO {role}")
+    run(f"CREATE ROLE {member} LOGIN IN ROLE {role}")
+    release(engine)
+    url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{member}@")
+    other = make_engine(url, application_name="test")
+    try:
+        release(other)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(AS_BEFORE.format(version=expected_version()))
+        release(other)  # the version is taken over from a table of that role
+        assert version(empty) == expected_version()
+    finally:
+        other.dispose()
+        run(f"DROP OWNED BY {member}; DROP ROLE {member}")

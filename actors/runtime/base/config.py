@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -30,7 +30,8 @@ def _queue_names(value: Any) -> Any:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     unknown = [name for name in names if name not in QUEUES]
     if unknown or not names:
-        raise ValueError(f"unknown queue {unknown[0]!r}; the queues are {', '.join(QUEUES)}" if unknown else "no queue")
+        found = f"unknown queue {_shown(unknown[0])}" if unknown else "no queue"
+        raise ValueError(f"{found}; the queues are {', '.join(QUEUES)}")
     return names
 
 
@@ -51,7 +52,7 @@ def _keys(value: Any) -> Any:
 def _http_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError("expected http://… or https://…")
-    parts = urlsplit(url)
+    parts = _split(url)
     if "@" in url or LIKE_A_PASSWORD.search(parts.netloc.rpartition("]")[2]):
         raise ValueError("expected an address without a user: the keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if not parts.hostname or parts.query or parts.fragment:
@@ -59,8 +60,15 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ValueError("expected an address") from None  # the error repeats what may be a password
+
+
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     known = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
     if not known or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("expected https://host, with at most a port")
@@ -145,8 +153,12 @@ def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) 
 LIKE_A_PASSWORD = re.compile(r"[@?#%]|:(?!//|\d{1,5}(?:/|$))")
 
 
+def _shown(value: str) -> str:
+    return "its value" if LIKE_A_PASSWORD.search(value) else repr(value)
+
+
 def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
     if name not in given:
         return f"{name} is not set"
-    found = "its value" if name in SECRETS or LIKE_A_PASSWORD.search(given[name]) else repr(given[name])
+    found = "its value" if name in SECRETS else _shown(given[name])
     return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

@@ -12,7 +12,7 @@ CLAIM = text("""
 LOCK = text("SELECT FROM background_jobs WHERE id = :job_id FOR UPDATE")
 
 RELEASE = text("""
-    SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || worker_id,
+    SELECT public.leave_running(id, attempt, 'queued', 'requeued', 'worker:' || CAST(worker_id AS text),
                                 'the response to the claim was lost')
     FROM background_jobs WHERE id = :job_id AND status = 'running' AND worker_id = :worker_id
 """)
@@ -51,8 +51,9 @@ SET_LEFT = text("""
 """)
 
 ROW_FAILED = text("""
-    SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || job.worker_id, CAST(:error AS text),
-                                CAST(NULL AS integer), pg_catalog.jsonb_build_object('id', CAST(:row_id AS jsonb)))
+    SELECT public.log_job_event(job, 'row_failed', job.status, 'worker:' || CAST(job.worker_id AS text),
+                                CAST(:error AS text), CAST(NULL AS integer),
+                                pg_catalog.jsonb_build_object('id', CAST(:row_id AS jsonb)))
     FROM background_jobs job
     WHERE id = :job_id
       AND (SELECT count(*) FROM job_events WHERE job_id = :job_id AND event = 'row_failed') < :most

@@ -44,7 +44,7 @@ BEGIN
                    > coalesce((l.j).unchanged_after, make_interval(secs => update_seconds))),
            l.runs AND l.is_sure IS NOT TRUE,
            coalesce(told.reason, 'running'),
-           coalesce(told.sentence, public.why_sentence(l.j, 'running', '{}'))
+           coalesce(told.sentence, public.why_sentence(l.j, 'running', '{}'::jsonb))
     FROM looked l LEFT JOIN told ON told.job_id = (l.j).id
     ORDER BY (l.j).id DESC;
 END $$;

@@ -68,7 +68,7 @@ BEGIN
            CASE WHEN s.moves THEN public.eta_of(s.j) ELSE s.eta_seconds END,
            extract(epoch FROM clock_timestamp() - (s.j).heartbeat_at)::bigint,
            coalesce(s.is_stale, false), coalesce(s.is_in_doubt, false),
-           coalesce(s.reason, 'running'), coalesce(s.sentence, public.why_sentence(s.j, 'running', '{}')), s.place,
+           coalesce(s.reason, 'running'), coalesce(s.sentence, public.why_sentence(s.j, 'running', '{}'::jsonb)), s.place,
            CASE WHEN s.moves THEN s.version END, false
     FROM (
         SELECT CASE WHEN l.moves THEN l.j ELSE o.job END AS j, l.moves, l.place, l.version,
