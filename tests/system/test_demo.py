@@ -168,7 +168,13 @@ def test_a_demo_whose_worker_cannot_start_says_why_at_once(copy: Path) -> None:
 def test_a_test_run_whose_terminal_is_closed_stops_its_servers(copy: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/sql"]
     run = subprocess.Popen(
-        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=copy,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # ours may be ignored: nohup
     )
     started(run, "%]")
     os.killpg(run.pid, signal.SIGHUP)
