@@ -29,8 +29,8 @@ ATTACH = text("""
            content_type, sha256
     FROM (SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('attachments', 'id')::regclass) AS id, file.*
           FROM unnest(CAST(:receipt_ids AS bigint[]), CAST(:suffixes AS text[]),
-                                 CAST(:content_types AS text[]),
-                      CAST(:digests AS bytea[])) AS file (receipt_id, suffix, content_type, sha256)) AS numbered
+                      CAST(:content_types AS text[]), CAST(:digests AS bytea[]))
+               AS file (receipt_id, suffix, content_type, sha256)) AS numbered
     RETURNING id, receipt_id
 """)
 

@@ -30,7 +30,8 @@ def _queue_names(value: Any) -> Any:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     unknown = [name for name in names if name not in QUEUES]
     if unknown or not names:
-        found = f"unknown queue {_shown(unknown[0])}" if unknown else "no queue"
+        named = [] if LIKE_A_PASSWORD.search(value) else unknown[:1]
+        found = " ".join(["unknown queue", *map(repr, named)]) if unknown else "no queue"
         raise ValueError(f"{found}; the queues are {', '.join(QUEUES)}")
     return names
 
@@ -153,12 +154,8 @@ def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) 
 LIKE_A_PASSWORD = re.compile(r"[@?#%]|:(?!//|\d{1,5}(?:/|$))")
 
 
-def _shown(value: str) -> str:
-    return "its value" if LIKE_A_PASSWORD.search(value) else repr(value)
-
-
 def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
     if name not in given:
         return f"{name} is not set"
-    found = "its value" if name in SECRETS else _shown(given[name])
+    found = "its value" if name in SECRETS or LIKE_A_PASSWORD.search(given[name]) else repr(given[name])
     return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

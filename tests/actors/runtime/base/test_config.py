@@ -135,7 +135,7 @@ def test_an_address_a_list_and_a_key_are_read_as_they_are_used(name, value, read
         ("S3_ENDPOINT_URL", "https://u:hunter5℀@store", "its value is not usable: expected an address"),
         ("S3_ENDPOINT_URL", "https://[u:hunter5]/", "its value is not usable: expected an address"),
         ("PUBLIC_URL", "https://u℀:hunter5@store", "its value is not usable: expected an address"),
-        ("WORKER_QUEUES", "redis://u:hunter5@host", "its value is not usable: unknown queue its value; the queues are"),
+        ("WORKER_QUEUES", "redis://u:hunter5@host", "its value is not usable: unknown queue; the queues are"),
         ("PUBLIC_URL", "example.com", "expected https://host, with at most a port"),
         ("PUBLIC_URL", "ftp://example.com", "expected https://host"),
         ("PUBLIC_URL", "https://", "expected https://host"),
