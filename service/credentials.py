@@ -53,6 +53,14 @@ def credential(authorization: str | None, cookies: str | None, name: str) -> Cre
     return None
 
 
+class LookedUp(NamedTuple):
+    """What a request's credential was found to be before the request got its thread."""
+
+    shown: Credential
+    row: Any
+    at: float  # time.monotonic() before it was looked up
+
+
 class Owner(NamedTuple):
     """The token behind a credential, and its business; None for an operator's."""
 

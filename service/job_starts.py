@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
+from actors.runtime.base.errors import LonghaulError
 from actors.runtime.jobs.kinds import Kind, MissingError, RefusedError
 from actors.runtime.jobs.params import Params
 from actors.runtime.jobs.start import (
@@ -23,13 +24,17 @@ from service.job_view import Jobs
 from service.json_handler import as_json
 from service.rate_limits import spend_change
 
-TRIES = 3  # of a start that conflicts with others
+TRIES = 4  # of a start that conflicts with others
 POLL_SECONDS = "2"  # until polling the job is worthwhile
 
 LISTENING = text("""
     SELECT count(*) FROM workers w JOIN public.live_workers() AS live (id) ON live.id = w.id
     WHERE :queue = ANY (w.queues) AND (w.kinds IS NULL OR :kind = ANY (w.kinds))
 """)
+
+
+class _NotReconciledError(LonghaulError):
+    """Another job is in the way. If its worker is dead, it may only look active: that is found out before refusing."""
 
 
 class Starts:
@@ -42,11 +47,13 @@ class Starts:
         self, caller: Caller, kind: Kind, params: Params, idempotency: Idempotency | None = None
     ) -> tuple[dict[str, Any], bool]:
         """The response, and whether it was given before. ApiError if the start is refused."""
-        _, notices = self._jobs.reconcile(caller.own_business(), alone=True)
+        notices: Notices | None = None
         for _ in range(TRIES):
             try:
                 with self._jobs.engine.begin() as connection:
                     return self._try(connection, caller, kind, params, idempotency, notices)
+            except _NotReconciledError:
+                _, notices = self._jobs.reconcile(caller.own_business(), alone=True)
             except IntegrityError as error:
                 # Another job was resumed, or started in psql, and is active now. The next try refuses this one as the
                 # second, unless that other job has ended since.
@@ -66,7 +73,7 @@ class Starts:
         kind: Kind,
         params: Params,
         idempotency: Idempotency | None,
-        notices: Notices,
+        notices: Notices | None,
     ) -> tuple[dict[str, Any], bool]:
         if idempotency is not None and (before := idempotency.take(connection)) is not None:
             return before, True
@@ -82,7 +89,9 @@ class Starts:
             idempotency.store(connection, answer)
         return answer, False
 
-    def _start(self, connection: Connection, caller: Caller, kind: Kind, params: Params, notices: Notices) -> Started:
+    def _start(
+        self, connection: Connection, caller: Caller, kind: Kind, params: Params, notices: Notices | None
+    ) -> Started:
         business_id = caller.own_business()
         try:
             return start(
@@ -94,7 +103,11 @@ class Starts:
                 who=caller.name,
                 user_id=caller.user_id,
             )
-        except JobActiveError as error:
+        except (JobActiveError, RefusedError) as error:
+            if notices is None:
+                raise _NotReconciledError from None
+            if isinstance(error, RefusedError):
+                raise ApiError(409, error.code, str(error)) from None
             job = self._jobs.shown(connection, caller, error.job_id, notices)
             raise ApiError(
                 409,
@@ -116,5 +129,3 @@ class Starts:
             raise bad_input(str(error), fields=error.fields) from None
         except MissingError as error:
             raise ApiError(404, "not_found", str(error)) from None
-        except RefusedError as error:
-            raise ApiError(409, error.code, str(error)) from None

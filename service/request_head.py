@@ -7,6 +7,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import BadRequest
 
 from service.chunks import Chunks
+from service.credentials import LookedUp
 
 MAX_LINE_BYTES = 8 * 1024  # of a request line
 MAX_HEADERS = 100
@@ -28,6 +29,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     error: Any
     # Set by Turns: the token has too many requests in flight; its credential was looked up, as it was new here.
     is_too_many = was_looked_up = False
+    looked_up: LookedUp | None = None  # and found
     is_head = False  # its method is HEAD: a refusal has no body either
 
     def received(self, data: bytes) -> int:

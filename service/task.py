@@ -4,7 +4,9 @@ from typing import Any
 
 from waitress.task import WSGITask
 
-IS_TOO_MANY = "longhaul.is_too_many"  # in a request's environment
+# In a request's environment.
+IS_TOO_MANY = "longhaul.is_too_many"
+LOOKED_UP = "longhaul.looked_up"
 
 
 class Task(WSGITask):  # type: ignore[misc]
@@ -16,6 +18,7 @@ class Task(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         environment: dict[str, Any] = super().get_environment()
         environment[IS_TOO_MANY] = self.request.is_too_many
+        environment[LOOKED_UP] = self.request.looked_up
         return environment
 
     def write(self, data: bytes) -> None:

@@ -1,12 +1,13 @@
 """Which request gets the next thread: no business can starve the others."""
 
+import time
 from collections import Counter, defaultdict, deque
 from itertools import count
 from typing import Any, NamedTuple
 
 from waitress.task import ThreadedTaskDispatcher
 
-from service.credentials import Credential, credential, known_credentials
+from service.credentials import Credential, LookedUp, credential, known_credentials
 from service.refusals import UnauthorizedError
 
 ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
@@ -104,10 +105,15 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         if not is_asked_of_us or shown is None or look_up is None or request.was_looked_up or request.is_too_many:
             return False
         request.was_looked_up = True
+        began = time.monotonic()
         try:
-            return True if look_up(shown) is not None else None
+            row = look_up(shown)
         except Exception:  # the application tells what is wrong with Postgres
             return False
+        if row is None:
+            return None
+        request.looked_up = LookedUp(shown, row, began)
+        return True
 
     def _is_crowded(self, name: str) -> bool:
         return name in (WITHOUT_TOKEN, SIGNS_IN) and len(self._waiting.get(name, ())) > CROWD

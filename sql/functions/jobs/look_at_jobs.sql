@@ -25,7 +25,10 @@ BEGIN
                    AND coalesce(own.silent_for < '5 s', true)
                    AND NOT EXISTS (SELECT FROM public.attachment_counts a WHERE a.job_id = j.id AND a.failed > 0) AS moves
         FROM public.background_jobs j
-        LEFT JOIN live own ON own.worker_id = j.worker_id LEFT JOIN public.watched_clock c ON true
+        -- Only for a job that runs: of a queued one, why_jobs() looks at the sessions.
+        LEFT JOIN LATERAL (
+            SELECT l.worker_id, l.silent_for FROM live l WHERE j.status = 'running' AND l.worker_id = j.worker_id OFFSET 0
+        ) own ON true LEFT JOIN public.watched_clock c ON true
         WHERE j.id = ANY (wanted)
     ), told AS (
         SELECT * FROM public.why_jobs(
