@@ -39,7 +39,8 @@ MAKE_FILE = text("""
     SELECT id, :business_id, pg_catalog.format('businesses/%s/exports/%s.%s', CAST(:business_id AS bigint), id,
                                                CAST(:format AS text)),
            :content_type, now(), now() + pg_catalog.make_interval(days => :days)
-    FROM (SELECT nextval(pg_get_serial_sequence('public.attachments', 'id')) AS id) AS numbered
+    FROM (SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('public.attachments', 'id')::regclass) AS id)
+         AS numbered
     RETURNING id, object_key
 """)
 KEEP_FILE = text("""

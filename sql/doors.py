@@ -1,12 +1,20 @@
 """The database's doors: what other roles could put in the place of what we call, read and write."""
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from sql.engine import SESSION_SETTINGS
+
 HERE = Path(__file__).parent
+OPEN_SECONDS = 60  # for transactions of others to end; our own take no longer
+
+CATALOGUE = "CAST('pg_catalog' AS regnamespace)"
 
 # Roles that may do anyway what we do: ours, those that it is a member of (which says nothing of a superuser), and
 # superusers.
@@ -15,102 +23,129 @@ TRUSTED = """
     WHERE r.rolsuper OR r.oid = us.oid OR NOT us.rolsuper AND pg_has_role(us.oid, r.oid, 'USAGE')
 """
 
-# A function or an operator with the name of a built-in one is called instead of it where its arguments match better; so
-# is one with the name of ours. Not from this statement: its own arguments are exactly those of the built-in ones.
-# Whoever owns the jobs has made a release: see OWNERS.
+# What others have made that would be used as ours: whatever has the name of something of ours, and functions and
+# operators in `public` with names of Postgres's own, which are called instead if their arguments match better.
 STRANGERS = text(f"""
-    WITH trusted AS ({TRUSTED}), released AS (
-        SELECT relowner FROM pg_catalog.pg_class
-        WHERE relnamespace = CAST(CAST('public' AS regnamespace) AS oid) AND relname = 'background_jobs'
-    ), extension AS (
-        SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-        WHERE d.deptype = 'e' AND e.extowner IN (SELECT oid FROM trusted))
-    SELECT 'the function ' || CAST(CAST(f.oid AS regprocedure) AS text) AS what, CAST(owner.rolname AS text) AS who
-    FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_roles owner ON owner.oid = f.proowner
-    WHERE f.pronamespace = CAST(CAST('public' AS regnamespace) AS oid)
-      AND (f.proname = ANY (CAST(:functions AS name[])) AND f.proowner NOT IN (SELECT relowner FROM released)
-           OR f.proname IN (SELECT proname FROM pg_catalog.pg_proc
-                            WHERE pronamespace = CAST(CAST('pg_catalog' AS regnamespace) AS oid)))
-      AND owner.oid NOT IN (SELECT oid FROM trusted)
-      AND (CAST(CAST('pg_catalog.pg_proc' AS regclass) AS oid), f.oid) NOT IN (SELECT classid, objid FROM extension)
-    UNION ALL
-    SELECT 'the operator ' || CAST(CAST(o.oid AS regoperator) AS text), CAST(owner.rolname AS text)
-    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_roles owner ON owner.oid = o.oprowner
-    WHERE o.oprnamespace = CAST(CAST('public' AS regnamespace) AS oid)
-      AND o.oprname IN (SELECT oprname FROM pg_catalog.pg_operator
-                        WHERE oprnamespace = CAST(CAST('pg_catalog' AS regnamespace) AS oid))
-      AND owner.oid NOT IN (SELECT oid FROM trusted)
-      AND (CAST(CAST('pg_catalog.pg_operator' AS regclass) AS oid), o.oid) NOT IN (SELECT classid, objid FROM extension)
-    UNION ALL
-    SELECT 'the table ' || CAST(t.relname AS text), CAST(owner.rolname AS text)
-    FROM pg_catalog.pg_class t JOIN pg_catalog.pg_roles owner ON owner.oid = t.relowner
-    WHERE t.relnamespace = CAST(CAST('public' AS regnamespace) AS oid) AND t.relname = 'longhaul_version'
-      AND owner.oid NOT IN (SELECT oid FROM trusted) AND owner.oid NOT IN (SELECT relowner FROM released)
-    ORDER BY 1 LIMIT 3
-""")  # noqa: S608 - constants
-
-# Whose are our tables and functions? Whoever owns one can replace what it does.
-OWNERS = text(f"""
-    SELECT CAST(owner.rolname AS text) AS who, count(*) AS n FROM (
-        SELECT relowner FROM pg_class c WHERE relkind IN ('r', 'v') AND (
-            relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('dramatiq', 'ops'))
-            OR relnamespace = CAST(CAST('public' AS regnamespace) AS oid) AND relname = ANY (CAST(:tables AS name[])))
+    WITH made AS (
+        SELECT format('the function %s', CAST(oid AS regprocedure)) AS what, pronamespace AS schema, proname AS name,
+               proowner AS owner, CAST('pg_proc' AS regclass) AS catalogue, oid,
+               proname IN (SELECT proname FROM pg_proc WHERE pronamespace = {CATALOGUE}) AS is_built_in
+        FROM pg_proc
         UNION ALL
-        SELECT proowner FROM pg_proc
-        WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('dramatiq', 'ops'))
-           OR pronamespace = CAST(CAST('public' AS regnamespace) AS oid) AND proname = ANY (CAST(:functions AS name[]))
-    ) AS ours (owner) JOIN pg_roles owner ON owner.oid = ours.owner
-    WHERE owner.oid NOT IN ({TRUSTED}) GROUP BY 1 ORDER BY 1
+        SELECT format('the operator %s', CAST(oid AS regoperator)), oprnamespace, oprname, oprowner,
+               CAST('pg_operator' AS regclass), oid,
+               oprname IN (SELECT oprname FROM pg_operator WHERE oprnamespace = {CATALOGUE})
+        FROM pg_operator
+        UNION ALL
+        SELECT format('the %s %s', CASE relkind WHEN 'r' THEN 'table' ELSE 'view' END, CAST(oid AS regclass)),
+               relnamespace, relname, relowner, CAST('pg_class' AS regclass), oid, false
+        FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
+    )
+    SELECT CAST(role.rolname AS text) AS who, ours.name IS NOT NULL AS is_ours, count(*) AS n,
+           (array_agg(what ORDER BY what))[1] AS what
+    FROM made JOIN pg_namespace n ON n.oid = made.schema JOIN pg_roles role ON role.oid = made.owner
+    LEFT JOIN unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS ours (schema, name)
+        ON ours.schema = n.nspname AND ours.name = made.name
+    WHERE made.owner NOT IN ({TRUSTED}) AND (
+        ours.name IS NOT NULL OR n.nspname = 'public' AND made.is_built_in AND NOT EXISTS (
+            SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+            WHERE d.deptype = 'e' AND d.classid = made.catalogue AND d.objid = made.oid AND e.extowner IN ({TRUSTED})))
+    GROUP BY 1, 2 ORDER BY 1, 2
 """)  # noqa: S608 - constants
 
 
-def names_of_ours() -> dict[str, list[str]]:
-    """Our tables and functions in the schema `public`."""
-    functions = "".join(file.read_text() for file in (HERE / "functions").rglob("*.sql"))
-    return {
-        "functions": sorted(set(re.findall(r"FUNCTION public\.(\w+)", functions))),
-        "tables": sorted(re.findall(r"CREATE TABLE public\.(\w+)", (HERE / "schema.sql").read_text())),
-    }
+def names_of_ours() -> set[tuple[str, str]]:
+    """Our tables, views and functions: schema and name."""
+    files = [HERE / "schema.sql", *(HERE / "functions").rglob("*.sql"), *(HERE / "ops").glob("*.sql")]
+    pattern = re.compile(r"^CREATE (?:OR REPLACE )?(?:TABLE|VIEW|FUNCTION) (\w+)\.(\w+)", re.MULTILINE)
+    return {(found[1], found[2]) for file in files for found in pattern.finditer(file.read_text())}
 
 
 def strangers(connection: Connection) -> str | None:
-    """A sentence about what another role has put into `public`, to be called or read as ours."""
-    told = [
-        f"{who} has created {what} in the schema public, which could be used in place of Postgres's own or ours: drop "
-        "it, or move it to another schema"
-        for what, who in connection.execute(STRANGERS, {"functions": names_of_ours()["functions"]})
-    ]
-    return "; ".join(told) or None
+    """A sentence about what another role has made that would be called, read or changed as ours."""
+    ours = sorted(names_of_ours())
+    asked = {"schemas": [schema for schema, _ in ours], "names": [name for _, name in ours]}
+    with _by_the_catalogue(connection):
+        found = connection.execute(STRANGERS, asked).all()
+    return "; ".join(_of_another(*row) for row in found) or None
 
 
-def owners(connection: Connection) -> str | None:
-    """A warning if something of ours belongs to a role that could replace it."""
-    told = [
-        f"{who} owns {n} of our tables, views and functions, and can replace what they do: release as that role, or a "
-        f"superuser can REASSIGN OWNED BY {who} TO this role"
-        for who, n in connection.execute(OWNERS, names_of_ours())
-    ]
-    return "; ".join(told) or None
+def _of_another(who: str, is_ours: bool, number: int, what: str) -> str:
+    which = what if number == 1 else f"{what} and {number - 1} more"
+    if not is_ours:
+        return (
+            f"{who} has created {which}, with names of Postgres's own, which could be called in place of them: drop "
+            "them, or move them to another schema"
+        )
+    return (
+        f"{who} owns {which}, with names of ours, and decides what they do: drop them; or, if that role has made the "
+        f"releases so far, release as that role, or let a superuser REASSIGN OWNED BY {who} TO this role"
+    )
 
 
-# Who else may create in a schema of ours, or owns it, besides superusers? The owner of `public` is the database's.
-OTHERS = text("""
-    SELECT n.nspname AS schema, coalesce(role.rolname, 'PUBLIC') AS who, its.grantee = n.nspowner AS owns
-    FROM pg_namespace n CROSS JOIN LATERAL (
-        SELECT grantee FROM aclexplode(n.nspacl) WHERE privilege_type = 'CREATE' AND grantee <> n.nspowner
-        UNION SELECT n.nspowner WHERE n.nspname <> 'public') AS its
-    LEFT JOIN pg_roles role ON role.oid = its.grantee
-    WHERE n.nspname IN ('public', 'dramatiq', 'ops')
-      AND coalesce(role.rolname <> current_user AND NOT role.rolsuper, true)
-    ORDER BY 1, 2
+@contextmanager
+def _by_the_catalogue(connection: Connection) -> Iterator[None]:
+    """Nothing in `public` is called meanwhile."""
+    connection.execute(text("SET LOCAL search_path = pg_catalog, pg_temp"))
+    yield
+    connection.execute(text(f"SET LOCAL search_path = {SESSION_SETTINGS['search_path']}"))
+
+
+# Transactions of roles that are not trusted, which have changed something in this database and are still open.
+OPEN = text(f"""
+    SELECT CAST(l.transactionid AS text) AS id, CAST(role.rolname AS text) AS who
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_roles role ON role.oid = a.usesysid
+    WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND a.datname = current_database()
+      AND role.oid NOT IN ({TRUSTED})
+    UNION
+    SELECT CAST(p.transaction AS text), CAST(p.owner AS text)
+    FROM pg_prepared_xacts p JOIN pg_roles role ON role.rolname = p.owner
+    WHERE p.database = current_database() AND role.oid NOT IN ({TRUSTED})
+""")  # noqa: S608 - constants
+STILL_OPEN = text("""
+    SELECT CAST(transactionid AS text) FROM pg_locks
+    WHERE locktype = 'transactionid' AND CAST(transactionid AS text) = ANY (:ids)
 """)
+
+
+def wait_for_others(connection: Connection) -> str | None:
+    """Waits for what others began while they could still create in `public`: until it ends, nobody sees what it made.
+
+    A sentence about who does not end it in time.
+    """
+    deadline = time.monotonic() + OPEN_SECONDS
+    with _by_the_catalogue(connection):
+        opened = {row.id: row.who for row in connection.execute(OPEN)}
+        while opened and time.monotonic() < deadline:
+            time.sleep(0.05)
+            still = connection.execute(STILL_OPEN, {"ids": list(opened)}).scalars().all()
+            opened = {number: opened[number] for number in still}
+    told = [
+        f"{who} has a transaction open, which may have made something in the schema public: end it, and release again"
+        for who in sorted(set(opened.values()))
+    ]
+    return "; ".join(told) or None
+
+
+# Who else may create in a schema of ours, or owns it? The owner of `public` is usually the database's.
+OTHERS = text(f"""
+    SELECT CAST(n.nspname AS text) AS schema, coalesce(CAST(role.rolname AS text), 'PUBLIC') AS who, its.owns
+    FROM pg_namespace n CROSS JOIN LATERAL (
+        SELECT grantee, false AS owns FROM aclexplode(n.nspacl)
+        WHERE privilege_type = 'CREATE' AND grantee <> n.nspowner
+        UNION SELECT CASE WHEN owner.rolname = 'pg_database_owner' THEN d.datdba ELSE owner.oid END, true
+        FROM pg_roles owner JOIN pg_database d ON d.datname = current_database() WHERE owner.oid = n.nspowner) AS its
+    LEFT JOIN pg_roles role ON role.oid = its.grantee
+    WHERE n.nspname IN ('public', 'dramatiq', 'ops') AND its.grantee NOT IN ({TRUSTED})
+    ORDER BY 1, 2
+""")  # noqa: S608 - constants
 
 
 def close_doors(connection: Connection) -> str | None:
     """If we may, stops others from creating functions in our schema, which could be called in place of ours.
 
     If we may not, the schema's owner has to: returns a sentence that says how. So it does for a schema that somebody
-    else had created before us, and could fill with anything.
+    else owns, and could fill with anything.
     """
     savepoint = connection.begin_nested()
     try:
@@ -119,7 +154,9 @@ def close_doors(connection: Connection) -> str | None:
     except ProgrammingError:  # the schema is not ours
         savepoint.rollback()
     # Postgres may also have reported that with a mere warning.
-    return "; ".join(_told(*row) for row in connection.execute(OTHERS)) or None
+    with _by_the_catalogue(connection):
+        found = connection.execute(OTHERS).all()
+    return "; ".join(_told(*row) for row in found) or None
 
 
 def _told(schema: str, who: str, owns: bool) -> str:

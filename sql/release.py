@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from sql.doors import close_doors, owners, strangers
+from sql.doors import close_doors, strangers, wait_for_others
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
 from sql.roles import grant_to_operator
@@ -37,28 +37,23 @@ def release(engine: Engine) -> str | None:
 
     If two run at once, the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
     that running jobs hold, so that jobs never queue up behind a release; it fails instead, and can be repeated.
+
+    The doors are closed before it looks what others have made, and for good: whatever is made later comes too late.
     """
     from alembic import command  # takes a quarter of a second, which the other processes save
     from alembic.config import Config
 
     with engine.begin() as connection:
         check_database(connection)
-        if found := strangers(connection):
+        _refuse_newer(schema_version(connection))
+        close_doors(connection)
+    with engine.begin() as connection:
+        _wait_for_its_turn(connection)
+        if found := wait_for_others(connection) or strangers(connection):
             raise UnusableDatabaseError(found)
-        lift_time_limits(connection)
-        # A release that is suspended must not keep its locks on the tables.
-        connection.execute(
-            text("SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '60s'")
-        )
-        connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         take_over(connection)
         before = schema_version(connection)
-        if before is not None and before not in known_versions():
-            raise UnusableDatabaseError(
-                f"found the database at version {before}, expected {expected_version()} or older: a newer release "
-                "has migrated it"
-            )
+        _refuse_newer(before)
         config = Config()
         config.set_main_option("script_location", str(HERE / "migrations"))
         config.attributes["connection"] = connection
@@ -68,10 +63,26 @@ def release(engine: Engine) -> str | None:
         warnings = [create_ops(connection)]
         # Processes with other roles read it when they start.
         connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
-        warnings += [close_doors(connection), owners(connection)]
-        if found := strangers(connection):  # made meanwhile
+        warnings.append(close_doors(connection))
+        if found := strangers(connection):  # made meanwhile, by somebody who may still do so
             raise UnusableDatabaseError(found)
         return "; ".join(filter(None, warnings)) or None
+
+
+def _wait_for_its_turn(connection: Connection) -> None:
+    lift_time_limits(connection)
+    # A release that is suspended must not keep its locks on the tables.
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '60s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
+    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+
+
+def _refuse_newer(version: str | None) -> None:
+    if version is not None and version not in known_versions():
+        raise UnusableDatabaseError(
+            f"found the database at version {version}, expected {expected_version()} or older: a newer release has "
+            "migrated it"
+        )
 
 
 def create_functions(connection: Connection) -> None:

@@ -48,7 +48,8 @@ MAKE_FILE = text("""
     SELECT id, :business_id,
            pg_catalog.format('businesses/%s/mail/%s%s', CAST(:business_id AS bigint), id, CAST(:suffix AS text)),
            :content_type, :sha256, now(), now() + interval '1 hour'
-    FROM (SELECT nextval(pg_get_serial_sequence('public.attachments', 'id')) AS id) AS numbered
+    FROM (SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('public.attachments', 'id')::regclass) AS id)
+         AS numbered
     RETURNING id, object_key
 """)
 ADOPT = text("""
