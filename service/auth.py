@@ -1,7 +1,6 @@
 """Authentication by token or session, of which only hashes are stored."""
 
 import secrets
-import time
 from typing import Any
 
 import falcon
@@ -10,15 +9,13 @@ from sqlalchemy import Connection, Engine, text
 
 from actors.runtime.base.config import Settings
 from service.caller import Caller
-from service.credentials import Credential, LookedUp, cookie_name, credential, hash_of, known_credentials
+from service.credentials import Credential, cookie_name, credential, hash_of, known_credentials
 from service.errors import ApiError
 from service.look_ups import LookUps
 from service.same_origin import SAFE_METHODS, require_our_page
 from service.task import LOOKED_UP
 
 log = structlog.get_logger("longhaul.auth")
-
-JUST_NOW_SECONDS = 0.1  # since the request itself had its credential looked up, and waited for its thread
 
 CREATE = text("""
     INSERT INTO api_tokens (id, token_sha256, business_id, user_id, role, name, expires_at, issued_by)
@@ -56,7 +53,7 @@ class Authentication:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._look_ups = LookUps(engine)
-        known_credentials.look_up = self._look_ups.find
+        known_credentials.look_up = self._look_ups.find_all
         self._settings = settings
         self._cookie = cookie_name(settings)
 
@@ -82,11 +79,7 @@ class Authentication:
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
         if shown is None:
             raise refused("Send the header Authorization: Bearer <token>")
-        found: LookedUp | None = request.env.get(LOOKED_UP)
-        if found is not None and found.shown == shown and time.monotonic() - found.at < JUST_NOW_SECONDS:
-            row = found.row
-        else:
-            row = self._look_ups.find(shown, is_poll=is_poll)
+        row = self._look_ups.find(shown, is_poll=is_poll, looked_up=request.env.get(LOOKED_UP))
         if row is None and shown.is_session:
             raise refused("This session has ended; sign in again")
         if row is None:

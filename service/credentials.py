@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from actors.runtime.base.config import Settings
@@ -57,7 +57,7 @@ class LookedUp(NamedTuple):
     """What a request's credential was found to be before the request got its thread."""
 
     shown: Credential
-    row: Any
+    row: Any  # None: it is not valid
     at: float  # time.monotonic() before it was looked up
 
 
@@ -75,8 +75,8 @@ class KnownCredentials:
 
     def __init__(self) -> None:
         self._owners: dict[bytes, Owner] = {}
-        # Asks Postgres for one that is not known, and adds it here; None before there is an application.
-        self.look_up: Callable[[Credential], Any] | None = None
+        # Asks Postgres for those that are not known, and adds them here; None before there is an application.
+        self.look_up: Callable[[Collection[Credential]], Mapping[Credential, Any]] | None = None
 
     def owner_of(self, hashed: bytes) -> Owner | None:
         return self._owners.get(hashed)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, TextClause, text
 from sqlalchemy.exc import DBAPIError
 
 from actors.runtime.base.failures import describe
-from service.credentials import Credential, Owner, known_credentials
+from service.credentials import Credential, LookedUp, Owner, known_credentials
 from service.gathered import Gathered
 from sql.engine import reading
 
@@ -23,6 +23,7 @@ CALLER = """
         AND current_setting('transaction_read_only') = 'off' AS unused,
     t.expires_at AS token_expires_at, coalesce(t.expires_at < now() + interval '14 days', false) AS ends_soon
 """
+JUST_NOW_SECONDS = 0.1  # since the request itself had its credential looked up, and waited for its thread
 IS_GOOD = "t.revoked_at IS NULL AND coalesce(t.expires_at > now(), true)"
 
 # By hash: the time this takes reveals nothing about any token or session.
@@ -102,6 +103,7 @@ class _Finder:
             self.lately.add(asked, rows, began)
             return rows
 
+        self.look = look
         self.now = Gathered(look)
 
 
@@ -111,19 +113,45 @@ class LookUps:
         self._tokens = _Finder(engine, FIND_TOKENS)
         self._sessions = _Finder(engine, FIND_SESSIONS)
 
-    def find(self, shown: Credential, *, is_poll: bool = False) -> Any:
-        """The token's row; None if the credential is invalid. For a poll, as it was within the last second."""
-        finder = self._sessions if shown.is_session else self._tokens
+    def find(self, shown: Credential, *, is_poll: bool = False, looked_up: LookedUp | None = None) -> Any:
+        """The token's row; None if the credential is invalid. For a poll, as it was within the last second; and for a
+        request that had its own credential looked up just now, as that found it.
+        """
+        finder = self._finder(shown)
         if is_poll and (row := finder.lately.get(shown.hashed)) is not None:
             return row
-        row = finder.now.get(shown.hashed)
-        if row is None:
-            known_credentials.forget(shown.hashed)
-            return None
-        known_credentials.add(shown.hashed, Owner(row.id, row.business_id))
-        if row.unused:
+        if (
+            looked_up is not None
+            and looked_up.shown == shown
+            and (looked_up.row is None or time.monotonic() - looked_up.at < JUST_NOW_SECONDS)
+        ):
+            row = looked_up.row
+        else:
+            row = finder.now.get(shown.hashed)
+        self._note(shown, row)
+        if row is not None and row.unused:
             self._touch(row.id)
         return row
+
+    def find_all(self, shown: Collection[Credential]) -> dict[Credential, Any]:
+        """The rows of those that are valid; that they are used is recorded by whoever then finds them."""
+        found: dict[Credential, Any] = {}
+        for finder in (self._tokens, self._sessions):
+            asked = {one.hashed: one for one in shown if self._finder(one) is finder}
+            rows = finder.look(list(asked)) if asked else {}
+            found |= {asked[hashed]: row for hashed, row in rows.items() if hashed in asked}
+        for one in shown:
+            self._note(one, found.get(one))
+        return found
+
+    def _finder(self, shown: Credential) -> _Finder:
+        return self._sessions if shown.is_session else self._tokens
+
+    def _note(self, shown: Credential, row: Any) -> None:
+        if row is None:
+            known_credentials.forget(shown.hashed)
+        else:
+            known_credentials.add(shown.hashed, Owner(row.id, row.business_id))
 
     def _touch(self, token_id: int) -> None:
         """Records the use of a token; the request goes on even if the database can't be written."""

@@ -2,10 +2,10 @@
 
 import json
 from threading import Lock
+from uuid import uuid4
 
 import structlog
 from waitress.task import ErrorTask
-from waitress.utilities import Error
 
 log = structlog.get_logger("longhaul.server")
 
@@ -16,7 +16,6 @@ LINES_A_SECOND = 10
 
 CODES = {
     400: "invalid_request",
-    401: "unauthorized",
     413: "too_large",
     431: "head_too_large",
     501: "not_implemented",
@@ -24,19 +23,11 @@ CODES = {
 }
 SENTENCES = {
     400: "The request is not valid HTTP",
-    401: "This token or session is unknown, has expired or has been revoked",
     413: f"Found a body of more than {MAX_BODY_BYTES} bytes",
     431: f"Found a request line and headers of more than {MAX_HEAD_BYTES} bytes",
     501: "This way of sending a body is not supported",
     500: "Something went wrong on our side",
 }
-
-
-class UnauthorizedError(Error):  # type: ignore[misc]
-    """Of one among many: see turns.py."""
-
-    code = 401
-    reason = "Unauthorized"
 
 
 class Lines:
@@ -46,13 +37,13 @@ class Lines:
         self._lock = Lock()
         self._written = self._left_out = 0
 
-    def write(self, status: int, code: str) -> None:
+    def write(self, status: int, code: str, request_id: str) -> None:
         with self._lock:
             if self._written >= LINES_A_SECOND:
                 self._left_out += 1
                 return
             self._written += 1
-        log.warning("http.refused", status=status, code=code)
+        log.warning("http.refused", status=status, code=code, request_id=request_id)
 
     def begin_second(self) -> None:
         with self._lock:
@@ -71,7 +62,8 @@ class Refusal(ErrorTask):  # type: ignore[misc]
         status = int(getattr(self.request.error, "code", 400))
         status_line = self.request.error.to_response(None)[0]
         code = CODES.get(status, "refused")
-        lines.write(status, code)
+        request_id = uuid4().hex
+        lines.write(status, code, request_id)
         body = json.dumps({"success": False, "error": SENTENCES.get(status, status_line), "code": code})
         self.status = status_line
         self.response_headers = [
@@ -79,7 +71,7 @@ class Refusal(ErrorTask):  # type: ignore[misc]
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
-            *([("WWW-Authenticate", "Bearer")] if status == UnauthorizedError.code else []),
+            ("X-Request-Id", request_id),
         ]
         self.set_close_on_finish()
         self.channel.refused = True

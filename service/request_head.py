@@ -29,7 +29,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     error: Any
     # Set by Turns: the token has too many requests in flight; its credential was looked up, as it was new here.
     is_too_many = was_looked_up = False
-    looked_up: LookedUp | None = None  # and found
+    looked_up: LookedUp | None = None
     is_head = False  # its method is HEAD: a refusal has no body either
 
     def received(self, data: bytes) -> int:

@@ -2,20 +2,23 @@
 
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
 from waitress.task import ThreadedTaskDispatcher
 
 from service.credentials import Credential, LookedUp, credential, known_credentials
-from service.refusals import UnauthorizedError
 
 ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
 SIGNS_IN = "/api/session"
-WITHOUT_TOKEN = ""
-OPEN = (SIGNS_IN, "/api/docs", "/api/openapi.json")  # to all, whatever credential they send
-CROWD = 32  # that wait; among those whose tokens are not known here, the newest then goes first
+THE_PAGE = "/"  # and its files: served without Postgres
+NEW = "new"  # a credential that is not known here
+WITHOUT_TOKEN = ""  # or with one that is not valid, or too many of one
+OF_ANYBODY = (SIGNS_IN, THE_PAGE, NEW, WITHOUT_TOKEN)  # names that need no valid token
+CROWD = 16  # that wait; among those of anybody, every other turn then is the newest's
+MOST_LOOKED_UP = 1_000  # credentials at once
 
 
 class Waiting(NamedTuple):
@@ -28,13 +31,14 @@ class Waiting(NamedTuple):
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     """A free thread goes to the name with the fewest threads, then to the oldest request. A name is a business with all
-    its tokens, an operator's token, all who sign in, or all others without a valid token; each holds at most half of
-    the threads, and the last two leave some to the rest. A credential that is new here is looked up, and then waits for
-    a turn of its business. Two more threads keep the platform's health checks and the other requests from waiting for
-    each other: one for /healthz and refusals (which may hold up to half of all threads), and the only one for /readyz.
+    its tokens, an operator's token, all who sign in, all who load the page, or all others without a valid token; each
+    holds at most half of the threads, and the last three together leave some to the rest. Two more threads keep the
+    platform's health checks and the other requests from waiting for each other: one for /healthz and refusals (which
+    may hold up to half of all threads), and the only one for /readyz.
 
-    In a flood of made-up tokens whoever came first would wait for all the others; so there the newest goes first, and
-    an unknown token is refused without asking the application.
+    Credentials that are new here are looked up, all that wait at once, and then wait for a turn of their business; so
+    made-up ones delay them by no more than one look-up. In a crowd without a valid token whoever came last would wait
+    for all the others, and whoever came first might wait for ever if the newest always went first: they take turns.
     """
 
     def __init__(self, threads: int, most_in_flight: int, cookie: str) -> None:
@@ -46,6 +50,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._in_flight: Counter[str] = Counter()
         self._waiting: defaultdict[str, deque[Waiting]] = defaultdict(deque)  # by name
         self._running: Counter[str] = Counter()
+        self._taken_from_crowd: Counter[str] = Counter()  # by name
         self._arrivals = count()
         self.set_thread_count(threads + 2)
 
@@ -62,12 +67,16 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         """The name whose threads it takes, and the token that it counts towards."""
         if request.error or request.path == ASKS_NOBODY:
             return ASKS_NOBODY, ""
+        if request.path == ASKS_POSTGRES or (request.path == SIGNS_IN and request.command == "POST"):
+            return request.path, ""
+        if not request.path.startswith("/api/"):
+            return THE_PAGE, ""
         shown = self._shown(request)
         # A credential that is made up, or was not looked up yet, has no limit of its own.
         owner = None if shown is None else known_credentials.owner_of(shown.hashed)
         if owner is None:
-            of_its_own = request.path == ASKS_POSTGRES or (request.path == SIGNS_IN and request.command == "POST")
-            return (request.path if of_its_own else WITHOUT_TOKEN), ""
+            is_new = shown is not None and known_credentials.look_up is not None and not request.was_looked_up
+            return (NEW if is_new else WITHOUT_TOKEN), ""
         token = f"token {owner.token_id}"  # its sessions count towards it
         if self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
@@ -79,47 +88,43 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def handler_thread(self, number: int) -> None:
         while (turn := self._next(number)) is not None:
-            name, waiting = turn
-            is_for_another: bool | None = False
+            name, taken = turn
             try:
-                request = waiting.channel.requests[0]
-                is_for_another = name == WITHOUT_TOKEN and self._turns_out_known(request)
-                if is_for_another is None and self._is_crowded(name) and request.path not in OPEN:
-                    request.error = UnauthorizedError("the token is not known")
-                if not is_for_another:
-                    waiting.channel.service()
+                if name == NEW:
+                    self._look_up([waiting.channel.requests[0] for waiting in taken])
+                else:
+                    taken[0].channel.service()
             except BaseException:
-                self.logger.exception("Exception when serving %r", waiting.channel)
+                self.logger.exception("Exception when serving %s", name)
             with self.lock:
-                _subtract(self._in_flight, waiting.token)
                 _subtract(self._running, name)  # what may run now, this thread takes itself
-            if is_for_another:
-                self.add_task(waiting.channel)
+                for waiting in taken:
+                    _subtract(self._in_flight, waiting.token)
+            if name == NEW:
+                for waiting in taken:
+                    self.add_task(waiting.channel)
 
-    def _turns_out_known(self, request: Any) -> bool | None:
-        """Looks up a credential that is new here: otherwise a business with many would hold these threads too. None: it
-        is not valid.
-        """
-        shown, look_up = self._shown(request), known_credentials.look_up
-        is_asked_of_us = request.path.startswith("/api/")  # the page is served without Postgres
-        if not is_asked_of_us or shown is None or look_up is None or request.was_looked_up or request.is_too_many:
-            return False
-        request.was_looked_up = True
+    def _look_up(self, requests: Sequence[Any]) -> None:
+        """Otherwise a business with many new tokens would hold the threads of those without one."""
+        for request in requests:
+            request.was_looked_up = True
+        shown = [(request, one) for request in requests if (one := self._shown(request)) is not None]
         began = time.monotonic()
+        look_up = known_credentials.look_up
         try:
-            row = look_up(shown)
+            rows = {} if look_up is None else look_up({one for _, one in shown})
         except Exception:  # the application tells what is wrong with Postgres
-            return False
-        if row is None:
-            return None
-        request.looked_up = LookedUp(shown, row, began)
-        return True
+            return
+        for request, one in shown:
+            request.looked_up = LookedUp(one, rows.get(one), began)
 
     def _is_crowded(self, name: str) -> bool:
-        return name in (WITHOUT_TOKEN, SIGNS_IN) and len(self._waiting.get(name, ())) > CROWD
+        return name in OF_ANYBODY and len(self._waiting.get(name, ())) > CROWD
 
-    def _next(self, number: int) -> tuple[str, Waiting] | None:
-        """Waits for the next request that may run, with its name. None: this thread must end."""
+    def _next(self, number: int) -> tuple[str, list[Waiting]] | None:
+        """Waits for the next request that may run, with its name; of those to be looked up, for all. None: this thread
+        must end.
+        """
         with self.lock:
             while self.stop_count == 0:
                 names = [name for name in self._waiting if self._may_run(name)]
@@ -134,21 +139,29 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             self.thread_exit_cv.notify()
             return None
 
-    def _take(self, name: str) -> tuple[str, Waiting]:
+    def _take(self, name: str) -> tuple[str, list[Waiting]]:
         waiting = self._waiting[name]
-        first = waiting.pop() if self._is_crowded(name) else waiting.popleft()
-        if not self._waiting[name]:
+        if name == NEW:
+            taken = [waiting.popleft() for _ in range(min(len(waiting), MOST_LOOKED_UP))]
+        elif self._is_crowded(name):
+            self._taken_from_crowd[name] += 1
+            taken = [waiting.pop() if self._taken_from_crowd[name] % 2 else waiting.popleft()]
+        else:
+            taken = [waiting.popleft()]
+        if not waiting:
             del self._waiting[name]
         self._running[name] += 1
-        return name, first
+        return name, taken
 
     def _may_run(self, name: str) -> bool:
         if name == ASKS_POSTGRES:
             return not self._running[name]
         others = self._running.total() - self._running[ASKS_NOBODY] - self._running[ASKS_POSTGRES]
-        without = self._running[WITHOUT_TOKEN] + self._running[SIGNS_IN]
-        if name in (WITHOUT_TOKEN, SIGNS_IN) and without >= max(1, self._threads - max(1, self._threads // 4)):
+        anybody = sum(self._running[one] for one in OF_ANYBODY)
+        if name in OF_ANYBODY and anybody >= max(1, self._threads - max(1, self._threads // 4)):
             return False
+        if name in (THE_PAGE, WITHOUT_TOKEN) and self._running[name] and self._is_crowded(name):
+            return False  # answered faster, a flood would come back faster: it waits here rather than in the event loop
         return self._running[name] < self._share and (name == ASKS_NOBODY or others < self._threads)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:

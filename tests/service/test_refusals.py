@@ -24,6 +24,7 @@ def test_each_refusal_is_a_line_up_to_ten_a_second_and_the_rest_is_counted(start
     wait_until(lambda: told() == 4 * LINES_A_SECOND, 30, "all refusals to be written or counted")
     lines = web.lines("http.refused")
     assert {(line["status"], line["code"], line["level"]) for line in lines} == {(400, "invalid_request", "warning")}
+    assert len({line["request_id"] for line in lines}) == len(lines)
     by_second: dict[str, int] = {}
     for line in lines:
         by_second[line["timestamp"][:19]] = by_second.get(line["timestamp"][:19], 0) + 1

@@ -1066,6 +1066,25 @@ def test_only_a_session_of_this_run_that_is_in_a_transaction_is_its_batch(why, m
         session.invalidate()
 
 
+def test_a_session_of_a_role_that_cannot_be_a_workers_is_taken_for_no_batch(
+    why, make, sql, workers_are, settings
+) -> None:
+    role = f"longhaul_test_{secrets.token_hex(4)}"
+    sql(f"CREATE ROLE {role} LOGIN")
+    workers_are({9: "1 s"})
+    job_id = make.job(status="running", worker_id=9, updated_at=ago(40))
+    theirs = make_engine(as_role(settings.DATABASE_URL, role), application_name=f"longhaul worker, job {job_id}/1")
+    try:
+        with theirs.connect() as session:
+            session.execute(text("SELECT 1"))
+            assert "backend_pid" not in why(job_id)["evidence"]
+            sql(f"GRANT UPDATE ON workers TO {role}")
+            assert "backend_pid" in why(job_id)["evidence"]
+    finally:
+        theirs.dispose()
+        sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_of_several_sessions_of_a_run_the_one_with_the_oldest_transaction_is_told(
     why, make, sql, workers_are, engine
 ) -> None:

@@ -8,8 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from actors.export_receipts import MAKE_FILE as EXPORT
+from actors.mail.storing import MAKE_FILE as MAIL
 from actors.runtime.jobs.kinds import load_kinds
 from actors.runtime.worker.sweep import sweep
+from service.auth import NEXT_ID
 
 
 def test_every_function_of_ours_looks_for_names_in_the_catalogue_only(sql) -> None:
@@ -20,6 +23,18 @@ def test_every_function_of_ours_looks_for_names_in_the_catalogue_only(sql) -> No
 
 def test_nobody_else_may_make_functions_beside_ours(sql) -> None:
     assert sql("SELECT has_schema_privilege('public', 'public', 'CREATE') AS may") == [{"may": False}]
+
+
+def test_no_id_of_ours_comes_from_another_roles_function(engine, make) -> None:
+    """Sequences are named by a text, which would match it better than Postgres's own."""
+    business_id = make.business()
+    values = {"business_id": business_id, "content_type": "x", "format": "csv", "days": 7, "suffix": "", "sha256": b"x" * 32}
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE FUNCTION public.nextval(text) RETURNS bigint LANGUAGE sql AS 'SELECT 777'")
+        made = [connection.execute(make_file, values).one().id for make_file in (EXPORT, MAIL)]
+        made.append(connection.execute(NEXT_ID).scalar_one())
+        assert 777 not in made
+        connection.rollback()
 
 
 WITHIN_A_TRIGGER = """

@@ -259,7 +259,7 @@ CALLED_AND_GONE = """
 """
 
 
-def test_what_another_role_has_in_hand_when_a_release_closes_the_doors_is_never_called(empty, run, guest) -> None:
+def test_what_another_role_has_in_hand_when_the_doors_are_closed_is_never_called(empty, run, guest) -> None:
     mallory, role = guest
     run("GRANT CREATE ON SCHEMA public TO PUBLIC")
     with mallory.connect() as session, ThreadPoolExecutor() as threads:

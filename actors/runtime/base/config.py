@@ -61,6 +61,12 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _bucket(name: str) -> str:
+    if "://" in name or "@" in name:
+        raise ValueError("expected the bucket's name, not an address: that is S3_ENDPOINT_URL")
+    return name
+
+
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
@@ -107,7 +113,7 @@ class Settings(KindSettings, DatabaseSettings):
     """One field per variable; the README's table says what each is for."""
 
     S3_ENDPOINT_URL: Annotated[str, AfterValidator(_http_url)] | None = None
-    S3_BUCKET: str = Field(min_length=3)
+    S3_BUCKET: Annotated[str, AfterValidator(_bucket)] = Field(min_length=3)
     AWS_ACCESS_KEY_ID: str = Field(min_length=1, repr=False)
     AWS_SECRET_ACCESS_KEY: str = Field(min_length=1, repr=False)
     AWS_SESSION_TOKEN: str | None = Field(default=None, repr=False)
@@ -154,8 +160,13 @@ def load(model: type[AnySettings], environment: Mapping[str, str] = os.environ) 
 LIKE_A_PASSWORD = re.compile(r"[@?#%]|:(?!//|\d{1,5}(?:/|$))")
 
 
+def shown(value: object) -> str:
+    """A setting's value, for a message; not if it may be a password."""
+    return "its value" if LIKE_A_PASSWORD.search(str(value)) else repr(value)
+
+
 def _sentence(name: Any, message: str, given: Mapping[str, str]) -> str:
     if name not in given:
         return f"{name} is not set"
-    found = "its value" if name in SECRETS or LIKE_A_PASSWORD.search(given[name]) else repr(given[name])
+    found = "its value" if name in SECRETS else shown(given[name])
     return f"{name}: {found} is not usable: {message.removeprefix('Value error, ')}"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 import actors
-from actors.runtime.base.config import QUEUES, KindSettings, Settings
+from actors.runtime.base.config import QUEUES, KindSettings, Settings, shown
 from actors.runtime.base.errors import ConfigError, KindError, LonghaulError
 from actors.runtime.jobs.batch import Batch
 from actors.runtime.jobs.params import Params
@@ -100,7 +100,7 @@ def _usable(variable: str, name: str, value: Any) -> Any:
     try:
         return _adapter(name).validate_python(value)
     except ValidationError as error:
-        raise ConfigError(f"{variable}: {value!r} is not usable: {error.errors()[0]['msg']}") from None
+        raise ConfigError(f"{variable}: {shown(value)} is not usable: {error.errors()[0]['msg']}") from None
 
 
 @cache

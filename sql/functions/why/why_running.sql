@@ -92,6 +92,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
                 || CASE WHEN for_operator THEN jsonb_build_object('query', left(a.query, 200)) ELSE '{}' END
             FROM pg_stat_activity a
             WHERE a.datname = current_database() AND a.state <> 'idle'
+              AND has_table_privilege(a.usesysid, 'public.workers', 'UPDATE')  -- otherwise it is not our worker
               AND a.application_name = format('longhaul worker, job %s/%s', job.id, job.attempt)
             ORDER BY a.xact_start LIMIT 1), '{}')
         || public.place_of(job.worker_id, for_operator)

@@ -148,6 +148,8 @@ def test_an_address_a_list_and_a_key_are_read_as_they_are_used(name, value, read
         ("CONNECTION_KEYS", KEY.replace("A", "!", 1), "expected 32-byte keys"),
         ("CONNECTION_KEYS", f"{KEY},x", "expected 32-byte keys"),
         ("S3_BUCKET", "ab", "S3_BUCKET: 'ab' is not usable"),
+        ("S3_BUCKET", "https://u:hunter5@store", "its value is not usable: expected the bucket's name, not an address"),
+        ("S3_BUCKET", "s3://receipts", "'s3://receipts' is not usable: expected the bucket's name, not an address"),
         ("AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID is not set"),
     ],
 )

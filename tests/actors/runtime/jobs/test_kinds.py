@@ -179,6 +179,8 @@ def test_a_setting_is_taken_from_where_it_is_said_most_exactly(settings) -> None
     assert size(FORMER_SIZE="8", NO_WORK_BATCH_SIZE="9") == (9, 9)
     with pytest.raises(ConfigError, match="NO_WORK_BATCH_SIZE: '0' is not usable: Input should be greater"):
         size(NO_WORK_BATCH_SIZE="0")
+    with pytest.raises(ConfigError, match="NO_WORK_BATCH_SIZE: its value is not usable"):
+        size(NO_WORK_BATCH_SIZE="https://dana:hunter5@host")
     wrong = settings.model_copy(update={"of_kinds": {"NO_WORK_THROTTLE_MS": "x"}})
     with pytest.raises(ConfigError, match="NO_WORK_THROTTLE_MS: 'x'"):
         plain.check(wrong)
