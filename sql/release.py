@@ -45,6 +45,7 @@ def release(engine: Engine) -> str | None:
 
     with engine.begin() as connection:
         check_database(connection)
+        _wait_for_its_turn(connection)
         _refuse_newer(schema_version(connection))
         close_doors(connection)
     with engine.begin() as connection:

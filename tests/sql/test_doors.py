@@ -28,7 +28,8 @@ def test_nobody_else_may_make_functions_beside_ours(sql) -> None:
 def test_no_id_of_ours_comes_from_another_roles_function(engine, make) -> None:
     """Sequences are named by a text, which would match it better than Postgres's own."""
     business_id = make.business()
-    values = {"business_id": business_id, "content_type": "x", "format": "csv", "days": 7, "suffix": "", "sha256": b"x" * 32}
+    values = {"business_id": business_id, "content_type": "x", "format": "csv", "days": 7, "suffix": ""}
+    values["sha256"] = b"x" * 32
     with engine.connect() as connection:
         connection.exec_driver_sql("CREATE FUNCTION public.nextval(text) RETURNS bigint LANGUAGE sql AS 'SELECT 777'")
         made = [connection.execute(make_file, values).one().id for make_file in (EXPORT, MAIL)]
