@@ -20,6 +20,21 @@ def test_a_chore_that_is_woken_does_its_round_at_once() -> None:
     assert not chore.is_alive()
 
 
+def test_the_second_round_comes_at_a_random_moment_and_all_others_in_their_time(monkeypatch) -> None:
+    """Chores that began together would otherwise go on together."""
+    asked, rounds = [], SimpleQueue()
+    monkeypatch.setattr("random.uniform", lambda least, most: asked.append((least, most)) or 0.01)
+    chore = Periodic(3600, "chore", lambda: rounds.put(None))
+    chore.start()
+    for _ in range(2):
+        rounds.get(timeout=30)
+    chore.wake()  # of no third one before
+    rounds.get(timeout=30)
+    chore.stop(30)
+    assert asked == [(0, 3600)]
+    assert rounds.empty()
+
+
 def test_a_chore_that_has_more_to_do_goes_on_at_once_and_one_that_fails_later() -> None:
     rounds: SimpleQueue[int] = SimpleQueue()
 
