@@ -16,11 +16,14 @@ OPEN_SECONDS = 60  # for transactions of others to end; our own take no longer
 
 CATALOGUE = "CAST('pg_catalog' AS regnamespace)"
 
-# Roles that may do anyway what we do: ours, those that it is a member of (which says nothing of a superuser), and
-# superusers.
+# Roles that may do anyway what we do: superusers, ours and its members; and a role that ours is a member of if nobody
+# else is (a superuser counts as a member of all).
 TRUSTED = """
     SELECT r.oid FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_roles us ON us.rolname = current_user
-    WHERE r.rolsuper OR r.oid = us.oid OR NOT us.rolsuper AND pg_has_role(us.oid, r.oid, 'USAGE')
+    WHERE r.rolsuper OR pg_has_role(r.oid, us.oid, 'MEMBER')
+       OR NOT us.rolsuper AND pg_has_role(us.oid, r.oid, 'MEMBER') AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_roles other WHERE other.oid OPERATOR(pg_catalog.<>) r.oid AND NOT other.rolsuper
+           AND pg_has_role(other.oid, r.oid, 'MEMBER') AND NOT pg_has_role(other.oid, us.oid, 'MEMBER'))
 """
 
 # What others have made that would be used as ours: whatever has the name of something of ours, and functions and
@@ -40,6 +43,10 @@ STRANGERS = text(f"""
         SELECT format('the %s %s', CASE relkind WHEN 'r' THEN 'table' ELSE 'view' END, CAST(oid AS regclass)),
                relnamespace, relname, relowner, CAST('pg_class' AS regclass), oid, false
         FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
+        UNION ALL
+        SELECT format('the type %s', CAST(oid AS regtype)), typnamespace, typname, typowner,
+               CAST('pg_type' AS regclass), oid, false
+        FROM pg_type WHERE typtype IN ('d', 'e', 'r')
     )
     SELECT CAST(role.rolname AS text) AS who, ours.name IS NOT NULL AS is_ours, count(*) AS n,
            (array_agg(what ORDER BY what))[1] AS what
@@ -55,9 +62,9 @@ STRANGERS = text(f"""
 
 
 def names_of_ours() -> set[tuple[str, str]]:
-    """Our tables, views and functions: schema and name."""
+    """Our tables, views, types and functions: schema and name."""
     files = [HERE / "schema.sql", *(HERE / "functions").rglob("*.sql"), *(HERE / "ops").glob("*.sql")]
-    pattern = re.compile(r"^CREATE (?:OR REPLACE )?(?:TABLE|VIEW|FUNCTION) (\w+)\.(\w+)", re.MULTILINE)
+    pattern = re.compile(r"^CREATE (?:OR REPLACE )?(?:TABLE|VIEW|TYPE|FUNCTION) (\w+)\.(\w+)", re.MULTILINE)
     return {(found[1], found[2]) for file in files for found in pattern.finditer(file.read_text())}
 
 
@@ -91,11 +98,12 @@ def _by_the_catalogue(connection: Connection) -> Iterator[None]:
     connection.execute(text(f"SET LOCAL search_path = {SESSION_SETTINGS['search_path']}"))
 
 
-# Transactions of roles that are not trusted, which have changed something in this database and are still open.
+# The transactions of roles that are not trusted. One that is in the middle of a statement, or is prepared, may still go
+# by the rights that it had.
 OPEN = text(f"""
-    SELECT CAST(l.transactionid AS text) AS id, CAST(role.rolname AS text) AS who
+    SELECT l.virtualxid AS id, CAST(role.rolname AS text) AS who
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_roles role ON role.oid = a.usesysid
-    WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND a.datname = current_database()
+    WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted AND a.datname = current_database()
       AND role.oid NOT IN ({TRUSTED})
     UNION
     SELECT CAST(p.transaction AS text), CAST(p.owner AS text)
@@ -103,8 +111,8 @@ OPEN = text(f"""
     WHERE p.database = current_database() AND role.oid NOT IN ({TRUSTED})
 """)  # noqa: S608 - constants
 STILL_OPEN = text("""
-    SELECT CAST(transactionid AS text) FROM pg_locks
-    WHERE locktype = 'transactionid' AND CAST(transactionid AS text) = ANY (:ids)
+    SELECT coalesce(virtualxid, CAST(transactionid AS text)) FROM pg_locks
+    WHERE locktype IN ('virtualxid', 'transactionid') AND coalesce(virtualxid, CAST(transactionid AS text)) = ANY (:ids)
 """)
 
 
@@ -127,6 +135,31 @@ def wait_for_others(connection: Connection) -> str | None:
     return "; ".join(told) or None
 
 
+MAY_CREATE = text("""
+    SELECT EXISTS (SELECT FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) its
+                   WHERE n.nspname = 'public' AND its.grantee = 0 AND its.privilege_type = 'CREATE')
+""")
+
+
+def close_public(connection: Connection) -> bool:
+    """If we may, stops others from creating functions in our schema, which could be called in place of ours. Did it?"""
+    with _by_the_catalogue(connection):
+        was_open = connection.execute(MAY_CREATE).scalar_one()
+    savepoint = connection.begin_nested()
+    try:
+        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        savepoint.commit()
+    except ProgrammingError:  # the schema is not ours
+        savepoint.rollback()
+    with _by_the_catalogue(connection):  # Postgres may have refused with a mere warning
+        return bool(was_open and not connection.execute(MAY_CREATE).scalar_one())
+
+
+def reopen_public(connection: Connection) -> None:
+    """As it was: the next release has to close it again, and to wait again."""
+    connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
+
+
 # Who else may create in a schema of ours, or owns it? The owner of `public` is usually the database's.
 OTHERS = text(f"""
     SELECT CAST(n.nspname AS text) AS schema, coalesce(CAST(role.rolname AS text), 'PUBLIC') AS who, its.owns
@@ -142,18 +175,10 @@ OTHERS = text(f"""
 
 
 def close_doors(connection: Connection) -> str | None:
-    """If we may, stops others from creating functions in our schema, which could be called in place of ours.
-
-    If we may not, the schema's owner has to: returns a sentence that says how. So it does for a schema that somebody
-    else owns, and could fill with anything.
+    """Closes `public`, if we may. A sentence about whoever may still create in a schema of ours, or owns it and could
+    fill it with anything, and what its owner, or a superuser, can do about it.
     """
-    savepoint = connection.begin_nested()
-    try:
-        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
-        savepoint.commit()
-    except ProgrammingError:  # the schema is not ours
-        savepoint.rollback()
-    # Postgres may also have reported that with a mere warning.
+    close_public(connection)
     with _by_the_catalogue(connection):
         found = connection.execute(OTHERS).all()
     return "; ".join(_told(*row) for row in found) or None

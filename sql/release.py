@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from sql.doors import close_doors, strangers, wait_for_others
+from sql.doors import close_doors, close_public, reopen_public, strangers, wait_for_others
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
 from sql.roles import grant_to_operator
@@ -38,27 +38,30 @@ def release(engine: Engine) -> str | None:
     If two run at once, the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
     that running jobs hold, so that jobs never queue up behind a release; it fails instead, and can be repeated.
 
-    The doors are closed before it looks what others have made, and for good: whatever is made later comes too late.
+    The schema `public` is closed before it looks what others have made there: what is made later comes too late.
     """
-    from alembic import command  # takes a quarter of a second, which the other processes save
-    from alembic.config import Config
+    with engine.connect() as connection:
+        try:
+            return _release(connection)
+        finally:
+            connection.invalidate()  # the lock ends with the session
 
-    with engine.begin() as connection:
+
+def _release(connection: Connection) -> str | None:
+    with connection.begin():
         check_database(connection)
         _wait_for_its_turn(connection)
-        _refuse_newer(schema_version(connection))
-        close_doors(connection)
-    with engine.begin() as connection:
-        _wait_for_its_turn(connection)
-        if found := wait_for_others(connection) or strangers(connection):
+        has_closed = close_public(connection)
+    if has_closed:
+        _wait_until_it_is_closed(connection)
+    with connection.begin():
+        _limit(connection)
+        if found := strangers(connection):
             raise UnusableDatabaseError(found)
         take_over(connection)
         before = schema_version(connection)
         _refuse_newer(before)
-        config = Config()
-        config.set_main_option("script_location", str(HERE / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        _migrate(connection)
         follow(connection, before)
         create_functions(connection)
         warnings = [create_ops(connection)]
@@ -70,12 +73,41 @@ def release(engine: Engine) -> str | None:
         return "; ".join(filter(None, warnings)) or None
 
 
-def _wait_for_its_turn(connection: Connection) -> None:
+def _limit(connection: Connection) -> None:
+    """For the open transaction: a release that is suspended must not keep its locks on the tables."""
     lift_time_limits(connection)
-    # A release that is suspended must not keep its locks on the tables.
-    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '60s'"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(:space, :id)"), RELEASE)
-    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"))
+
+
+def _wait_for_its_turn(connection: Connection) -> None:
+    """Holds its lock as long as the session lasts."""
+    _limit(connection)
+    connection.execute(text("SET LOCAL lock_timeout = '60s'; SET idle_session_timeout = '60s'"))
+    connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), RELEASE)
+
+
+def _wait_until_it_is_closed(connection: Connection) -> None:
+    found: str | None = "interrupted"
+    try:
+        with connection.begin():
+            _limit(connection)
+            found = wait_for_others(connection)
+    finally:
+        if found is not None:
+            with connection.begin():
+                reopen_public(connection)
+    if found is not None:
+        raise UnusableDatabaseError(found)
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # takes a quarter of a second, which the other processes save
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(HERE / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _refuse_newer(version: str | None) -> None:

@@ -75,10 +75,18 @@ COLUMNS = text(f"""
 """)  # noqa: S608 - a constant
 
 
+def _looks_like_ours(connection: Connection, table: str) -> bool:
+    asked = {"table": f"public.{table}", "is_ours": table == TABLE}
+    return connection.execute(COLUMNS, asked).scalars().all() == ["version_num"]
+
+
 def _read(connection: Connection, table: str) -> str | None:
     """The version in a table that looks like ours; None for any other. The former one must also belong to us."""
-    asked = {"table": f"public.{table}", "is_ours": table == TABLE}
-    if connection.execute(COLUMNS, asked).scalars().all() != ["version_num"]:
+    if not _looks_like_ours(connection, table):
+        return None
+    # From here on it stays what it is.
+    connection.execute(text(f"LOCK TABLE ONLY public.{table} IN ACCESS SHARE MODE"))
+    if not _looks_like_ours(connection, table):
         return None
     versions = connection.execute(text(f"SELECT CAST(version_num AS text) FROM public.{table} LIMIT 2"))  # noqa: S608
     found = list(versions.scalars())

@@ -88,7 +88,8 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    IF coalesce(obj_description('ops'::regnamespace), '') = '' THEN
+    IF coalesce(obj_description('ops'::regnamespace), '') = ''
+        AND pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'ops'), 'USAGE') THEN
         COMMENT ON SCHEMA ops IS 'For operators with psql: views and functions. \dv+ ops.* and \df+ ops.* describe each';
     END IF;
     -- Only roles with a GRANT may call these: python -m service roles.

@@ -280,15 +280,110 @@ def test_what_another_role_has_in_hand_when_the_doors_are_closed_is_never_called
 def test_a_release_waits_only_so_long_for_what_another_role_has_in_hand(empty, run, guest, monkeypatch) -> None:
     monkeypatch.setattr("sql.doors.OPEN_SECONDS", 0.2)
     mallory, role = guest
-    run(f"CREATE TABLE theirs (n int); ALTER TABLE theirs OWNER TO {role}")
-    with mallory.connect() as reader, mallory.connect() as session:
-        reader.exec_driver_sql("SELECT count(*) FROM theirs")  # has made nothing
-        session.exec_driver_sql("INSERT INTO theirs VALUES (1)")
-        with pytest.raises(UnusableDatabaseError, match=f"{role} has a transaction open"):
-            release(empty)
+    run("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with mallory.connect() as session:
+        session.exec_driver_sql("SELECT 1")
+        for _ in range(2):  # it is open again after a refusal, so that the next release waits too
+            with pytest.raises(UnusableDatabaseError, match=f"{role} has a transaction open"):
+                release(empty)
         session.rollback()
-        release(empty)
+        assert release(empty) is None
+        session.exec_driver_sql("SELECT 1")  # began too late to make anything
+        assert release(empty) is None
     assert version(empty) == expected_version()
+
+
+MAKES_IT_LATER = f"""
+    DO $do$ BEGIN
+        BEGIN
+            CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.nothing);
+        EXCEPTION WHEN undefined_function THEN NULL;  -- but now its rights are known to this session
+        END;
+        PERFORM pg_advisory_lock(42);
+        {CALLED_AND_GONE};
+    EXCEPTION WHEN insufficient_privilege THEN NULL;
+    END $do$
+"""
+
+
+def test_a_statement_that_began_before_the_doors_were_closed_makes_nothing_after(empty, run, guest) -> None:
+    mallory, role = guest
+    run("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with empty.connect() as holder, mallory.connect() as session, ThreadPoolExecutor() as threads:
+        holder.exec_driver_sql("SELECT pg_advisory_lock(42)")
+        made = threads.submit(session.exec_driver_sql, MAKES_IT_LATER)
+        wait_until(lambda: run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [1], 30, "it to wait")
+        released = threads.submit(release, empty)
+        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
+        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        assert not released.done()
+        holder.exec_driver_sql("SELECT pg_advisory_unlock(42)")
+        made.result()
+        session.commit()
+        has_made = run("SELECT count(*) FROM pg_operator WHERE oprnamespace = 'public'::regnamespace") == [1]
+        if has_made:
+            with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
+                released.result()
+        else:
+            released.result()
+    assert run("SELECT count(*) FROM pg_class WHERE relname = 'loot'") == [has_made]
+    assert not has_made or run("SELECT who FROM loot") == []
+
+
+def test_a_group_is_not_trusted_for_what_its_other_members_make(servers, empty, run, guest) -> None:
+    mallory, role = guest
+    us, group = (f"longhaul_test_{secrets.token_hex(4)}" for _ in range(2))
+    here = run("SELECT current_database()")[0]
+    run(f"CREATE ROLE {us} LOGIN; CREATE ROLE {group}; GRANT {group} TO {us}, {role}")
+    run(f"GRANT CREATE ON DATABASE {here} TO {us}; GRANT ALL ON SCHEMA public TO {us}, {group}")
+    engine = make_engine(
+        at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{us}@"), application_name="t"
+    )
+    try:
+        assert f"{group} may create functions in the schema public" in (release(engine) or "")
+        with mallory.begin() as connection:
+            connection.exec_driver_sql(f"SET ROLE {group}")
+            connection.exec_driver_sql(PLANTED["an operator"])
+        with pytest.raises(UnusableDatabaseError, match=f"{group} has created the operator"):
+            release(engine)
+        run(f"REVOKE {group} FROM {role}")  # nobody else is in it any more
+        release(engine)
+    finally:
+        engine.dispose()
+        run(f"DROP OWNED BY {us}, {group} CASCADE; DROP ROLE {us}, {group}")
+
+
+def test_a_type_of_another_role_is_refused_though_its_schema_was_taken_over(empty, run, guest) -> None:
+    mallory, role = guest
+    run(f"CREATE SCHEMA dramatiq AUTHORIZATION {role}")
+    with mallory.begin() as connection:
+        connection.exec_driver_sql("CREATE DOMAIN dramatiq.state AS text CHECK (VALUE <> '')")
+    run("ALTER SCHEMA dramatiq OWNER TO postgres")
+    with pytest.raises(UnusableDatabaseError, match=rf"{role} owns the type dramatiq\.state, with names of ours"):
+        release(empty)
+
+
+def test_a_version_table_that_becomes_a_view_while_it_is_read_runs_nothing(empty, run, guest) -> None:
+    mallory, role = guest
+    run(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with mallory.connect() as session, ThreadPoolExecutor() as threads:
+        session.exec_driver_sql("""
+            CREATE TABLE public.loot (who text); GRANT ALL ON public.loot TO PUBLIC;
+            CREATE TABLE public.longhaul_version (version_num text); GRANT ALL ON public.longhaul_version TO PUBLIC;
+            CREATE FUNCTION public.seen() RETURNS text LANGUAGE plpgsql AS $$
+                BEGIN INSERT INTO public.loot VALUES (current_user); RETURN '0020'; END $$
+        """)
+        session.commit()
+        session.exec_driver_sql("""
+            DROP TABLE public.longhaul_version;
+            CREATE VIEW public.longhaul_version AS SELECT public.seen() AS version_num;
+            GRANT ALL ON public.longhaul_version TO PUBLIC
+        """)
+        read = threads.submit(version, empty)
+        wait_until(lambda: run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [1], 30, "it to wait")
+        session.commit()
+        assert read.exception() is not None or read.result() is None
+    assert run("SELECT who FROM loot") == []
 
 
 RUNS_AS_WE = """
