@@ -13,11 +13,13 @@ from service.credentials import Credential, LookedUp, credential, known_credenti
 ASKS_NOBODY = "/healthz"  # needs neither Postgres nor the store
 ASKS_POSTGRES = "/readyz"
 SIGNS_IN = "/api/session"
-THE_PAGE = "/"  # and its files: served without Postgres
+THE_PAGE = "/"  # its files, and its question whether somebody is signed in
 NEW = "new"  # a credential that is not known here
-WITHOUT_TOKEN = ""  # or with one that is not valid, or too many of one
-OF_ANYBODY = (SIGNS_IN, THE_PAGE, NEW, WITHOUT_TOKEN)  # names that need no valid token
-CROWD = 16  # that wait; among those of anybody, every other turn then is the newest's
+TOO_MANY = "too many"  # of one token: a 429
+WITHOUT_TOKEN = ""  # or with one that is not valid
+OF_NOBODY = (SIGNS_IN, THE_PAGE, NEW, TOO_MANY, WITHOUT_TOKEN)  # names that are no business's and no operator's
+ONE_AT_A_TIME = (THE_PAGE, TOO_MANY, WITHOUT_TOKEN)  # in a crowd
+CROWD = 16  # that wait; of those of nobody, every other turn then is the newest's
 MOST_LOOKED_UP = 1_000  # credentials at once
 
 
@@ -31,10 +33,10 @@ class Waiting(NamedTuple):
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
     """A free thread goes to the name with the fewest threads, then to the oldest request. A name is a business with all
-    its tokens, an operator's token, all who sign in, all who load the page, or all others without a valid token; each
-    holds at most half of the threads, and the last three together leave some to the rest. Two more threads keep the
-    platform's health checks and the other requests from waiting for each other: one for /healthz and refusals (which
-    may hold up to half of all threads), and the only one for /readyz.
+    its tokens, an operator's token, all who sign in, all who load the page, all that is too much of a token, or all
+    others without a valid token; each holds at most half of the threads, and all but the first two together leave some
+    to those. Two more threads keep the platform's health checks and the other requests from waiting for each other: one
+    for /healthz and refusals (which may hold up to half of all threads), and the only one for /readyz.
 
     Credentials that are new here are looked up, all that wait at once, and then wait for a turn of their business; so
     made-up ones delay them by no more than one look-up. In a crowd without a valid token whoever came last would wait
@@ -75,12 +77,13 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         # A credential that is made up, or was not looked up yet, has no limit of its own.
         owner = None if shown is None else known_credentials.owner_of(shown.hashed)
         if owner is None:
-            is_new = shown is not None and known_credentials.look_up is not None and not request.was_looked_up
-            return (NEW if is_new else WITHOUT_TOKEN), ""
+            if shown is not None and known_credentials.look_up is not None and not request.was_looked_up:
+                return NEW, ""
+            return (THE_PAGE if request.path == SIGNS_IN else WITHOUT_TOKEN), ""
         token = f"token {owner.token_id}"  # its sessions count towards it
         if self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
-            return WITHOUT_TOKEN, ""
+            return TOO_MANY, ""
         return (token if owner.business_id is None else f"business {owner.business_id}"), token
 
     def _shown(self, request: Any) -> Credential | None:
@@ -119,7 +122,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             request.looked_up = LookedUp(one, rows.get(one), began)
 
     def _is_crowded(self, name: str) -> bool:
-        return name in OF_ANYBODY and len(self._waiting.get(name, ())) > CROWD
+        return name in OF_NOBODY and len(self._waiting.get(name, ())) > CROWD
 
     def _next(self, number: int) -> tuple[str, list[Waiting]] | None:
         """Waits for the next request that may run, with its name; of those to be looked up, for all. None: this thread
@@ -157,10 +160,10 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         if name == ASKS_POSTGRES:
             return not self._running[name]
         others = self._running.total() - self._running[ASKS_NOBODY] - self._running[ASKS_POSTGRES]
-        anybody = sum(self._running[one] for one in OF_ANYBODY)
-        if name in OF_ANYBODY and anybody >= max(1, self._threads - max(1, self._threads // 4)):
+        of_nobody = sum(self._running[one] for one in OF_NOBODY)
+        if name in OF_NOBODY and of_nobody >= max(1, self._threads - max(1, self._threads // 4)):
             return False
-        if name in (THE_PAGE, WITHOUT_TOKEN) and self._running[name] and self._is_crowded(name):
+        if name in ONE_AT_A_TIME and self._running[name] and self._is_crowded(name):
             return False  # answered faster, a flood would come back faster: it waits here rather than in the event loop
         return self._running[name] < self._share and (name == ASKS_NOBODY or others < self._threads)
 

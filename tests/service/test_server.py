@@ -489,17 +489,20 @@ def test_a_flood_delays_neither_signing_in_nor_the_page_nor_tokens_that_are_new(
         began = time.monotonic()
         if what == "the page":
             assert urlopen(address, timeout=60).status == 200  # noqa: S310 - our own server
+        elif what == "whether I am signed in":
+            assert Client(address).get("/api/session").status in (200, 401)
         elif what == "signing in":
             assert Client(address).post("/api/session", {"token": token}).status == 200
         else:
             assert Client(address, token).get("/api/jobs").status == 200
         return time.monotonic() - began
 
-    with ThreadPoolExecutor(4) as pool, ExitStack() as defer:
+    with ThreadPoolExecutor(5) as pool, ExitStack() as defer:
         defer.callback(over.set)
         flooding = pool.submit(asyncio.run, all_of_them())
         for _ in range(15):  # from the very first of the flood on
-            asked = [pool.submit(took, what) for what in ("the page", "signing in", "a new token")]
+            questions = ("the page", "whether I am signed in", "signing in", "a new token")
+            asked = [pool.submit(took, question) for question in questions]
             assert max(one.result(60) for one in asked) < AT_ONCE
         wait_until(lambda: len(statuses) > 300, 30, "the flood")
         over.set()

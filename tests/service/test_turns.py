@@ -218,6 +218,19 @@ def test_of_a_crowd_without_a_valid_token_one_at_a_time_is_served(path, turns) -
         assert len(served()) == 1
 
 
+@pytest.mark.parametrize("token", ["", "made up", "a"])
+def test_no_crowd_without_a_turn_of_its_own_keeps_a_visitor_waiting(token, turns, known) -> None:
+    known.look_up = lambda _shown: {}
+    crowd = [turns(Held(token)) for _ in range(3 * CROWD)]
+    wait_until(lambda: any(held.begun.is_set() for held in crowd), 30, "the first")
+    for held in crowd:  # of those, two may have begun before it was a crowd, beside the two of the business
+        if held.request.is_too_many and held.begun.is_set():
+            held.let_go.set()
+    for visitor in (Held(path="/"), Held("ended", "/api/session"), *([Held()] if token == "a" else [])):
+        assert turns(visitor).begun.wait(30)
+        visitor.let_go.set()
+
+
 def test_who_loads_the_page_or_has_a_new_token_waits_for_no_made_up_ones(turns, known) -> None:
     mine, asked = Credential(hash_of("new"), is_session=False), []
 
