@@ -65,7 +65,7 @@ class Authentication:
     def identify(self, request: falcon.Request) -> Caller | None:
         """The caller, by token or cookie; None if the request has neither, or an invalid one."""
         shown = credential(request.auth, request.get_header("Cookie"), self._cookie)
-        row = None if shown is None else self._look_ups.find(shown)
+        row = None if shown is None else self._look_ups.find(shown, looked_up=request.env.get(LOOKED_UP))
         return None if row is None else _caller_of(row)
 
     def by_token(self, token: str) -> Caller:

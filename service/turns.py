@@ -32,11 +32,12 @@ class Waiting(NamedTuple):
 
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """A free thread goes to the name with the fewest threads, then to the oldest request. A name is a business with all
-    its tokens, an operator's token, all who sign in, all who load the page, all that is too much of a token, or all
-    others without a valid token; each holds at most half of the threads, and all but the first two together leave some
-    to those. Two more threads keep the platform's health checks and the other requests from waiting for each other: one
-    for /healthz and refusals (which may hold up to half of all threads), and the only one for /readyz.
+    """A free thread goes to the name with the fewest threads, then to the oldest request outside a crowd. A name is a
+    business with all its tokens, an operator's token, all who sign in, all who load the page, all that is too much of a
+    token, or all others without a valid token; each holds at most half of the threads, and all but the first two
+    together leave some to those. Two more threads keep the platform's health checks and the other requests from waiting
+    for each other: one for /healthz and refusals (which may hold up to half of all threads), and the only one for
+    /readyz.
 
     Credentials that are new here are looked up, all that wait at once, and then wait for a turn of their business; so
     made-up ones delay them by no more than one look-up. In a crowd without a valid token whoever came last would wait
@@ -79,7 +80,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         if owner is None:
             if shown is not None and known_credentials.look_up is not None and not request.was_looked_up:
                 return NEW, ""
-            return (THE_PAGE if request.path == SIGNS_IN else WITHOUT_TOKEN), ""
+            asks_who = request.path == SIGNS_IN and request.command != "DELETE"
+            return (THE_PAGE if asks_who else WITHOUT_TOKEN), ""
         token = f"token {owner.token_id}"  # its sessions count towards it
         if self._most_in_flight and self._in_flight[token] >= self._most_in_flight:
             request.is_too_many = True
@@ -132,7 +134,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             while self.stop_count == 0:
                 names = [name for name in self._waiting if self._may_run(name)]
                 if names:
-                    return self._take(min(names, key=lambda name: (self._running[name], self._waiting[name][0].number)))
+                    return self._take(min(names, key=self._rank))
                 self.active_count -= 1
                 self.queue_cv.wait()
                 self.active_count += 1
@@ -142,6 +144,10 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             self.thread_exit_cv.notify()
             return None
 
+    def _rank(self, name: str) -> tuple[int, bool, int]:
+        """The lowest goes first: a crowd is not preferred because its oldest has waited for long."""
+        return self._running[name], self._is_crowded(name), self._waiting[name][0].number
+
     def _take(self, name: str) -> tuple[str, list[Waiting]]:
         waiting = self._waiting[name]
         if name == NEW:
@@ -149,6 +155,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         elif self._is_crowded(name):
             self._taken_from_crowd[name] += 1
             taken = [waiting.pop() if self._taken_from_crowd[name] % 2 else waiting.popleft()]
+            if not self._is_crowded(name):
+                self.queue_cv.notify_all()  # now others of them may run too
         else:
             taken = [waiting.popleft()]
         if not waiting:

@@ -231,6 +231,37 @@ def test_no_crowd_without_a_turn_of_its_own_keeps_a_visitor_waiting(token, turns
         visitor.let_go.set()
 
 
+def test_a_lone_request_goes_before_a_crowd_whose_oldest_has_waited_longer(turns) -> None:
+    held = [turns(Held(token)) for token in ("a", "a", "b")]
+    assert all(one.begun.wait(30) for one in held)
+    crowd = [turns(Held()) for _ in range(2 * CROWD)]
+    wait_until(lambda: any(one.begun.is_set() for one in crowd), 30, "the first of the crowd")
+    lone = turns(Held("c"))
+    next(one for one in crowd if one.begun.is_set()).let_go.set()
+    assert lone.begun.wait(30)
+    assert sum(one.begun.is_set() for one in crowd) == 1
+
+
+def test_when_a_crowd_has_shrunk_more_of_them_are_served(turns) -> None:
+    crowd = [turns(Held()) for _ in range(CROWD + 6)]
+    for _ in range(8):
+        wait_until(lambda: any(one.begun.is_set() and not one.let_go.is_set() for one in crowd), 30, "the next")
+        running = [one for one in crowd if one.begun.is_set() and not one.let_go.is_set()]
+        if len(crowd) - sum(one.begun.is_set() for one in crowd) <= CROWD:
+            break
+        running[0].let_go.set()
+    wait_until(lambda: sum(one.begun.is_set() and not one.let_go.is_set() for one in crowd) == 2, 30, "two of them")
+
+
+def test_who_signs_out_with_made_up_cookies_delays_nobody_on_the_page(turns, known) -> None:
+    known.look_up = lambda _shown: {}
+    crowd = [turns(Held("made up", "/api/session", command="DELETE")) for _ in range(3 * CROWD)]
+    wait_until(lambda: any(one.begun.is_set() for one in crowd), 30, "the first")
+    for visitor in (Held(path="/"), Held(path="/api/session"), Held("ended", "/api/session")):
+        assert turns(visitor).begun.wait(30)
+        visitor.let_go.set()
+
+
 def test_who_loads_the_page_or_has_a_new_token_waits_for_no_made_up_ones(turns, known) -> None:
     mine, asked = Credential(hash_of("new"), is_session=False), []
 
