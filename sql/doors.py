@@ -1,20 +1,15 @@
-"""The database's doors: what other roles could put in the place of what we call, read and write."""
+"""The database's doors: who may create in our schemas what we would call, read or write in place of ours."""
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from sql.engine import SESSION_SETTINGS
 
-HERE = Path(__file__).parent
 OPEN_SECONDS = 60  # for transactions of others to end; our own take no longer
-
-CATALOGUE = "CAST('pg_catalog' AS regnamespace)"
 
 # Roles that may do anyway what we do: superusers, ours and its members; and a role that ours is a member of if nobody
 # else is (a superuser counts as a member of all).
@@ -26,72 +21,9 @@ TRUSTED = """
            AND pg_has_role(other.oid, r.oid, 'MEMBER') AND NOT pg_has_role(other.oid, us.oid, 'MEMBER'))
 """
 
-# What others have made that would be used as ours: whatever has the name of something of ours, and functions and
-# operators in `public` with names of Postgres's own, which are called instead if their arguments match better.
-STRANGERS = text(f"""
-    WITH made AS (
-        SELECT format('the function %s', CAST(oid AS regprocedure)) AS what, pronamespace AS schema, proname AS name,
-               proowner AS owner, CAST('pg_proc' AS regclass) AS catalogue, oid,
-               proname IN (SELECT proname FROM pg_proc WHERE pronamespace = {CATALOGUE}) AS is_built_in
-        FROM pg_proc
-        UNION ALL
-        SELECT format('the operator %s', CAST(oid AS regoperator)), oprnamespace, oprname, oprowner,
-               CAST('pg_operator' AS regclass), oid,
-               oprname IN (SELECT oprname FROM pg_operator WHERE oprnamespace = {CATALOGUE})
-        FROM pg_operator
-        UNION ALL
-        SELECT format('the %s %s', CASE relkind WHEN 'r' THEN 'table' ELSE 'view' END, CAST(oid AS regclass)),
-               relnamespace, relname, relowner, CAST('pg_class' AS regclass), oid, false
-        FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
-        UNION ALL
-        SELECT format('the type %s', CAST(oid AS regtype)), typnamespace, typname, typowner,
-               CAST('pg_type' AS regclass), oid, false
-        FROM pg_type WHERE typtype IN ('d', 'e', 'r')
-    )
-    SELECT CAST(role.rolname AS text) AS who, ours.name IS NOT NULL AS is_ours, count(*) AS n,
-           (array_agg(what ORDER BY what))[1] AS what
-    FROM made JOIN pg_namespace n ON n.oid = made.schema JOIN pg_roles role ON role.oid = made.owner
-    LEFT JOIN unnest(CAST(:schemas AS text[]), CAST(:names AS text[])) AS ours (schema, name)
-        ON ours.schema = n.nspname AND ours.name = made.name
-    WHERE made.owner NOT IN ({TRUSTED}) AND (
-        ours.name IS NOT NULL OR n.nspname = 'public' AND made.is_built_in AND NOT EXISTS (
-            SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-            WHERE d.deptype = 'e' AND d.classid = made.catalogue AND d.objid = made.oid AND e.extowner IN ({TRUSTED})))
-    GROUP BY 1, 2 ORDER BY 1, 2
-""")  # noqa: S608 - constants
-
-
-def names_of_ours() -> set[tuple[str, str]]:
-    """Our tables, views, types and functions: schema and name."""
-    files = [HERE / "schema.sql", *(HERE / "functions").rglob("*.sql"), *(HERE / "ops").glob("*.sql")]
-    pattern = re.compile(r"^CREATE (?:OR REPLACE )?(?:TABLE|VIEW|TYPE|FUNCTION) (\w+)\.(\w+)", re.MULTILINE)
-    return {(found[1], found[2]) for file in files for found in pattern.finditer(file.read_text())}
-
-
-def strangers(connection: Connection) -> str | None:
-    """A sentence about what another role has made that would be called, read or changed as ours."""
-    ours = sorted(names_of_ours())
-    asked = {"schemas": [schema for schema, _ in ours], "names": [name for _, name in ours]}
-    with _by_the_catalogue(connection):
-        found = connection.execute(STRANGERS, asked).all()
-    return "; ".join(_of_another(*row) for row in found) or None
-
-
-def _of_another(who: str, is_ours: bool, number: int, what: str) -> str:
-    which = what if number == 1 else f"{what} and {number - 1} more"
-    if not is_ours:
-        return (
-            f"{who} has created {which}, with names of Postgres's own, which could be called in place of them: drop "
-            "them, or move them to another schema"
-        )
-    return (
-        f"{who} owns {which}, with names of ours, and decides what they do: drop them; or, if that role has made the "
-        f"releases so far, release as that role, or let a superuser REASSIGN OWNED BY {who} TO this role"
-    )
-
 
 @contextmanager
-def _by_the_catalogue(connection: Connection) -> Iterator[None]:
+def by_the_catalogue(connection: Connection) -> Iterator[None]:
     """Nothing in `public` is called meanwhile."""
     connection.execute(text("SET LOCAL search_path = pg_catalog, pg_temp"))
     yield
@@ -119,10 +51,10 @@ STILL_OPEN = text("""
 def wait_for_others(connection: Connection) -> str | None:
     """Waits for what others began while they could still create in `public`: until it ends, nobody sees what it made.
 
-    A sentence about who does not end it in time.
+    A sentence about who does not end it in time; the schema's comment then still says that a release has to wait.
     """
     deadline = time.monotonic() + OPEN_SECONDS
-    with _by_the_catalogue(connection):
+    with by_the_catalogue(connection):
         opened = {row.id: row.who for row in connection.execute(OPEN)}
         while opened and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -132,32 +64,61 @@ def wait_for_others(connection: Connection) -> str | None:
         f"{who} has a transaction open, which may have made something in the schema public: end it, and release again"
         for who in sorted(set(opened.values()))
     ]
+    if not told:
+        with _if_we_may(connection):
+            _comment_on_public(connection, _comment(connection).removesuffix(WAITS))
     return "; ".join(told) or None
 
 
-MAY_CREATE = text("""
+ALL_MAY_CREATE = text("""
     SELECT EXISTS (SELECT FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) its
                    WHERE n.nspname = 'public' AND its.grantee = 0 AND its.privilege_type = 'CREATE')
 """)
+COMMENT = text("SELECT coalesce(obj_description(CAST(to_regnamespace('public') AS oid), 'pg_namespace'), '')")
+# At the end of the schema's comment, because it must outlive a release that is killed.
+WAITS = " (closed by a release that has not yet waited for the transactions of others)"
 
 
 def close_public(connection: Connection) -> bool:
-    """If we may, stops others from creating functions in our schema, which could be called in place of ours. Did it?"""
-    with _by_the_catalogue(connection):
-        was_open = connection.execute(MAY_CREATE).scalar_one()
+    """If we may, stops others from creating functions in our schema, which could be called in place of ours.
+
+    True: it is closed, but what others had begun before may not have ended; `wait_for_others`.
+    """
+    comment = _comment(connection)
+    if not _all_may_create(connection):
+        return comment.endswith(WAITS)
+    is_closed = False
+    with _if_we_may(connection):
+        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))  # may refuse with a mere warning
+        if not _all_may_create(connection):
+            _comment_on_public(connection, comment.removesuffix(WAITS) + WAITS)
+            is_closed = True
+    return is_closed
+
+
+@contextmanager
+def _if_we_may(connection: Connection) -> Iterator[None]:
+    """Undone if the schema is not ours."""
     savepoint = connection.begin_nested()
     try:
-        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        yield
         savepoint.commit()
-    except ProgrammingError:  # the schema is not ours
+    except ProgrammingError:
         savepoint.rollback()
-    with _by_the_catalogue(connection):  # Postgres may have refused with a mere warning
-        return bool(was_open and not connection.execute(MAY_CREATE).scalar_one())
 
 
-def reopen_public(connection: Connection) -> None:
-    """As it was: the next release has to close it again, and to wait again."""
-    connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
+def _all_may_create(connection: Connection) -> bool:
+    with by_the_catalogue(connection):
+        return bool(connection.execute(ALL_MAY_CREATE).scalar_one())
+
+
+def _comment(connection: Connection) -> str:
+    with by_the_catalogue(connection):
+        return str(connection.execute(COMMENT).scalar_one())
+
+
+def _comment_on_public(connection: Connection, comment: str) -> None:
+    connection.execute(text("COMMENT ON SCHEMA public IS :comment"), {"comment": comment})
 
 
 # Who else may create in a schema of ours, or owns it? The owner of `public` is usually the database's.
@@ -174,12 +135,11 @@ OTHERS = text(f"""
 """)  # noqa: S608 - constants
 
 
-def close_doors(connection: Connection) -> str | None:
-    """Closes `public`, if we may. A sentence about whoever may still create in a schema of ours, or owns it and could
-    fill it with anything, and what its owner, or a superuser, can do about it.
+def open_doors(connection: Connection) -> str | None:
+    """A sentence about whoever may create in a schema of ours, or owns it and could fill it with anything, and what its
+    owner, or a superuser, can do about it.
     """
-    close_public(connection)
-    with _by_the_catalogue(connection):
+    with by_the_catalogue(connection):
         found = connection.execute(OTHERS).all()
     return "; ".join(_told(*row) for row in found) or None
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from sql.doors import close_doors, close_public, reopen_public, strangers, wait_for_others
+from sql.doors import close_public, open_doors, wait_for_others
 from sql.engine import lift_time_limits
 from sql.locks import RELEASE
 from sql.roles import grant_to_operator
+from sql.strangers import strangers
 from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def release(engine: Engine) -> str | None:
     If two run at once, the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
     that running jobs hold, so that jobs never queue up behind a release; it fails instead, and can be repeated.
 
-    The schema `public` is closed before it looks what others have made there: what is made later comes too late.
+    The schema `public` is closed before it looks at what others have made there: what is made later comes too late.
     """
     with engine.connect() as connection:
         try:
@@ -51,9 +52,12 @@ def _release(connection: Connection) -> str | None:
     with connection.begin():
         check_database(connection)
         _wait_for_its_turn(connection)
-        has_closed = close_public(connection)
-    if has_closed:
-        _wait_until_it_is_closed(connection)
+        has_to_wait = close_public(connection)
+    if has_to_wait:
+        with connection.begin():
+            _limit(connection)
+            if found := wait_for_others(connection):
+                raise UnusableDatabaseError(found)
     with connection.begin():
         _limit(connection)
         if found := strangers(connection):
@@ -67,7 +71,7 @@ def _release(connection: Connection) -> str | None:
         warnings = [create_ops(connection)]
         # Processes with other roles read it when they start.
         connection.execute(text(f"GRANT SELECT ON public.{TABLE} TO PUBLIC"))
-        warnings.append(close_doors(connection))
+        warnings.append(open_doors(connection))
         if found := strangers(connection):  # made meanwhile, by somebody who may still do so
             raise UnusableDatabaseError(found)
         return "; ".join(filter(None, warnings)) or None
@@ -84,20 +88,6 @@ def _wait_for_its_turn(connection: Connection) -> None:
     _limit(connection)
     connection.execute(text("SET LOCAL lock_timeout = '60s'; SET idle_session_timeout = '60s'"))
     connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), RELEASE)
-
-
-def _wait_until_it_is_closed(connection: Connection) -> None:
-    found: str | None = "interrupted"
-    try:
-        with connection.begin():
-            _limit(connection)
-            found = wait_for_others(connection)
-    finally:
-        if found is not None:
-            with connection.begin():
-                reopen_public(connection)
-    if found is not None:
-        raise UnusableDatabaseError(found)
 
 
 def _migrate(connection: Connection) -> None:

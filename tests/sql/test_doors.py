@@ -120,18 +120,18 @@ def test_forty_thousand_stale_messages_are_gone_in_no_time_and_no_others(engine,
 
 
 def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
-    from sql.doors import close_doors
+    from sql.doors import open_doors
 
     guest = f"longhaul_test_{secrets.token_hex(4)}"
     with engine.begin() as connection:
         connection.execute(text(f"CREATE ROLE {guest}"))
         try:
             connection.execute(text(f"SET LOCAL ROLE {guest}"))
-            assert close_doors(connection) is None  # somebody has closed them before
+            assert open_doors(connection) is None  # somebody has closed them before
             connection.execute(text("RESET ROLE"))
             connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
             connection.execute(text(f"SET LOCAL ROLE {guest}"))
-            assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in (close_doors(connection) or "")
+            assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in (open_doors(connection) or "")
         finally:
             connection.execute(text("RESET ROLE"))
             connection.execute(text(f"DROP ROLE {guest}"))
@@ -139,16 +139,16 @@ def test_a_release_whose_role_does_not_own_the_schema_goes_on(engine) -> None:
 
 @pytest.mark.parametrize("schema", ["ops", "dramatiq"])
 def test_a_release_says_who_else_owns_a_schema_of_ours_or_may_create_in_it(schema, engine) -> None:
-    from sql.doors import close_doors
+    from sql.doors import open_doors
 
     guest = f"longhaul_test_{secrets.token_hex(4)}"
     with engine.connect() as connection, connection.begin() as transaction:
         connection.execute(text(f"CREATE ROLE {guest}"))
-        assert close_doors(connection) is None
+        assert open_doors(connection) is None
         connection.execute(text(f"GRANT CREATE ON SCHEMA {schema} TO {guest}"))
-        assert f"REVOKE CREATE ON SCHEMA {schema} FROM {guest}" in (close_doors(connection) or "")
+        assert f"REVOKE CREATE ON SCHEMA {schema} FROM {guest}" in (open_doors(connection) or "")
         connection.execute(text(f"ALTER SCHEMA {schema} OWNER TO {guest}"))
-        assert close_doors(connection) == (
+        assert open_doors(connection) == (
             f"{guest} owns the schema {schema} and can replace what is in it; a superuser can ALTER SCHEMA {schema} "
             "OWNER TO this role"
         )

@@ -1,6 +1,9 @@
 """Where a release meets a database that is not as it expects: the version of another, a role with few rights."""
 
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -283,7 +286,7 @@ def test_a_release_waits_only_so_long_for_what_another_role_has_in_hand(empty, r
     run("GRANT CREATE ON SCHEMA public TO PUBLIC")
     with mallory.connect() as session:
         session.exec_driver_sql("SELECT 1")
-        for _ in range(2):  # it is open again after a refusal, so that the next release waits too
+        for _ in range(2):  # the next release waits too
             with pytest.raises(UnusableDatabaseError, match=f"{role} has a transaction open"):
                 release(empty)
         session.rollback()
@@ -291,6 +294,40 @@ def test_a_release_waits_only_so_long_for_what_another_role_has_in_hand(empty, r
         session.exec_driver_sql("SELECT 1")  # began too late to make anything
         assert release(empty) is None
     assert version(empty) == expected_version()
+
+
+PUBLIC_SAYS = "SELECT obj_description('public'::regnamespace, 'pg_namespace')"
+
+
+def test_after_a_release_that_was_killed_while_it_waited_the_next_one_waits(
+    servers, empty, run, guest, monkeypatch
+) -> None:
+    mallory, role = guest
+    here = run("SELECT current_database()")[0]
+    run("GRANT CREATE ON SCHEMA public TO PUBLIC; COMMENT ON SCHEMA public IS 'what \\ was ''there'' before'")
+    with mallory.connect() as session:
+        session.exec_driver_sql(PLANTED["an operator"])
+        killed = subprocess.Popen(
+            [sys.executable, "-m", "service", "release"],
+            env=os.environ | {"DATABASE_URL": at_database(servers["DATABASE_URL"], here)},
+        )
+        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
+        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        killed.kill()
+        killed.wait()
+        monkeypatch.setattr("sql.doors.OPEN_SECONDS", 0.2)
+        for _ in range(2):
+            with pytest.raises(UnusableDatabaseError, match=f"{role} has a transaction open"):
+                release(empty)
+            assert run(PUBLIC_SAYS)[0].endswith(
+                "(closed by a release that has not yet waited for the transactions of others)"
+            )
+        session.commit()
+    with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
+        release(empty)
+    run(f"DROP OWNED BY {role}")
+    assert release(empty) is None
+    assert run(PUBLIC_SAYS) == ["what \\ was 'there' before"]
 
 
 MAKES_IT_LATER = f"""
