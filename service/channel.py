@@ -155,7 +155,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return True
 
     def _hand_over(self, request: Any) -> None:
-        """To whichever thread serves it."""
+        """To whichever thread serves it. Once the process is about to end, the connection is closed after the response:
+        otherwise a client that always has a request in hand would be cut off in the middle of its last one.
+        """
+        if not self.server.accepting:
+            request.headers["CONNECTION"] = "close"
         self.requests.append(request)
         self.handed_over += 1
         self.server.add_task(self)

@@ -93,7 +93,8 @@ class Worker(GunicornWorker):  # type: ignore[misc]
 
 
 def _is_busy(channel: Any) -> bool:
-    return isinstance(channel, Channel) and not channel.is_idle()
+    """Or may have the client's next request on its way."""
+    return isinstance(channel, Channel) and not (channel.is_idle() and time.time() - channel.last_activity > 1)
 
 
 def server_on(sock: socket.socket, application: Any, sockets: Sockets, dispatcher: Turns, adj: Any) -> Any:

@@ -26,18 +26,17 @@ MOST_LOOKED_UP = 1_000  # credentials at once
 class Waiting(NamedTuple):
     """A request that waits for a thread."""
 
-    number: int  # in order of arrival
     token: str  # counts towards its limit; "": no token
     channel: Any
 
 
 class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """A free thread goes to the name with the fewest threads, then to the oldest request outside a crowd. A name is a
-    business with all its tokens, an operator's token, all who sign in, all who load the page, all that is too much of a
-    token, or all others without a valid token; each holds at most half of the threads, and all but the first two
-    together leave some to those. Two more threads keep the platform's health checks and the other requests from waiting
-    for each other: one for /healthz and refusals (which may hold up to half of all threads), and the only one for
-    /readyz.
+    """A free thread goes to the name with the fewest threads, then to the first in line; when a request ends, its name
+    goes to the end of the line. A name is a business with all its tokens, an operator's token, all who sign in, all who
+    load the page, all that is too much of a token, or all others without a valid token; each holds at most half of the
+    threads, and all but the first two together leave some to those. Two more threads keep the platform's health checks
+    and the other requests from waiting for each other: one for /healthz and refusals (which may hold up to half of all
+    threads), and the only one for /readyz.
 
     Credentials that are new here are looked up, all that wait at once, and then wait for a turn of their business; so
     made-up ones delay them by no more than one look-up. In a crowd without a valid token whoever came last would wait
@@ -54,7 +53,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._waiting: defaultdict[str, deque[Waiting]] = defaultdict(deque)  # by name
         self._running: Counter[str] = Counter()
         self._taken_from_crowd: Counter[str] = Counter()  # by name
-        self._arrivals = count()
+        self._places = count()
+        self._place: dict[str, int] = {}  # in the line, by name
         self.set_thread_count(threads + 2)
 
     def add_task(self, channel: Any) -> None:
@@ -62,7 +62,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
         with self.lock:
             name, token = self._name(request)
             self._in_flight[token] += 1
-            self._waiting[name].append(Waiting(next(self._arrivals), token, channel))
+            self._waiting[name].append(Waiting(token, channel))
+            self._place.setdefault(name, next(self._places))
             if self._may_run(name):
                 self.queue_cv.notify()
 
@@ -103,6 +104,8 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
                 self.logger.exception("Exception when serving %s", name)
             with self.lock:
                 _subtract(self._running, name)  # what may run now, this thread takes itself
+                if name in self._place:
+                    self._place[name] = next(self._places)
                 for waiting in taken:
                     _subtract(self._in_flight, waiting.token)
             if name == NEW:
@@ -144,9 +147,11 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             self.thread_exit_cv.notify()
             return None
 
-    def _rank(self, name: str) -> tuple[int, bool, int]:
-        """The lowest goes first: a crowd is not preferred because its oldest has waited for long."""
-        return self._running[name], self._is_crowded(name), self._waiting[name][0].number
+    def _rank(self, name: str) -> tuple[int, int]:
+        """The lowest goes first. So many that wait of one name neither go before a lone request because their oldest is
+        older, nor wait while one lone request after the other comes.
+        """
+        return self._running[name], self._place[name]
 
     def _take(self, name: str) -> tuple[str, list[Waiting]]:
         waiting = self._waiting[name]
@@ -161,6 +166,7 @@ class Turns(ThreadedTaskDispatcher):  # type: ignore[misc]
             taken = [waiting.popleft()]
         if not waiting:
             del self._waiting[name]
+            del self._place[name]
         self._running[name] += 1
         return name, taken
 

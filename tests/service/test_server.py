@@ -317,6 +317,27 @@ def test_a_web_process_that_is_told_to_stop_is_gone_though_connections_are_open(
     assert time.monotonic() - began < 15  # of the 20 s that requests in hand would get
 
 
+def test_a_web_process_that_is_told_to_stop_cuts_nobody_off_who_goes_on_asking(start, connect, web) -> None:
+    def ask_until_it_closes(client: socket.socket) -> bytes:
+        answer = b""
+        while b"connection: close" not in answer.lower():
+            client.sendall(HEAD + b"\r\n")
+            answer = b""
+            while not answer.endswith(b'{"success": true}'):
+                part = client.recv(9999)
+                assert part, "cut off"
+                answer += part
+        return client.recv(9999)
+
+    clients = [connect() for _ in range(4)]
+    (listening, *_) = listeners(int(web().address.rpartition(":")[2]))
+    with ThreadPoolExecutor(len(clients)) as pool:
+        asked = [pool.submit(ask_until_it_closes, client) for client in clients]
+        (listening.parent() or listening).terminate()
+        assert [one.result(60) for one in asked] == [b""] * len(clients)
+    wait_until(lambda: not listening.is_running(), 15, "the web process to stop")
+
+
 def listeners(port: int) -> list[psutil.Process]:
     found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
     return [psutil.Process(c.pid) for c in found if c.pid]

@@ -242,6 +242,49 @@ def test_a_lone_request_goes_before_a_crowd_whose_oldest_has_waited_longer(turns
     assert sum(one.begun.is_set() for one in crowd) == 1
 
 
+OF_EVERY_SORT: dict[str, dict[str, str]] = {
+    "made-up tokens": {"token": "made up"},
+    "new tokens": {"token": "new"},
+    "visitors": {"path": "/"},
+    "visitors' sessions": {"path": "/api/session"},
+    "who signs in": {"path": "/api/session", "command": "POST"},
+    "nobody": {},
+    "too much of a token": {"token": "a"},
+    "an operator": {"token": "operator"},
+    "health checks": {"path": "/healthz"},
+    "questions for Postgres": {"path": "/readyz"},
+}
+
+
+@pytest.mark.parametrize("sort", OF_EVERY_SORT)
+def test_however_many_wait_they_are_served_though_the_others_always_come_back(sort, turns, known) -> None:
+    def look_up(shown: set[Credential]) -> dict[Credential, Owner]:
+        valid = [one for one in shown if one.hashed == hash_of("new")]
+        for one in valid:
+            known.add(one.hashed, Owner(50, business_id=50))
+        return {one: known.owner_of(one.hashed) for one in valid}
+
+    def ask_again(token: str) -> None:
+        held = Held(token)
+        held.let_go.set()
+        held.service = lambda: None if is_over.is_set() else ask_again(token)
+        turns(held)
+
+    is_over = Event()
+    known.look_up = look_up
+    for number in range(100, 112):
+        known.add(hash_of(f"busy {number}"), Owner(number, business_id=number))
+        ask_again(f"busy {number}")
+    try:
+        many = [Held(**OF_EVERY_SORT[sort]) for _ in range(2 * CROWD)]
+        for held in many:
+            held.let_go.set()
+            turns(held)
+        assert all(held.begun.wait(30) for held in many)
+    finally:
+        is_over.set()
+
+
 def test_when_a_crowd_has_shrunk_more_of_them_are_served(turns) -> None:
     crowd = [turns(Held()) for _ in range(CROWD + 6)]
     for _ in range(8):
