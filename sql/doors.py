@@ -3,23 +3,26 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import ProgrammingError
 
 from sql.engine import SESSION_SETTINGS
 
 OPEN_SECONDS = 60  # for transactions of others to end; our own take no longer
 
-# Roles that may do anyway what we do: superusers, ours and its members; and a role that ours is a member of if nobody
-# else is (a superuser counts as a member of all).
-TRUSTED = """
+MAY_BECOME = "'USAGE, SET, MEMBER WITH ADMIN OPTION'"
+
+# Roles that may do anyway what we do: superusers, we, and who may become us; and a group that we are in, if nobody can
+# log in as it and nobody else is in it (a superuser counts as a member of all).
+TRUSTED = f"""
     SELECT r.oid FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_roles us ON us.rolname = current_user
-    WHERE r.rolsuper OR pg_has_role(r.oid, us.oid, 'MEMBER')
-       OR NOT us.rolsuper AND pg_has_role(us.oid, r.oid, 'MEMBER') AND NOT EXISTS (
+    WHERE r.rolsuper OR pg_has_role(r.oid, us.oid, {MAY_BECOME})
+       OR NOT us.rolsuper AND NOT r.rolcanlogin AND pg_has_role(us.oid, r.oid, 'USAGE, SET') AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_roles other WHERE other.oid OPERATOR(pg_catalog.<>) r.oid AND NOT other.rolsuper
-           AND pg_has_role(other.oid, r.oid, 'MEMBER') AND NOT pg_has_role(other.oid, us.oid, 'MEMBER'))
-"""
+           AND pg_has_role(other.oid, r.oid, 'MEMBER') AND NOT pg_has_role(other.oid, us.oid, {MAY_BECOME}))
+"""  # noqa: S608 - a constant
 
 
 @contextmanager
@@ -30,44 +33,54 @@ def by_the_catalogue(connection: Connection) -> Iterator[None]:
     connection.execute(text(f"SET LOCAL search_path = {SESSION_SETTINGS['search_path']}"))
 
 
-# The transactions of roles that are not trusted. One that is in the middle of a statement, or is prepared, may still go
-# by the rights that it had.
-OPEN = text(f"""
-    SELECT l.virtualxid AS id, CAST(role.rolname AS text) AS who
-    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_roles role ON role.oid = a.usesysid
+# Those of trusted roles too: a superuser's ANALYZE, and autovacuum, call functions of a table's owner.
+OPEN = text("""
+    SELECT l.virtualxid AS id, coalesce(CAST(a.usename AS text), a.backend_type, 'autovacuum') AS who
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted AND a.datname = current_database()
-      AND role.oid NOT IN ({TRUSTED})
-    UNION
-    SELECT CAST(p.transaction AS text), CAST(p.owner AS text)
-    FROM pg_prepared_xacts p JOIN pg_roles role ON role.rolname = p.owner
-    WHERE p.database = current_database() AND role.oid NOT IN ({TRUSTED})
-""")  # noqa: S608 - constants
+      AND a.pid <> pg_backend_pid()
+""")
 STILL_OPEN = text("""
-    SELECT coalesce(virtualxid, CAST(transactionid AS text)) FROM pg_locks
-    WHERE locktype IN ('virtualxid', 'transactionid') AND coalesce(virtualxid, CAST(transactionid AS text)) = ANY (:ids)
+    SELECT virtualxid FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND virtualxid = ANY (:ids)
+""")
+PREPARED = text("""
+    SELECT CAST(transaction AS text) AS id, CAST(owner AS text) AS who
+    FROM pg_prepared_xacts WHERE database = current_database()
 """)
 
 
 def wait_for_others(connection: Connection) -> str | None:
-    """Waits for what others began while they could still create in `public`: until it ends, nobody sees what it made.
+    """Waits for all transactions that began while others could still create in `public`: until such a one ends, nobody
+    sees what it made, and in the middle of a statement it may still go by the rights that it had.
 
     A sentence about who does not end it in time; the schema's comment then still says that a release has to wait.
     """
     deadline = time.monotonic() + OPEN_SECONDS
     with by_the_catalogue(connection):
-        opened = {row.id: row.who for row in connection.execute(OPEN)}
-        while opened and time.monotonic() < deadline:
+        opened = _who(connection.execute(OPEN))
+        while left := _still_open(connection, opened):
+            if time.monotonic() > deadline:
+                return "; ".join(
+                    f"{who} has a transaction open, which may have made something in the schema public: end it, and "
+                    "release again"
+                    for who in sorted(set(left.values()))
+                )
             time.sleep(0.05)
-            still = connection.execute(STILL_OPEN, {"ids": list(opened)}).scalars().all()
-            opened = {number: opened[number] for number in still}
-    told = [
-        f"{who} has a transaction open, which may have made something in the schema public: end it, and release again"
-        for who in sorted(set(opened.values()))
-    ]
-    if not told:
+    comment = _comment(connection)
+    if comment.endswith(WAITS):
         with _if_we_may(connection):
-            _comment_on_public(connection, _comment(connection).removesuffix(WAITS))
-    return "; ".join(told) or None
+            _comment_on_public(connection, comment.removesuffix(WAITS))
+    return None
+
+
+def _still_open(connection: Connection, opened: dict[str, str]) -> dict[str, str]:
+    still = connection.execute(STILL_OPEN, {"ids": list(opened)}).scalars().all()
+    # Asked afterwards: one that is open no more may have become one of these.
+    return {one: opened[one] for one in still} | _who(connection.execute(PREPARED))
+
+
+def _who(rows: CursorResult[Any]) -> dict[str, str]:
+    return {row.id: row.who for row in rows}
 
 
 ALL_MAY_CREATE = text("""
@@ -141,7 +154,8 @@ def open_doors(connection: Connection) -> str | None:
     """
     with by_the_catalogue(connection):
         found = connection.execute(OTHERS).all()
-    return "; ".join(_told(*row) for row in found) or None
+    told = "; ".join(_told(*row) for row in found)
+    return f"{told}; then end all transactions that are open, before you release again" if told else None
 
 
 def _told(schema: str, who: str, owns: bool) -> str:

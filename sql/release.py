@@ -1,19 +1,27 @@
 """Brings a database to this release's schema: migrations, the functions, the schema ops, in one transaction."""
 
 import re
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from sql.doors import close_public, open_doors, wait_for_others
+from sql.doors import by_the_catalogue, close_public, open_doors, wait_for_others
 from sql.engine import lift_time_limits
-from sql.locks import RELEASE
+from sql.locks import RELEASE, holding
 from sql.roles import grant_to_operator
 from sql.strangers import strangers
-from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over
+from sql.version import TABLE, expected_version, follow, known_versions, schema_version, take_over, was_released_to
 
 HERE = Path(__file__).parent
 OLDEST = 16  # of PostgreSQL: what the tests run on
+SECONDS_FOR_ANOTHER = 60
+WHO_RELEASES = text("""
+    SELECT format('of %s, in the session with pid %s', a.usename, a.pid)
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid AND a.datid = l.database
+    WHERE l.locktype = 'advisory' AND CAST(l.classid AS bigint) = :space AND CAST(l.objid AS bigint) = :id
+      AND l.objsubid = 2 AND l.granted AND a.datname = current_database()
+""")
 
 
 class UnusableDatabaseError(Exception):
@@ -36,23 +44,29 @@ def check_database(connection: Connection) -> None:
 def release(engine: Engine) -> str | None:
     """Migrates; a second run changes nothing. Returns a warning, if there is one.
 
-    If two run at once, the second waits up to a minute for the first. No statement waits longer than 5 s for a lock
-    that running jobs hold, so that jobs never queue up behind a release; it fails instead, and can be repeated.
+    If two run at once, the second waits up to a minute for the first to end. No statement waits longer than 5 s for a
+    lock that running jobs hold, so that jobs never queue up behind a release; it fails instead, and can be repeated.
 
     The schema `public` is closed before it looks at what others have made there: what is made later comes too late.
     """
+    deadline = time.monotonic() + SECONDS_FOR_ANOTHER
     with engine.connect() as connection:
-        try:
-            return _release(connection)
-        finally:
-            connection.invalidate()  # the lock ends with the session
+        with connection.begin():
+            check_database(connection)
+        while time.monotonic() < deadline:
+            with holding(connection, RELEASE) as is_its_turn:
+                if is_its_turn:
+                    return _release(connection)
+            time.sleep(0.1)  # without a transaction: the other release may have to wait until all have ended
+        with connection.begin():
+            raise UnusableDatabaseError(_who_releases(connection))
 
 
 def _release(connection: Connection) -> str | None:
     with connection.begin():
-        check_database(connection)
-        _wait_for_its_turn(connection)
-        has_to_wait = close_public(connection)
+        _limit(connection)
+        # Before the first release, somebody else may have closed it just now.
+        has_to_wait = close_public(connection) or not was_released_to(connection)
     if has_to_wait:
         with connection.begin():
             _limit(connection)
@@ -83,11 +97,13 @@ def _limit(connection: Connection) -> None:
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '5s'"))
 
 
-def _wait_for_its_turn(connection: Connection) -> None:
-    """Holds its lock as long as the session lasts."""
-    _limit(connection)
-    connection.execute(text("SET LOCAL lock_timeout = '60s'; SET idle_session_timeout = '60s'"))
-    connection.execute(text("SELECT pg_advisory_lock(:space, :id)"), RELEASE)
+def _who_releases(connection: Connection) -> str:
+    with by_the_catalogue(connection):
+        who = connection.execute(WHO_RELEASES, RELEASE).scalar() or "that has just ended"
+    return (
+        f"found another release {who}, expected none that takes longer than a minute: wait until it ends, or end its "
+        "session"
+    )
 
 
 def _migrate(connection: Connection) -> None:

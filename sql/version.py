@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from sql.doors import TRUSTED
+from sql.doors import TRUSTED, by_the_catalogue
 
 TABLE = "longhaul_version"
 FORMER = "alembic_version"
@@ -25,6 +25,18 @@ MISSING = text("""
 def schema_version(connection: Connection) -> str | None:
     """The migration that the database is at; None if it was never released to."""
     return _read(connection, TABLE)
+
+
+IS_THERE = text(f"""
+    SELECT EXISTS (
+        SELECT FROM pg_class WHERE oid = CAST(to_regclass('public.{TABLE}') AS oid) AND relowner IN ({TRUSTED}))
+""")  # noqa: S608 - constants
+
+
+def was_released_to(connection: Connection) -> bool:
+    """Has anybody whom we trust made our version table?"""
+    with by_the_catalogue(connection):
+        return bool(connection.execute(IS_THERE).scalar_one())
 
 
 def expected_version() -> str:

@@ -150,6 +150,6 @@ def test_a_release_says_who_else_owns_a_schema_of_ours_or_may_create_in_it(schem
         connection.execute(text(f"ALTER SCHEMA {schema} OWNER TO {guest}"))
         assert open_doors(connection) == (
             f"{guest} owns the schema {schema} and can replace what is in it; a superuser can ALTER SCHEMA {schema} "
-            "OWNER TO this role"
+            "OWNER TO this role; then end all transactions that are open, before you release again"
         )
         transaction.rollback()

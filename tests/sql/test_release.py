@@ -17,9 +17,11 @@ from sqlalchemy.exc import ProgrammingError
 from service.local.processes import wait_until
 from service.local.sandbox import database
 from sql.engine import make_engine
+from sql.locks import RELEASE, holding
 from sql.release import UnusableDatabaseError, create_ops, release
 from sql.url import at_database
 from sql.version import MIGRATIONS, expected_version, schema_version
+from tests.system.outages.breakable import own_postgres
 
 
 @pytest.fixture
@@ -348,6 +350,7 @@ def test_a_statement_that_began_before_the_doors_were_closed_makes_nothing_after
     run("GRANT CREATE ON SCHEMA public TO PUBLIC")
     with empty.connect() as holder, mallory.connect() as session, ThreadPoolExecutor() as threads:
         holder.exec_driver_sql("SELECT pg_advisory_lock(42)")
+        holder.commit()  # no transaction is to be waited for but Mallory's
         made = threads.submit(session.exec_driver_sql, MAKES_IT_LATER)
         wait_until(lambda: run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [1], 30, "it to wait")
         released = threads.submit(release, empty)
@@ -388,6 +391,121 @@ def test_a_group_is_not_trusted_for_what_its_other_members_make(servers, empty, 
     finally:
         engine.dispose()
         run(f"DROP OWNED BY {us}, {group} CASCADE; DROP ROLE {us}, {group}")
+
+
+def test_what_another_role_has_done_in_a_superusers_transaction_is_waited_for(empty, run, guest) -> None:
+    """As in autovacuum's: an index is computed by a function of the table's owner."""
+    mallory, role = guest
+    run("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with mallory.begin() as connection:
+        connection.exec_driver_sql(f"""
+            CREATE FUNCTION public.plants() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
+                IF to_regclass('public.ready') IS NOT NULL AND to_regclass('public.loot') IS NULL THEN
+                    {CALLED_AND_GONE}; END IF;
+                RETURN 0; END $f$;
+            CREATE FUNCTION public.looked_at(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+                $f$ BEGIN RETURN $1 + public.plants(); END $f$;
+            CREATE TABLE public.mine (a int);
+            INSERT INTO public.mine VALUES (1);
+            CREATE INDEX ON public.mine (public.looked_at(a));
+            CREATE TABLE public.ready ()
+        """)
+    with empty.connect() as analyst, ThreadPoolExecutor() as threads:
+        analyst.exec_driver_sql("ANALYZE public.mine")
+        released = threads.submit(release, empty)
+        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
+        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        with pytest.raises(TimeoutError):
+            released.result(1)
+        analyst.commit()
+        with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
+            released.result()
+    assert run("SELECT who FROM public.loot") == []
+
+
+@pytest.mark.parametrize(
+    "closed_by", ["REVOKE CREATE ON SCHEMA public FROM PUBLIC", "REVOKE ALL ON SCHEMA public FROM {role}"]
+)
+def test_the_first_release_waits_though_somebody_else_has_closed_the_schema_just_now(
+    closed_by, empty, run, guest
+) -> None:
+    mallory, role = guest
+    run(f"GRANT CREATE ON SCHEMA public TO {role if 'role' in closed_by else 'PUBLIC'}")
+    with mallory.connect() as session, ThreadPoolExecutor() as threads:
+        session.exec_driver_sql(PLANTED["an operator"])
+        run(closed_by.format(role=role))
+        released = threads.submit(release, empty)
+        with pytest.raises(TimeoutError):
+            released.result(1)
+        session.commit()
+        with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
+            released.result(30)
+
+
+def test_a_transaction_that_is_prepared_while_a_release_waits_for_it_is_waited_for(tmp_path) -> None:
+    with own_postgres(tmp_path / "postgres") as server, ThreadPoolExecutor() as threads:
+        engine = make_engine(server.url, application_name="test")
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("ALTER SYSTEM SET max_prepared_transactions = 2")
+            connection.exec_driver_sql("CREATE ROLE mallory LOGIN")
+            connection.exec_driver_sql("GRANT CREATE ON SCHEMA public TO PUBLIC")
+        server.stop()
+        server.start()
+        mallory = make_engine(server.url.replace("//postgres@", "//mallory@"), application_name="test")
+        with mallory.connect().execution_options(isolation_level="AUTOCOMMIT") as session:
+            session.exec_driver_sql("BEGIN")
+            session.exec_driver_sql(PLANTED["an operator"])
+            released = threads.submit(release, engine)
+            may_create = "SELECT has_schema_privilege('public', 'CREATE')"
+            with mallory.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+                wait_until(lambda: not other.exec_driver_sql(may_create).scalar(), 30, "the doors to be closed")
+            session.exec_driver_sql("PREPARE TRANSACTION 'x'")
+            with pytest.raises(TimeoutError):
+                released.result(1)
+            session.exec_driver_sql("COMMIT PREPARED 'x'")
+            with pytest.raises(UnusableDatabaseError, match="mallory has created the operator"):
+                released.result(30)
+        mallory.dispose()
+        engine.dispose()
+
+
+def test_a_release_that_takes_too_long_is_named_by_the_one_that_waits_for_it(empty, run, guest, monkeypatch) -> None:
+    monkeypatch.setattr("sql.release.SECONDS_FOR_ANOTHER", 0.3)
+    other, role = guest
+    with other.connect() as connection, holding(connection, RELEASE) as is_held:
+        assert is_held
+        with pytest.raises(UnusableDatabaseError, match=f"found another release of {role}, in the session with pid "):
+            release(empty)
+    release(empty)
+
+
+NO_FRIENDS = {
+    "ours is in it": "GRANT {other} TO {us}",
+    "ours is in it without a right": "GRANT {other} TO {us} WITH INHERIT FALSE, SET FALSE",
+    "ours may only grant it": "GRANT {other} TO {us} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+    "it is in ours without a right": "GRANT {us} TO {other} WITH INHERIT FALSE, SET FALSE",
+    "nobody logs in as it, but ours has no right of it": "ALTER ROLE {other} NOLOGIN; "
+    "GRANT {other} TO {us} WITH INHERIT FALSE, SET FALSE",
+}
+
+
+@pytest.mark.parametrize("relation", NO_FRIENDS)
+def test_a_role_is_not_trusted_because_ours_is_somehow_related_to_it(relation, servers, empty, run, guest) -> None:
+    mallory, role = guest
+    us, here = f"longhaul_test_{secrets.token_hex(4)}", run("SELECT current_database()")[0]
+    run(f"CREATE ROLE {us} LOGIN; ALTER DATABASE {here} OWNER TO {us}; GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with mallory.begin() as connection:
+        connection.exec_driver_sql(PLANTED["an operator"])
+    run(NO_FRIENDS[relation].format(us=us, other=role))
+    engine = make_engine(
+        at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{us}@"), application_name="test"
+    )
+    try:
+        with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
+            release(engine)
+    finally:
+        engine.dispose()
+        run(f"ALTER DATABASE {here} OWNER TO postgres; DROP OWNED BY {us} CASCADE; DROP ROLE {us}")
 
 
 def test_a_type_of_another_role_is_refused_though_its_schema_was_taken_over(empty, run, guest) -> None:
@@ -524,7 +642,7 @@ def test_a_superusers_release_over_another_roles_tables_is_refused(empty, run, g
     assert release(empty) is None
 
 
-def test_a_role_may_release_what_a_role_that_it_is_a_member_of_owns(servers, empty, run, guest) -> None:
+def test_a_role_may_release_what_its_group_owns_unless_somebody_logs_in_as_that(servers, empty, run, guest) -> None:
     engine, role = guest
     here = run("SELECT current_database()")[0]
     member = f"longhaul_test_{secrets.token_hex(4)}"
@@ -534,9 +652,14 @@ def test_a_role_may_release_what_a_role_that_it_is_a_member_of_owns(servers, emp
     url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{member}@")
     other = make_engine(url, application_name="test")
     try:
+        with pytest.raises(
+            UnusableDatabaseError, match=f"{role} owns the .*, release as that role, or let a superuser "
+        ):
+            release(other)
+        run(f"ALTER ROLE {role} NOLOGIN")
         release(other)
-        with engine.begin() as connection:
-            connection.exec_driver_sql(AS_BEFORE.format(version=expected_version()))
+        run(AS_BEFORE.format(version=expected_version()))
+        run(f"ALTER TABLE alembic_version OWNER TO {role}")
         release(other)  # the version is taken over from a table of that role
         assert version(empty) == expected_version()
     finally:
