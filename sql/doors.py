@@ -12,17 +12,21 @@ from sql.engine import SESSION_SETTINGS
 
 OPEN_SECONDS = 60  # for transactions of others to end; our own take no longer
 
-MAY_BECOME = "'USAGE, SET, MEMBER WITH ADMIN OPTION'"
+# Who has our rights, or may take them, or may grant them to himself.
+MAY_BECOME_US = """
+    (pg_has_role({role}.oid, us.oid, 'USAGE, SET') OR EXISTS (
+        SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = us.oid AND m.member = {role}.oid AND m.admin_option))
+"""
 
 # Roles that may do anyway what we do: superusers, we, and who may become us; and a group that we are in, if nobody can
 # log in as it and nobody else is in it (a superuser counts as a member of all).
 TRUSTED = f"""
     SELECT r.oid FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_roles us ON us.rolname = current_user
-    WHERE r.rolsuper OR pg_has_role(r.oid, us.oid, {MAY_BECOME})
+    WHERE r.rolsuper OR {MAY_BECOME_US.format(role="r")}
        OR NOT us.rolsuper AND NOT r.rolcanlogin AND pg_has_role(us.oid, r.oid, 'USAGE, SET') AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_roles other WHERE other.oid OPERATOR(pg_catalog.<>) r.oid AND NOT other.rolsuper
-           AND pg_has_role(other.oid, r.oid, 'MEMBER') AND NOT pg_has_role(other.oid, us.oid, {MAY_BECOME}))
-"""  # noqa: S608 - a constant
+           AND pg_has_role(other.oid, r.oid, 'MEMBER') AND NOT {MAY_BECOME_US.format(role="other")})
+"""  # noqa: S608 - constants
 
 
 @contextmanager
@@ -35,7 +39,8 @@ def by_the_catalogue(connection: Connection) -> Iterator[None]:
 
 # Those of trusted roles too: a superuser's ANALYZE, and autovacuum, call functions of a table's owner.
 OPEN = text("""
-    SELECT l.virtualxid AS id, coalesce(CAST(a.usename AS text), a.backend_type, 'autovacuum') AS who
+    SELECT l.virtualxid AS id,
+           format('%s in the session with pid %s', coalesce(CAST(a.usename AS text), 'autovacuum'), a.pid) AS who
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted AND a.datname = current_database()
       AND a.pid <> pg_backend_pid()
@@ -44,7 +49,7 @@ STILL_OPEN = text("""
     SELECT virtualxid FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND virtualxid = ANY (:ids)
 """)
 PREPARED = text("""
-    SELECT CAST(transaction AS text) AS id, CAST(owner AS text) AS who
+    SELECT CAST(transaction AS text) AS id, format('%s, prepared as %L', owner, gid) AS who
     FROM pg_prepared_xacts WHERE database = current_database()
 """)
 
@@ -60,10 +65,9 @@ def wait_for_others(connection: Connection) -> str | None:
         opened = _who(connection.execute(OPEN))
         while left := _still_open(connection, opened):
             if time.monotonic() > deadline:
-                return "; ".join(
-                    f"{who} has a transaction open, which may have made something in the schema public: end it, and "
-                    "release again"
-                    for who in sorted(set(left.values()))
+                return (
+                    f"found open transactions that may have made something in the schema public ({_first(left)}), "
+                    f"expected them to end within {OPEN_SECONDS} s: end them, and release again"
                 )
             time.sleep(0.05)
     comment = _comment(connection)
@@ -71,6 +75,11 @@ def wait_for_others(connection: Connection) -> str | None:
         with _if_we_may(connection):
             _comment_on_public(connection, comment.removesuffix(WAITS))
     return None
+
+
+def _first(left: dict[str, str]) -> str:
+    several = sorted(left.values())
+    return "; ".join(several[:5]) + (f"; and {len(several) - 5} more" if len(several) > 5 else "")
 
 
 def _still_open(connection: Connection, opened: dict[str, str]) -> dict[str, str]:

@@ -99,7 +99,9 @@ def _limit(connection: Connection) -> None:
 
 def _who_releases(connection: Connection) -> str:
     with by_the_catalogue(connection):
-        who = connection.execute(WHO_RELEASES, RELEASE).scalar() or "that has just ended"
+        who = connection.execute(WHO_RELEASES, RELEASE).scalar()
+    if who is None:
+        return "found another release, which has just ended: release again"
     return (
         f"found another release {who}, expected none that takes longer than a minute: wait until it ends, or end its "
         "session"
