@@ -39,7 +39,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     _was_heard = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._since = time.monotonic()
+        self._since = self._waits_since = time.monotonic()
         super().__init__(*arguments, **named)
 
     def check_deadline(self, now: float, *, crowded: bool) -> None:
@@ -56,6 +56,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Waits for its client to send."""
         is_closing = self.will_close or self.close_when_flushed or self.lingering
         return not (self.requests or self.total_outbufs_len or is_closing)
+
+    def is_done(self) -> bool:
+        """Nothing is in hand, and the client has had a second to send its next request, or its first."""
+        return self.is_idle() and time.monotonic() - self._waits_since > 1
 
     def is_quiet(self) -> bool:
         """Nobody but the event loop changes it: it waits for its client to send, or for a thread."""
@@ -109,6 +113,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.served += 1
         self._map.ask(self._fileno)  # until it is quiet again
         super().service()
+        self._waits_since = time.monotonic()
 
     def readable(self) -> bool:
         return self.lingering or (not self.refused and bool(super().readable()))

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -33,6 +33,8 @@ class Places:
     active_channels: dict[int, Channel]
     accepting: bool
     adj: Any
+    socket: Any
+    del_channel: Callable[[], None]
     _map: dict[int, Any]
 
     def maintenance(self, _now: float) -> None:
@@ -62,6 +64,17 @@ class Places:
         # Only now: a file number freed earlier could go to a new connection, with the old one's events of this turn.
         for channel in makes_place[: max(0, len(self._map) - limit)]:
             channel.handle_close()
+
+    def stop_accepting(self) -> None:
+        """Accepts all who have connected already. Whoever comes later is refused at once: he would be cut off."""
+        for _ in range(self.adj.connection_limit - len(self._map)):
+            before = len(self._map)
+            super().handle_accept()  # type: ignore[misc]
+            if len(self._map) == before:
+                break
+        self.accepting = False
+        self.del_channel()
+        self.socket.close()
 
     def _at_once(self) -> int:
         """Few while there are few: other processes listen too, and whoever accepts ten at once has to serve all ten. At

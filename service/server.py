@@ -81,20 +81,17 @@ class Worker(GunicornWorker):  # type: ignore[misc]
         while self.alive and os.getppid() == self.ppid:
             self._turn(sockets)
         for server in servers:
-            server.accepting = False
+            server.stop_accepting()
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        while time.monotonic() < deadline and any(_is_busy(channel) for channel in sockets.values()):
-            self._turn(sockets)
+        while time.monotonic() < deadline and not all(
+            one.is_done() for one in sockets.values() if isinstance(one, Channel)
+        ):
+            self._turn(sockets, seconds=0.1)
         dispatcher.shutdown(timeout=1)
 
-    def _turn(self, sockets: Sockets) -> None:
-        sockets.turn(seconds=1)
+    def _turn(self, sockets: Sockets, seconds: float = 1) -> None:
+        sockets.turn(seconds)
         self.notify()
-
-
-def _is_busy(channel: Any) -> bool:
-    """Or may have the client's next request on its way."""
-    return isinstance(channel, Channel) and not (channel.is_idle() and time.time() - channel.last_activity > 1)
 
 
 def server_on(sock: socket.socket, application: Any, sockets: Sockets, dispatcher: Turns, adj: Any) -> Any:

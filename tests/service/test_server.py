@@ -338,6 +338,44 @@ def test_a_web_process_that_is_told_to_stop_cuts_nobody_off_who_goes_on_asking(s
     wait_until(lambda: not listening.is_running(), 15, "the web process to stop")
 
 
+def test_a_web_process_that_is_told_to_stop_refuses_who_comes_then_and_ends_what_it_has(start, connect, web) -> None:
+    """However often somebody sends a byte who has been answered."""
+    host, port = web().address.removeprefix("http://").split(":")
+
+    def is_refused() -> bool:
+        try:
+            socket.create_connection((host, int(port)), timeout=30).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    def drip() -> None:
+        with suppress(OSError):
+            while True:
+                dripping.sendall(b"\r\n")
+                time.sleep(0.1)
+
+    slow, dripping = connect(), connect()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    slow.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+    dripping.sendall(HEAD + b"\r\n")
+    (listening, *_) = listeners(int(port))
+    assert dripping.recv(9999)
+    assert slow.recv(1)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(drip)
+        began = time.monotonic()
+        (listening.parent() or listening).terminate()
+        wait_until(is_refused, 10, "a new client to be refused")
+        assert listening.is_running()
+        head, _, body = (b"H" + b"".join(iter(lambda: slow.recv(9999), b""))).partition(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        assert length is not None
+        assert len(body) == int(length[1])
+        wait_until(lambda: not listening.is_running(), 30, "the web process to stop")
+        assert time.monotonic() - began < 15  # of 20
+
+
 def listeners(port: int) -> list[psutil.Process]:
     found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == "LISTEN"]
     return [psutil.Process(c.pid) for c in found if c.pid]
