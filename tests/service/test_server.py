@@ -338,7 +338,7 @@ def test_a_web_process_that_is_told_to_stop_cuts_nobody_off_who_goes_on_asking(s
     wait_until(lambda: not listening.is_running(), 15, "the web process to stop")
 
 
-def test_a_web_process_that_is_told_to_stop_refuses_who_comes_then_and_ends_what_it_has(start, connect, web) -> None:
+def test_a_web_process_that_is_told_to_stop_refuses_new_clients_and_ends_the_rest(start, connect, web) -> None:
     """However often somebody sends a byte who has been answered."""
     host, port = web().address.removeprefix("http://").split(":")
 
