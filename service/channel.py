@@ -34,6 +34,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any
     sent_continue: bool
     served = 0  # requests that a thread has begun to serve …
+    finished = 0  # …, has served …
     handed_over = 0  # … and those that were read completely
     _phase: tuple[object, ...] = ("head", 0)
     _was_heard = False
@@ -58,8 +59,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return not (self.requests or self.total_outbufs_len or is_closing)
 
     def is_done(self) -> bool:
-        """Nothing is in hand, and the client has had a second to send its next request, or its first."""
-        return self.is_idle() and time.monotonic() - self._waits_since > 1
+        """Nothing is in hand or on its way, and the client has had a second to begin its next request, or its first."""
+        has_all = self.is_idle() and self.request is None and self.finished == self.handed_over
+        return has_all and time.monotonic() - self._waits_since > 1
 
     def is_quiet(self) -> bool:
         """Nobody but the event loop changes it: it waits for its client to send, or for a thread."""
@@ -114,6 +116,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._map.ask(self._fileno)  # until it is quiet again
         super().service()
         self._waits_since = time.monotonic()
+        self.finished += 1  # last: the event loop may look at any moment
 
     def readable(self) -> bool:
         return self.lingering or (not self.refused and bool(super().readable()))

@@ -10,6 +10,7 @@ from service import refusals
 from service.channel import IDLE, Channel
 
 MAX_CONNECTIONS = 2000
+LAST_REQUEST_SECONDS = 2  # for the rest of a request, once the process is to end
 OTHER_FILES = 200  # open in a process; also connections beyond the limit, for a moment
 
 
@@ -41,7 +42,7 @@ class Places:
         """Once a second."""
         now = time.monotonic()
         channels = list(self.active_channels.values())
-        crowded = len(channels) > self.adj.connection_limit * 3 / 4
+        crowded = not self.accepting or len(channels) > self.adj.connection_limit * 3 / 4
         for channel in channels:
             channel.check_deadline(now, crowded=crowded)
         refusals.lines.begin_second()
@@ -75,6 +76,16 @@ class Places:
         self.accepting = False
         self.del_channel()
         self.socket.close()
+        self._stopped = time.monotonic()
+
+    def is_busy(self) -> bool:
+        """Once it accepts nobody any more: does anybody still have to be answered?"""
+        self.readable()  # closes connections whose time is over; the loop does not ask it any more
+        if time.monotonic() - self._stopped > LAST_REQUEST_SECONDS:
+            for channel in list(self.active_channels.values()):
+                if channel.lingering or (channel.is_idle() and (channel.request is not None or channel.is_done())):
+                    channel.handle_close()
+        return any(not channel.is_done() for channel in self.active_channels.values())
 
     def _at_once(self) -> int:
         """Few while there are few: other processes listen too, and whoever accepts ten at once has to serve all ten. At

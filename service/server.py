@@ -19,7 +19,6 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from actors.runtime.base.config import load_settings
-from service.channel import Channel
 from service.credentials import cookie_name
 from service.loop import Sockets
 from service.places import Places, connection_limit
@@ -83,9 +82,10 @@ class Worker(GunicornWorker):  # type: ignore[misc]
         for server in servers:
             server.stop_accepting()
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        while time.monotonic() < deadline and not all(
-            one.is_done() for one in sockets.values() if isinstance(one, Channel)
-        ):
+        while time.monotonic() < deadline:
+            are_busy = [server.is_busy() for server in servers]
+            if not any(are_busy):
+                break
             self._turn(sockets, seconds=0.1)
         dispatcher.shutdown(timeout=1)
 

@@ -338,42 +338,73 @@ def test_a_web_process_that_is_told_to_stop_cuts_nobody_off_who_goes_on_asking(s
     wait_until(lambda: not listening.is_running(), 15, "the web process to stop")
 
 
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_web_process_that_is_told_to_stop_refuses_new_clients_and_ends_the_rest(start, connect, web) -> None:
-    """However often somebody sends a byte who has been answered."""
-    host, port = web().address.removeprefix("http://").split(":")
+    begins, reads = connect(), connect()
+    reads.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    reads.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reads.recv(1) == b"H"
+    port = int(web().address.rpartition(":")[2])
+    (listening, *_) = listeners(port)
+    begins.sendall(
+        b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{"
+    )
+    (listening.parent() or listening).terminate()
+    wait_until(lambda: is_refused(port), 10, "a new client to be refused")
+    assert listening.is_running()
+    begins.sendall(b'"token": "x"}')
+    assert b"401" in begins.recv(9999)
+    head, _, body = (b"H" + b"".join(iter(lambda: reads.recv(9999), b""))).partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: (\d+)", head)
+    assert length is not None
+    assert len(body) == int(length[1])
+    wait_until(lambda: not listening.is_running(), 30, "the web process to stop")
 
-    def is_refused() -> bool:
-        try:
-            socket.create_connection((host, int(port)), timeout=30).close()
-        except ConnectionRefusedError:
-            return True
-        return False
 
+HOLDS = {
+    "was refused": HEAD + b"Transfer-Encoding: x\r\n\r\n",
+    "sent more than its request": HEAD + b"\r\n\r\n",
+    "has its answer": HEAD + b"\r\n",
+    "sent nothing": b"",
+    "drips its head": HEAD,
+    "drips its body": b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n",
+    "drips its chunks": b"POST /api/session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1f\r\n",
+    "expects 100": b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("byte", [b"\n", b"a"])
+def test_nobody_keeps_a_web_process_that_is_told_to_stop_by_a_byte_now_and_then(byte, start, connect, web) -> None:
     def drip() -> None:
-        with suppress(OSError):
-            while True:
-                dripping.sendall(b"\r\n")
-                time.sleep(0.1)
+        left = [connect() for _ in HOLDS]
+        for client, first in zip(left, HOLDS.values(), strict=True):
+            client.sendall(first)
+        has_begun.set()
+        while left:
+            for client in tuple(left):
+                try:
+                    client.sendall(byte)
+                except OSError:
+                    left.remove(client)
+            time.sleep(0.1)
 
-    slow, dripping = connect(), connect()
-    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    slow.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
-    dripping.sendall(HEAD + b"\r\n")
-    (listening, *_) = listeners(int(port))
-    assert dripping.recv(9999)
-    assert slow.recv(1)
+    has_begun = Event()
+    (listening, *_) = listeners(int(web().address.rpartition(":")[2]))
     with ThreadPoolExecutor() as pool:
-        pool.submit(drip)
+        dripping = pool.submit(drip)
+        assert has_begun.wait(30)
         began = time.monotonic()
         (listening.parent() or listening).terminate()
-        wait_until(is_refused, 10, "a new client to be refused")
-        assert listening.is_running()
-        head, _, body = (b"H" + b"".join(iter(lambda: slow.recv(9999), b""))).partition(b"\r\n\r\n")
-        length = re.search(rb"Content-Length: (\d+)", head)
-        assert length is not None
-        assert len(body) == int(length[1])
         wait_until(lambda: not listening.is_running(), 30, "the web process to stop")
         assert time.monotonic() - began < 15  # of 20
+        dripping.result()
 
 
 def listeners(port: int) -> list[psutil.Process]:
