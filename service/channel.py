@@ -17,6 +17,7 @@ BODY_SECONDS = 30
 ANSWER_SECONDS = 30  # until the client has read it
 IDLE_SECONDS = 75  # between two requests; routers keep theirs open for about a minute
 SECONDS_IN_A_CROWD = {"head": 2, "body": 5, "answer": 5, "idle": 2}  # when most connections are in use
+SECONDS_AT_THE_END = {"answer": 5}  # when the process is to end
 PROMPT_SECONDS = 1  # at the limit, whoever has kept us waiting for longer is replaced before whoever came just now
 SLOW, IDLE, BODY, PROMPT = range(4)  # who is replaced first; see rank()
 LINGER_SECONDS = 2  # time for a client refused mid-request to read why
@@ -40,14 +41,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     _was_heard = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._since = self._waits_since = time.monotonic()
+        self._since = self.waits_since = time.monotonic()
         super().__init__(*arguments, **named)
 
-    def check_deadline(self, now: float, *, crowded: bool) -> None:
+    def check_deadline(self, now: float, *, crowded: bool, ends: bool = False) -> None:
         """Closes the connection if its phase has lasted too long; called once a second."""
         phase, limit = self._now_in()
-        if crowded:
-            limit = SECONDS_IN_A_CROWD.get(str(phase[0]), limit)
+        if crowded or ends:
+            limit = (SECONDS_AT_THE_END if ends else SECONDS_IN_A_CROWD).get(str(phase[0]), limit)
         if phase != self._phase:
             self._phase, self._since = phase, now
         elif now - self._since > limit:
@@ -61,7 +62,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def is_done(self) -> bool:
         """Nothing is in hand or on its way, and the client has had a second to begin its next request, or its first."""
         has_all = self.is_idle() and self.request is None and self.finished == self.handed_over
-        return has_all and time.monotonic() - self._waits_since > 1
+        return has_all and time.monotonic() - self.waits_since > 1
 
     def is_quiet(self) -> bool:
         """Nobody but the event loop changes it: it waits for its client to send, or for a thread."""
@@ -115,7 +116,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.served += 1
         self._map.ask(self._fileno)  # until it is quiet again
         super().service()
-        self._waits_since = time.monotonic()
+        self.waits_since = time.monotonic()
         self.finished += 1  # last: the event loop may look at any moment
 
     def readable(self) -> bool:

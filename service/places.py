@@ -10,7 +10,7 @@ from service import refusals
 from service.channel import IDLE, Channel
 
 MAX_CONNECTIONS = 2000
-LAST_REQUEST_SECONDS = 2  # for the rest of a request, once the process is to end
+LAST_REQUEST_SECONDS = 2  # for a whole request, from the last answer, or from when the process is to end
 OTHER_FILES = 200  # open in a process; also connections beyond the limit, for a moment
 
 
@@ -42,9 +42,9 @@ class Places:
         """Once a second."""
         now = time.monotonic()
         channels = list(self.active_channels.values())
-        crowded = not self.accepting or len(channels) > self.adj.connection_limit * 3 / 4
+        crowded = len(channels) > self.adj.connection_limit * 3 / 4
         for channel in channels:
-            channel.check_deadline(now, crowded=crowded)
+            channel.check_deadline(now, crowded=crowded, ends=not self.accepting)
         refusals.lines.begin_second()
 
     def readable(self) -> bool:
@@ -81,10 +81,10 @@ class Places:
     def is_busy(self) -> bool:
         """Once it accepts nobody any more: does anybody still have to be answered?"""
         self.readable()  # closes connections whose time is over; the loop does not ask it any more
-        if time.monotonic() - self._stopped > LAST_REQUEST_SECONDS:
-            for channel in list(self.active_channels.values()):
-                if channel.lingering or (channel.is_idle() and (channel.request is not None or channel.is_done())):
-                    channel.handle_close()
+        for channel in list(self.active_channels.values()):
+            has_had = time.monotonic() - max(self._stopped, channel.waits_since)
+            if has_had > LAST_REQUEST_SECONDS and (channel.is_idle() or channel.lingering):
+                channel.handle_close()
         return any(not channel.is_done() for channel in self.active_channels.values())
 
     def _at_once(self) -> int:

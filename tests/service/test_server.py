@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from service.channel import Channel
 from service.local.client import Client
@@ -210,24 +211,27 @@ def test_a_refusal_of_head_has_no_body(head, status, connect) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "seconds"),
+    ("state", "in_a_crowd", "at_the_end"),
     [
-        ({}, 2),  # it has said nothing yet
-        ({"request": SimpleNamespace(headers_finished=False)}, 2),
-        ({"request": SimpleNamespace(headers_finished=True)}, 5),
-        ({"total_outbufs_len": 1}, 5),
-        ({"served": 1}, 2),
-        ({"requests": ["one"]}, None),  # it waits for us
+        ({}, 2, 10),  # it has said nothing yet
+        ({"request": SimpleNamespace(headers_finished=False)}, 2, 10),
+        ({"request": SimpleNamespace(headers_finished=True)}, 5, 30),
+        ({"total_outbufs_len": 1}, 5, 5),
+        ({"served": 1}, 2, 75),
+        ({"requests": ["one"]}, None, None),  # it waits for us
     ],
 )
-def test_who_is_waited_for_keeps_a_place_in_a_crowd_for_some_seconds_only(state, seconds) -> None:
+@pytest.mark.parametrize("ends", [False, True])
+def test_who_is_waited_for_keeps_a_place_in_a_crowd_for_some_seconds_only(ends, state, in_a_crowd, at_the_end) -> None:
+    """When the process is to end, a begun request has a time of its own."""
+    seconds = at_the_end if ends else in_a_crowd
     channel = Channel.__new__(Channel)
     vars(channel).update({"requests": [], "total_outbufs_len": 0, "request": None, "will_close": False, **state})
     channel._since = 100.0
     closed: list[int] = []
     channel.handle_close = lambda: closed.append(now - 101)  # type: ignore[method-assign]
     for now in range(100, 200):
-        channel.check_deadline(float(now), crowded=True)
+        channel.check_deadline(float(now), crowded=True, ends=ends)
     assert closed[:1] == ([] if seconds is None else [seconds])
 
 
@@ -366,6 +370,34 @@ def test_a_web_process_that_is_told_to_stop_refuses_new_clients_and_ends_the_res
     assert length is not None
     assert len(body) == int(length[1])
     wait_until(lambda: not listening.is_running(), 30, "the web process to stop")
+
+
+def test_who_is_answered_long_after_a_web_process_was_told_to_stop_may_ask_once_more(
+    start, connect, web, make, engine, sql
+) -> None:
+    business = make.business()
+    token = b"Authorization: Bearer " + make.token(business).encode() + b"\r\n"
+    start_job = b'{"confirm": "DELETE"}'
+    post = b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + token
+    client = connect()
+    port = int(web().address.rpartition(":")[2])
+    (listening, *_) = listeners(port)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT id FROM businesses WHERE id = :id FOR UPDATE"), {"id": business})
+        client.sendall(post + b"Content-Length: %d\r\n\r\n" % len(start_job) + start_job)
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_until(lambda: sql(waits), 30, "the request to wait for the lock")
+        told = time.monotonic()
+        (listening.parent() or listening).terminate()
+        wait_until(lambda: is_refused(port) and time.monotonic() - told > 3, 30, "three seconds")
+        connection.rollback()
+    assert client.recv(9999).startswith(b"HTTP/1.1 202 ")
+    body = b'{"confirm": "' + b"x" * 20_000 + b'"}'
+    client.sendall(post + b"Content-Length: %d\r\n\r\n" % len(body))
+    client.sendall(body)  # is read in several turns
+    answer = client.recv(9999)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer.lower()
 
 
 HOLDS = {
