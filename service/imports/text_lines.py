@@ -24,7 +24,8 @@ def open_lines(handle: BinaryIO, encoding: str, newline: str = "") -> Iterator["
     try:
         yield Lines(text, (newline,) if newline else ("\n", "\r"))
     finally:
-        text.detach()
+        if not handle.closed:  # as it is if an interrupted import drops the lines only after their file
+            text.detach()
 
 
 class Lines:
