@@ -57,26 +57,26 @@ class Places:
         starve behind the others' requests.
         """
         limit, makes_place = self.adj.connection_limit, self._who_makes_place()
-        for _ in range(min(self._at_once(), limit - len(self._map) + len(makes_place))):
-            before = len(self._map)
-            super().handle_accept()  # type: ignore[misc]
-            if len(self._map) == before:
-                break
+        self._accept(min(self._at_once(), limit - len(self._map) + len(makes_place)))
         # Only now: a file number freed earlier could go to a new connection, with the old one's events of this turn.
         for channel in makes_place[: max(0, len(self._map) - limit)]:
             channel.handle_close()
 
     def stop_accepting(self) -> None:
         """Accepts all who have connected already. Whoever comes later is refused at once: he would be cut off."""
-        for _ in range(self.adj.connection_limit - len(self._map)):
-            before = len(self._map)
-            super().handle_accept()  # type: ignore[misc]
-            if len(self._map) == before:
-                break
+        self._accept(self.adj.connection_limit - len(self._map))
         self.accepting = False
         self.del_channel()
         self.socket.close()
         self._stopped = time.monotonic()
+
+    def _accept(self, most: int) -> None:
+        """So many, or as many as there are."""
+        for _ in range(most):
+            before = len(self._map)
+            super().handle_accept()  # type: ignore[misc]
+            if len(self._map) == before:
+                break
 
     def is_busy(self) -> bool:
         """Once it accepts nobody any more: does anybody still have to be answered?"""

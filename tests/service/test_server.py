@@ -389,7 +389,7 @@ def test_who_is_answered_long_after_a_web_process_was_told_to_stop_may_ask_once_
         wait_until(lambda: sql(waits), 30, "the request to wait for the lock")
         told = time.monotonic()
         (listening.parent() or listening).terminate()
-        wait_until(lambda: is_refused(port) and time.monotonic() - told > 3, 30, "three seconds")
+        wait_until(lambda: is_refused(port) and time.monotonic() - told > 3, 30, "the two seconds to be over")
         connection.rollback()
     assert client.recv(9999).startswith(b"HTTP/1.1 202 ")
     body = b'{"confirm": "' + b"x" * 20_000 + b'"}'
@@ -425,7 +425,7 @@ def test_nobody_keeps_a_web_process_that_is_told_to_stop_by_a_byte_now_and_then(
                     client.sendall(byte)
                 except OSError:
                     left.remove(client)
-            time.sleep(0.1)
+            time.sleep(0.1)  # the fault itself: a byte now and then
 
     has_begun = Event()
     (listening, *_) = listeners(int(web().address.rpartition(":")[2]))

@@ -45,6 +45,16 @@ def run(empty: Engine) -> Callable[..., list[Any]]:
     return execute
 
 
+def engine_of(servers: dict[str, str], database_name: str, role: str) -> Engine:
+    url = at_database(servers["DATABASE_URL"], database_name).replace("//postgres@", f"//{role}@")
+    return make_engine(url, application_name="test")
+
+
+def wait_until_closed(run: Callable[..., list[Any]], role: str) -> None:
+    closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
+    wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+
+
 def version(engine: Engine) -> str | None:
     with engine.connect() as connection:
         return schema_version(connection)
@@ -133,8 +143,7 @@ def guest(servers, run) -> Iterator[tuple[Engine, str]]:
     role = f"longhaul_test_{secrets.token_hex(4)}"
     here = run("SELECT current_database()")[0]
     run(f"CREATE ROLE {role} LOGIN")
-    url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{role}@")
-    engine = make_engine(url, application_name="test")
+    engine = engine_of(servers, here, role)
     yield engine, role
     engine.dispose()
     run(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
@@ -270,8 +279,7 @@ def test_what_another_role_has_in_hand_when_the_doors_are_closed_is_never_called
     with mallory.connect() as session, ThreadPoolExecutor() as threads:
         session.exec_driver_sql(CALLED_AND_GONE)
         released = threads.submit(release, empty)
-        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
-        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        wait_until_closed(run, role)
         assert not released.done()
         session.commit()
         with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
@@ -313,8 +321,7 @@ def test_after_a_release_that_was_killed_while_it_waited_the_next_one_waits(
             [sys.executable, "-m", "service", "release"],
             env=os.environ | {"DATABASE_URL": at_database(servers["DATABASE_URL"], here)},
         )
-        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
-        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        wait_until_closed(run, role)
         killed.kill()
         killed.wait()
         monkeypatch.setattr("sql.doors.OPEN_SECONDS", 0.2)
@@ -354,8 +361,7 @@ def test_a_statement_that_began_before_the_doors_were_closed_makes_nothing_after
         made = threads.submit(session.exec_driver_sql, MAKES_IT_LATER)
         wait_until(lambda: run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [1], 30, "it to wait")
         released = threads.submit(release, empty)
-        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
-        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        wait_until_closed(run, role)
         assert not released.done()
         holder.exec_driver_sql("SELECT pg_advisory_unlock(42)")
         made.result()
@@ -376,9 +382,7 @@ def test_a_group_is_not_trusted_for_what_its_other_members_make(servers, empty, 
     here = run("SELECT current_database()")[0]
     run(f"CREATE ROLE {us} LOGIN; CREATE ROLE {group}; GRANT {group} TO {us}, {role}")
     run(f"GRANT CREATE ON DATABASE {here} TO {us}; GRANT ALL ON SCHEMA public TO {us}, {group}")
-    engine = make_engine(
-        at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{us}@"), application_name="t"
-    )
+    engine = engine_of(servers, here, us)
     try:
         assert f"{group} may create functions in the schema public" in (release(engine) or "")
         with mallory.begin() as connection:
@@ -413,8 +417,7 @@ def test_what_another_role_has_done_in_a_superusers_transaction_is_waited_for(em
     with empty.connect() as analyst, ThreadPoolExecutor() as threads:
         analyst.exec_driver_sql("ANALYZE public.mine")
         released = threads.submit(release, empty)
-        closed = f"SELECT NOT has_schema_privilege('{role}', 'public', 'CREATE')"
-        wait_until(lambda: run(closed) == [True], 30, "the doors to be closed")
+        wait_until_closed(run, role)
         with pytest.raises(TimeoutError):
             released.result(1)
         analyst.commit()
@@ -499,9 +502,7 @@ def test_a_role_is_not_trusted_because_ours_is_somehow_related_to_it(relation, s
     with mallory.begin() as connection:
         connection.exec_driver_sql(PLANTED["an operator"])
     run(NO_FRIENDS[relation].format(us=us, other=role))
-    engine = make_engine(
-        at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{us}@"), application_name="test"
-    )
+    engine = engine_of(servers, here, us)
     try:
         with pytest.raises(UnusableDatabaseError, match=f"{role} has created the operator"):
             release(engine)
@@ -519,9 +520,7 @@ def test_a_role_that_may_grant_itself_ours_is_trusted(servers, empty, run, guest
     with admin.begin() as connection:
         connection.exec_driver_sql(f"CREATE ROLE {us} LOGIN; GRANT CREATE ON DATABASE {here} TO {us}")
         connection.exec_driver_sql(f"GRANT ALL ON SCHEMA public TO {us}; {PLANTED['an operator']}")
-    engine = make_engine(
-        at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{us}@"), application_name="test"
-    )
+    engine = engine_of(servers, here, us)
     try:
         assert release(engine) is None
     finally:
@@ -589,8 +588,7 @@ def test_the_version_table_of_another_role_runs_nothing_of_its_own(trap, servers
     here = run("SELECT current_database()")[0]
     run(f"CREATE ROLE {ours} LOGIN; GRANT CREATE ON DATABASE {here} TO {ours}")
     run(f"GRANT ALL ON SCHEMA public TO {ours}, {role}")
-    url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{ours}@")
-    engine = make_engine(url, application_name="test")
+    engine = engine_of(servers, here, ours)
     try:
         release(engine)
         with mallory.begin() as connection:
@@ -670,8 +668,7 @@ def test_a_role_may_release_what_its_group_owns_unless_somebody_logs_in_as_that(
     run(f"GRANT CREATE ON DATABASE {here} TO {role}; GRANT ALL ON SCHEMA public TO {role}")
     run(f"CREATE ROLE {member} LOGIN IN ROLE {role}")
     release(engine)
-    url = at_database(servers["DATABASE_URL"], here).replace("//postgres@", f"//{member}@")
-    other = make_engine(url, application_name="test")
+    other = engine_of(servers, here, member)
     try:
         with pytest.raises(
             UnusableDatabaseError, match=f"{role} owns the .*, release as that role, or let a superuser "
