@@ -6,6 +6,7 @@ import re
 import secrets
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -303,6 +304,11 @@ class Dyno:
         lines = [json.loads(line) for line in written.splitlines() if line.startswith(b"{")]
         return [line for line in lines if line["event"] == event]
 
+    def complaints(self) -> str:
+        """The last warnings, errors and lines that are not JSON, such as tracebacks."""
+        lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+        return "".join([line for line in lines if '"level": "info"' not in line][-50:])
+
     def signal(self, number: signal.Signals) -> None:
         signal_group(self.process, number)
 
@@ -320,6 +326,7 @@ def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[.
             given = {**environment, "LOG_FORMAT": "json", **{key: str(value) for key, value in changes.items()}}
             with log.open("wb") as output:
                 dyno = Dyno(start_process(name, given, output, root), log)
+            defer.callback(lambda: sys.stdout.write(dyno.complaints()))  # pytest shows it if the test has failed
             defer.callback(stop_process, dyno.process, 0)  # the test is over: no need for a clean stop
             return dyno
 

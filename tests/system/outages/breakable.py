@@ -151,7 +151,7 @@ def proxy(target: Address) -> Iterator[Proxy]:
 
 
 class Postgres:
-    """An embedded Postgres that can be stopped, killed and started again, and whose clock may step."""
+    """An embedded Postgres that can be stopped, killed and started again, and whose clock may step (clock.py)."""
 
     def __init__(self, folder: Path, url: str, clock: Clock) -> None:
         self.folder = folder
@@ -179,10 +179,10 @@ class Postgres:
 
 
 @contextmanager
-def own_postgres(folder: Path) -> Iterator[Postgres]:
+def own_postgres(folder: Path, *, clock_steps: bool = False) -> Iterator[Postgres]:
     embedded.make_local()
     with ExitStack() as defer:
-        clock = Clock(folder.with_suffix(".clock"))
+        clock = Clock(folder.with_suffix(".clock"), steps=clock_steps)
         defer.callback(clock.close)
         with clock.for_children():
             url = defer.enter_context(embedded.postgres(folder))

@@ -1,9 +1,12 @@
 """The clock of a Postgres, which can be stepped while it runs: by Debian's faketime, where that is installed.
 
-It steps between 12 s behind the real time and the real time: enough to be seen by watch_clock(). For faketime has a
-flaw. A signal that interrupts epoll_wait() finds the real time, so while a session waits, its timeouts come late by as
+It steps between 12 s behind the real time and the real time: enough to be seen by watch_clock(). For faketime has two
+flaws. A signal that interrupts epoll_wait() finds the real time, so while a session waits, its timeouts come late by as
 much as the clock is ahead, and may come early by as much as it is behind. The 15 s that a session may be idle within a
 transaction, and all longer limits, must not come at once.
+
+And it allocates memory within signal handlers: a busy session's timeouts crash Postgres once in some ten thousand. So
+only a Postgres whose clock will step has this clock, and only where a crash more does no harm.
 """
 
 import os
@@ -16,9 +19,10 @@ BEHIND_SECONDS = 12
 
 
 class Clock:
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, steps: bool) -> None:
+        """If it never `steps`, it is the machine's own."""
         self._file = file
-        self._library = next(LIBRARIES.glob("*/faketime/libfaketime.so.1"), None)
+        self._library = next(LIBRARIES.glob("*/faketime/libfaketime.so.1"), None) if steps else None
         self._show(0)
 
     @property

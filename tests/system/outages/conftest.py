@@ -16,13 +16,20 @@ from sql.url import DRIVER, at_database, connector, database_name
 from tests.buckets import Buckets
 from tests.databases import Databases
 from tests.system.outages.breakable import Postgres, Proxy, own_postgres, proxy
+from tests.system.outages.chaos import Chaos
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
+def clock_steps() -> bool:
+    """A module in which Postgres's clock steps has its own of these."""
+    return False
+
+
+@pytest.fixture(scope="module")
+def postgres(clock_steps: bool) -> Iterator[Postgres]:
     folder = embedded.LOCAL / f"broken-{secrets.token_hex(4)}"
     try:
-        with own_postgres(folder) as server:
+        with own_postgres(folder, clock_steps=clock_steps) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,3 +95,10 @@ def between(postgres, environment) -> Iterator[Between]:
 def start(start, between):
     """Every process reaches its servers through the proxies, unless told otherwise."""
     return lambda name, **changes: start(name, **{**between.addresses, **changes})
+
+
+@pytest.fixture
+def chaos(postgres, environment, start, make, sql, bucket, between, tmp_path):
+    return lambda seed, **more: Chaos(
+        seed, postgres, environment, start, make, sql, bucket, between.bucket, tmp_path, **more
+    )

@@ -9,6 +9,11 @@ import pytest
 from tests.system.outages.clock import BEHIND_SECONDS
 
 
+@pytest.fixture(scope="module")
+def clock_steps() -> bool:
+    return True
+
+
 def test_a_step_is_seen_by_all_sessions_and_leaves_timeouts_as_long_as_they_are(postgres) -> None:
     if not postgres.clock.can_step:
         pytest.skip("faketime is not installed")  # a Debian package; .ci/run installs it where it may
