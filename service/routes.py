@@ -27,6 +27,9 @@ from service.start import start_at
 from service.sync import SyncMessages, SyncStarts, SyncState
 from service.why import JobWhy
 
+StartDeletion = start_at(delete_receipts)
+StartSync = start_at(sync_receipts, SyncStarts)
+
 
 def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings, rates: Rates) -> None:
     jobs, log_ins = Jobs(engine, settings), LogIns(engine)
@@ -42,9 +45,9 @@ def add_routes(app: "falcon.App[Any, Any]", engine: Engine, settings: Settings, 
     app.add_route("/api/receipts", ReceiptCollection(engine))
     app.add_route("/api/receipts/count", ReceiptCount(engine))
     app.add_route("/api/receipts/{receipt_id}/file", ReceiptFile(engine, settings))
-    app.add_route("/api/receipts/delete_all", start_at(delete_receipts)(jobs))
+    app.add_route("/api/receipts/delete_all", StartDeletion(jobs))
     app.add_route("/api/receipts/delete-job/status", DeleteJob(jobs))
-    app.add_route("/api/receipts/sync", start_at(sync_receipts, SyncStarts)(jobs))
+    app.add_route("/api/receipts/sync", StartSync(jobs))
     app.add_route("/api/receipts/sync/status", SyncState(jobs))
     app.add_route("/api/receipts/sync/messages", SyncMessages(engine))
     app.add_route("/api/connections", Connections(jobs, log_ins))

@@ -319,10 +319,16 @@ class Dyno:
 @pytest.fixture
 def start(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Callable[..., Dyno]]:
     """start("worker", THROTTLE_MS=0): a line of the Procfile, stopped at the end of the test."""
+    with dynos(environment, tmp_path) as start:
+        yield start
+
+
+@contextmanager
+def dynos(environment: Mapping[str, str], folder: Path) -> Iterator[Callable[..., Dyno]]:
     with ExitStack() as defer:
 
         def start_one(name: str, root: Path = ROOT, **changes: object) -> Dyno:
-            log = tmp_path / f"{name}-{secrets.token_hex(4)}.log"
+            log = folder / f"{name}-{secrets.token_hex(4)}.log"
             given = {**environment, "LOG_FORMAT": "json", **{key: str(value) for key, value in changes.items()}}
             with log.open("wb") as output:
                 dyno = Dyno(start_process(name, given, output, root), log)

@@ -1,11 +1,9 @@
 """What is too large, of the wrong type or not there, and that nothing of ours leaks out."""
 
 import json
-import socket
 import time
 from datetime import date, datetime
 from decimal import Decimal
-from http.client import HTTPConnection
 
 import pytest
 from cryptography.fernet import Fernet
@@ -88,21 +86,6 @@ def test_a_body_with_a_key_twice_or_what_is_no_json_is_a_400(body, api, make, sq
     answer = api(make.business()).post(START, body.encode(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json["code"]) == (400, "invalid_input")
     assert sql("SELECT FROM background_jobs") == []
-
-
-@pytest.mark.parametrize(
-    "path", ["/healthz", "/readyz", "/api/jobs", "/api/receipts", "/api/docs", "/api/openapi.json"]
-)
-def test_head_answers_where_get_does_without_a_body(path, web, make) -> None:
-    client = web(make.token(make.business()))
-    connection = HTTPConnection(client.address.removeprefix("http://"))
-    for _ in range(2):  # the second would read what the first had left over
-        connection.request("HEAD", path, headers=client.headers)
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (200, b"")
-    connection.request("HEAD", START, headers=client.headers)
-    assert connection.getresponse().status == 405
-    connection.close()
 
 
 def test_each_request_is_a_line_with_an_id_that_its_answer_carries(api, make, caplog) -> None:
@@ -236,27 +219,6 @@ def test_brackets_in_a_text_are_no_depth(api, make) -> None:
     answer = api(make.business()).post("/api/jobs", body)
     assert "nested" not in answer.json["error"]
     assert "format" in answer.json["fields"]
-
-
-def test_a_method_that_the_application_refuses_at_once_is_no_error_of_ours(web) -> None:
-    connection = HTTPConnection(web().address.removeprefix("http://"), timeout=30)
-    connection.request("WEBSOCKET", "/api/jobs")
-    assert 400 <= connection.getresponse().status < 500
-    connection.close()
-
-
-@pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n", b"5\r\n{}", b"-1\r\n"])
-def test_malformed_chunks_are_a_400(chunks, web, make) -> None:
-    client = web(make.token(make.business()))
-    host, port = client.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(
-            f"POST {START} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {client.headers['Authorization']}\r\n"
-            "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-            + chunks
-        )
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_verb_with_a_malformed_body_or_a_query_is_a_400_and_does_nothing(api, make, job_row) -> None:

@@ -1,7 +1,6 @@
 """Clients that are slow, silent or never read, on a real web process: nobody else waits for them."""
 
 import asyncio
-import json
 import re
 import secrets
 import socket
@@ -9,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from http.client import HTTPConnection
 from threading import Event
 from types import SimpleNamespace
 from urllib.request import urlopen
@@ -22,9 +20,9 @@ from service.channel import Channel
 from service.local.client import Client
 from service.local.processes import wait_until
 from service.task import Task
+from tests.service.wire import CHUNKED, HEAD, ask
 
 AT_ONCE = 5  # seconds, on a busy machine; who waited for a slow client would wait for its deadline of 10 s
-HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 PARTS: dict[str, tuple[bytes, bytes]] = {  # what a client sends at once, and then byte by byte
     "says nothing": (b"", b""),
     "sends a byte": (b"G", b""),
@@ -109,107 +107,6 @@ def test_a_head_that_takes_longer_than_10_s_is_cut_off_however_it_drips(sort: st
     assert seconds - 1 <= time.monotonic() - began < seconds + 15
 
 
-def ask(client: socket.socket, request: bytes) -> tuple[int, dict[str, object]]:
-    """The status and the JSON of the answer to these bytes."""
-    if request:
-        client.sendall(request)
-    answer = b""
-    while chunk := client.recv(65536):
-        answer += chunk
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
-
-
-@pytest.mark.parametrize(
-    ("request_bytes", "status"),
-    [
-        (b"nonsense\r\n\r\n", 400),
-        (b"GET /healthz HTTP/1.1\r\nNo colon\r\n\r\n", 400),
-        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", 431),
-        (b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n", 431),
-        (b"POST /healthz HTTP/1.1\r\nContent-Length: 1x\r\n\r\n", 400),
-        (b"POST /healthz HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000, 413),
-        (b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-    ],
-)
-def test_what_the_server_itself_refuses_is_json_too(request_bytes: bytes, status: int, connect) -> None:
-    found, body = ask(connect(), request_bytes)
-    assert found == status
-    assert body["success"] is False
-    assert body["error"]
-    assert body["code"]
-
-
-def test_a_request_that_ends_in_the_middle_is_answered(connect) -> None:
-    client = connect()
-    client.sendall(HEAD)
-    client.shutdown(socket.SHUT_WR)
-    assert ask(client, b"")[0] == 400
-
-
-def test_headers_of_a_proxy_change_nothing(connect) -> None:
-    status, _ = ask(
-        connect(),
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nScript-Name: /healthz\r\nX-Forwarded-Proto: https\r\n"
-        b"X-Forwarded-Ssl: off\r\nConnection: close\r\n\r\n",
-    )
-    assert status == 200
-
-
-def test_one_connection_serves_many_requests(web) -> None:
-    connection = HTTPConnection(web().address.removeprefix("http://"))
-    for _ in range(50):
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        assert (answer.status, json.load(answer)) == (200, {"success": True})
-    connection.close()
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"POST /healthz HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: \t\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: ,\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked, Chunked\r\n\r\n0\r\n\r\n",
-    ],
-)
-def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_closed(head, connect) -> None:
-    status, _ = ask(connect(), head + HEAD + b"\r\n")
-    assert status == 400
-
-
-@pytest.mark.parametrize("blank", [b" ", b"\t", b"\x0b", b"\x0c", b"\r\n ", b"\n\t"])
-@pytest.mark.parametrize("rest", [b"\r\n\r\n", HEAD + b"\r\n"])
-def test_a_request_that_begins_with_a_blank_is_refused_however_many_come(blank, rest, connect) -> None:
-    status, body = ask(connect(), (blank + rest) * (8000 // len(blank + rest)))
-    assert (status, body["code"]) == (400, "invalid_request")
-
-
-def test_no_request_is_made_of_thousands_of_blank_lines(connect) -> None:
-    status, _ = ask(connect(), b"\r\n" * 4000 + HEAD + b"Connection: close\r\n\r\n")
-    assert status == 200
-
-
-@pytest.mark.parametrize(
-    ("head", "status"), [(b"Host: a\r\nHost: b\r\n\r\n", 400), (b"X: " + b"a" * 40_000 + b"\r\n\r\n", 431)]
-)
-def test_a_refusal_of_head_has_no_body(head, status, connect) -> None:
-    client = connect()
-    client.sendall(b"HEAD /healthz HTTP/1.1\r\n" + head)
-    said = b""
-    while part := client.recv(4096):
-        said += part
-    assert said[:13] == f"HTTP/1.0 {status} ".encode()
-    assert said.index(b"\r\n\r\n") == len(said) - 4
-
-
 @pytest.mark.parametrize(
     ("state", "in_a_crowd", "at_the_end"),
     [
@@ -233,11 +130,6 @@ def test_who_is_waited_for_keeps_a_place_in_a_crowd_for_some_seconds_only(ends, 
     for now in range(100, 200):
         channel.check_deadline(float(now), crowded=True, ends=ends)
     assert closed[:1] == ([] if seconds is None else [seconds])
-
-
-def test_what_is_sent_behind_a_request_is_dropped_and_the_connection_closed(connect) -> None:
-    status, body = ask(connect(), (HEAD + b"\r\n") * 100)
-    assert (status, body) == (200, {"success": True})
 
 
 def test_clients_that_ask_for_much_and_never_read_cost_neither_threads_nor_memory(web, connect, make, sql) -> None:
@@ -502,7 +394,6 @@ def test_many_heads_at_once_cost_neither_time_nor_memory(web, connect) -> None:
     assert process.memory_info().rss < before + 40 * 2**20
 
 
-CHUNKED = b"POST /api/session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 TINY = {
     "chunks of a byte": CHUNKED + b"1\r\nx\r\n" * 15_000,
     "blank lines between chunks": CHUNKED + b"\r\n" * 45_000,
@@ -523,14 +414,6 @@ def test_what_a_body_is_framed_with_costs_the_loop_no_more_than_a_body(sort: str
     if TINY[sort].startswith(CHUNKED):
         client = connect()
         assert ask(client, TINY[sort])[0] == 400
-
-
-def test_a_body_of_some_chunks_is_read_however_they_are_cut(web, connect) -> None:
-    body = json.dumps({"token": "x" * 200}).encode()
-    chunks = b"".join(b"%x;a=b\r\n%b\r\n" % (len(body[n : n + 20]), body[n : n + 20]) for n in range(0, len(body), 20))
-    head = CHUNKED.replace(b"Host", b"Content-Type: application/json\r\nConnection: close\r\nHost")
-    status, answer = ask(connect(), b"\r\n\r\n" + head + chunks + b"0\r\nSome: trailer\r\n\r\n")
-    assert (status, answer["code"]) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from service.local.processes import wait_until
 from sql.engine import make_engine
 from tests.actors.runtime.tiny import as_role
+from tests.conftest import worker_at
 
 
 def minutes_ago(minutes: float) -> datetime:
@@ -613,16 +614,17 @@ def test_a_worker_whose_session_we_may_not_look_into_counts_as_alive(engine, sql
         sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_people_see_how_long_a_worker_is_silent_though_nobody_watches_the_clock(engine, sql, worker_id) -> None:
+def test_people_see_how_long_a_worker_is_silent_though_nobody_watches_the_clock(engine, sql) -> None:
     silent = "SELECT worker_id, extract(epoch FROM silent_for) AS seconds FROM {}()"
-    wait_until(lambda: sql(silent.format("worker_silences"))[0]["seconds"] > 0.2, 30, "a silence")
-    sql("UPDATE watched_clock SET seen_at = now() - interval '1 hour'")
-    (shown,) = sql(silent.format("worker_silences"))
-    assert shown["worker_id"] == worker_id
-    assert 0.2 < shown["seconds"] < 60
-    assert sql(silent.format("worker_sessions")) == [{"worker_id": worker_id, "seconds": 0}]
-    with engine.begin() as session:  # and it grows during a transaction
-        asks = text("SELECT silent_for FROM worker_silences()")
+    with worker_at(engine, speaks=False) as worker, engine.begin() as session:
+        worker_id = worker.info["worker_id"]
+        wait_until(lambda: sql(silent.format("worker_silences"))[0]["seconds"] > 0.2, 30, "a silence")
+        sql("UPDATE watched_clock SET seen_at = now() - interval '1 hour'")
+        (shown,) = sql(silent.format("worker_silences"))
+        assert shown["worker_id"] == worker_id
+        assert 0.2 < shown["seconds"] < 60
+        assert sql(silent.format("worker_sessions")) == [{"worker_id": worker_id, "seconds": 0}]
+        asks = text("SELECT silent_for FROM worker_silences()")  # and it grows during a transaction
         first = session.scalar(asks)
         session.execute(text("SELECT pg_sleep(0.2)"))
         second = session.scalar(asks)
