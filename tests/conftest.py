@@ -46,6 +46,18 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of whole processes wait more than they work: their modules are spread evenly among the others."""
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    spread = [path for path in modules if path.is_relative_to(ROOT / "tests" / "system")]
+    places = {path: (n + 0.5) / len(spread) for n, path in enumerate(spread)}
+    others = [path for path in modules if path not in places]
+    places |= {path: (n + 0.5) / len(others) for n, path in enumerate(others)}
+    items[:] = [item for path in sorted(modules, key=places.__getitem__) for item in modules[path]]
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, str]]:
     """The environment that reaches a Postgres with a released template database, and an S3 server."""
