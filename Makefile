@@ -21,7 +21,7 @@ demo: $(READY) ## Read a mailbox, delete 5 000 receipts with their attachments, 
 dev: $(READY) ## Start everything and keep it running, with an address and a token to try
 	$(BIN)/python -m service dev
 
-test: $(READY) ## Run the tests (about six minutes on two cores)
+test: $(READY) ## Run the tests (about five minutes on two cores)
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not scale and not chaos and not page"
 
 page: $(READY) ## Try the page in a real browser, which is Debian's chromium (less than 6 minutes)

@@ -17,11 +17,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Waits until `condition()` is true; TimeoutError naming `what` if it is not within `seconds`."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.02)
+        time.sleep(min(0.02 + waited / 50, 0.1))
 
 
 def procfile(root: Path = ROOT) -> dict[str, str]:

@@ -45,8 +45,9 @@ def service(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_the_demo_proves_itself_and_does_so_again_from_the_same_folder(copy: Path) -> None:
-    for _ in range(2):
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.scale)])
+def test_the_demo_proves_itself_and_does_so_again_from_the_same_folder(times: int, copy: Path) -> None:
+    for _ in range(times):
         demo = service(copy, "demo", "--receipts", "220")
         printed, _ = demo.communicate(timeout=100)
         assert demo.returncode == 0, printed

@@ -17,7 +17,7 @@ ACTIVE = """
 """
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(15, marks=pytest.mark.scale)], ids=["short", "long"])
+@pytest.mark.parametrize("kills", [2, pytest.param(15, marks=pytest.mark.scale)], ids=["short", "long"])
 def test_kill_9_each_second_loses_no_message_and_repeats_only_what_was_in_hand(kills, inserting: Inserting) -> None:
     chance = random.Random(3)
     workers = [inserting.start() for _ in range(3)]
@@ -34,7 +34,7 @@ def test_kill_9_each_second_loses_no_message_and_repeats_only_what_was_in_hand(k
     assert counted["rows"] - inserting.number <= kills * MOST
 
 
-@pytest.mark.parametrize("cuts", [4, pytest.param(8, marks=pytest.mark.scale)])
+@pytest.mark.parametrize("cuts", [2, pytest.param(8, marks=pytest.mark.scale)])
 def test_connections_cut_by_the_server_each_second_lose_no_message(cuts, inserting: Inserting, sql) -> None:
     workers = [inserting.start() for _ in range(2)]
     for _ in range(cuts):

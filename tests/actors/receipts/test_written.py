@@ -71,7 +71,10 @@ def test_nothing_is_read_wrongly_and_little_that_is_clear_is_refused(name, read,
     assert len(refused) <= len(clear) / 10
 
 
-@pytest.mark.parametrize("currency", ["USD", "EUR", "ILS", "CHF", "SEK", "INR", "JPY", "KWD"])
+@pytest.mark.parametrize(
+    "currency",
+    ["USD", "ILS", "JPY", "KWD", *(pytest.param(one, marks=pytest.mark.scale) for one in ("EUR", "CHF", "SEK", "INR"))],
+)
 def test_an_amount_in_the_manner_of_any_locale_is_read_rightly_or_refused(currency: str) -> None:
     right = refused = 0
     for locale in localedata.locale_identifiers():

@@ -11,7 +11,7 @@ from tests.system.outages.faults import FAULTS
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.scale)])
 def test_nothing_is_lost_whatever_happens(seed, chaos) -> None:
     with chaos(seed) as site:
-        site.run(15 if seed == 1 else 150)
+        site.run(10 if seed == 1 else 150)
 
 
 BY_PEOPLE = {"a_job_is_paused", "a_job_is_cancelled", "an_operator_resets_a_job"}

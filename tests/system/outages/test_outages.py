@@ -72,7 +72,7 @@ def answers(sql) -> bool:
         return False
 
 
-@pytest.mark.parametrize("messages", [4000, pytest.param(7000, marks=pytest.mark.scale)])
+@pytest.mark.parametrize("messages", [2000, pytest.param(7000, marks=pytest.mark.scale)])
 def test_messages_outlive_a_postgres_that_restarts_three_times(messages, inserting, postgres) -> None:
     workers = [inserting.start() for _ in range(2)]
     for _ in range(3):
