@@ -47,14 +47,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of whole processes wait more than they work: their modules are spread evenly among the others."""
+    """Tests of whole processes wait more than they work: their modules are spread among the others, but for the end."""
     modules: dict[Path, list[pytest.Item]] = {}
     for item in items:
         modules.setdefault(item.path, []).append(item)
     spread = [path for path in modules if path.is_relative_to(ROOT / "tests" / "system")]
-    places = {path: (n + 0.5) / len(spread) for n, path in enumerate(spread)}
+    places = {path: 0.8 * n / len(spread) for n, path in enumerate(spread)}
     others = [path for path in modules if path not in places]
-    places |= {path: (n + 0.5) / len(others) for n, path in enumerate(others)}
+    places |= {path: n / len(others) for n, path in enumerate(others)}
     items[:] = [item for path in sorted(modules, key=places.__getitem__) for item in modules[path]]
 
 
