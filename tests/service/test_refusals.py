@@ -7,7 +7,7 @@ from service.local.embedded import free_port
 from service.local.processes import wait_until
 from service.refusals import LINES_A_SECOND
 from tests.conftest import answers
-from tests.service.test_server import ask
+from tests.service.wire import ask
 
 
 def test_each_refusal_is_a_line_up_to_ten_a_second_and_the_rest_is_counted(start) -> None:

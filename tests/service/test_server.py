@@ -20,20 +20,7 @@ from service.channel import Channel
 from service.local.client import Client
 from service.local.processes import wait_until
 from service.task import Task
-from tests.service.wire import CHUNKED, HEAD, ask
-
-AT_ONCE = 5  # seconds, on a busy machine; who waited for a slow client would wait for its deadline of 10 s
-PARTS: dict[str, tuple[bytes, bytes]] = {  # what a client sends at once, and then byte by byte
-    "says nothing": (b"", b""),
-    "sends a byte": (b"G", b""),
-    "drips its head": (HEAD, b"X-Header: aaaaaaaaaaaaaaaaaaaaaaaaaaa"),
-    "drips its body": (b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n", b"{" * 900),
-    "drips its chunks": (
-        b"POST /api/receipts/delete_all HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1f\r\n",
-        b"a" * 31,
-    ),
-    "never closes": (HEAD + b"Connection: close\r\n\r\n", b""),
-}
+from tests.service.wire import AT_ONCE, HEAD, PARTS, ask, longest_wait
 
 
 @pytest.fixture
@@ -42,37 +29,6 @@ def connect(web: Callable[..., Client]) -> Iterator[Callable[[], socket.socket]]
     host, port = web().address.removeprefix("http://").split(":")
     with ExitStack() as defer:
         yield lambda: defer.enter_context(socket.create_connection((host, int(port)), timeout=30))
-
-
-def longest_wait(client: Client, seconds: float) -> float:
-    """The longest that /healthz took to answer, asked for so long."""
-    deadline, longest = time.monotonic() + seconds, 0.0
-    while time.monotonic() < deadline:
-        began = time.monotonic()
-        assert client.get("/healthz").status == 200
-        longest = max(longest, time.monotonic() - began)
-        time.sleep(0.01)
-    return longest
-
-
-@pytest.mark.parametrize("sort", PARTS)
-def test_200_clients_of_each_slow_sort_delay_nobody(sort: str, web, connect) -> None:
-    first, rest = PARTS[sort]
-    clients = [connect() for _ in range(200)]
-    for client in clients:
-        client.sendall(first)
-    for n in range(3):
-        for client in clients if rest else []:
-            client.sendall(rest[n : n + 1])
-        assert longest_wait(web(), 0.5) < AT_ONCE
-
-
-def test_200_clients_that_never_read_their_answers_delay_nobody(web, connect) -> None:
-    for _ in range(200):
-        client = connect()
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        client.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
-    assert longest_wait(web(), 2) < AT_ONCE
 
 
 def test_a_request_that_expects_100_without_a_body_lends_its_token_to_no_other(web, connect, make) -> None:
@@ -393,28 +349,6 @@ def test_many_heads_at_once_cost_neither_time_nor_memory(web, connect) -> None:
         client.sendall(b"\r\n")
     assert longest_wait(web(), 0.5) < AT_ONCE
     assert process.memory_info().rss < before + 40 * 2**20
-
-
-TINY = {
-    "chunks of a byte": CHUNKED + b"1\r\nx\r\n" * 15_000,
-    "blank lines between chunks": CHUNKED + b"\r\n" * 45_000,
-    "extensions of chunks": CHUNKED + (b'1;a="' + b"\\a" * 400 + b'"\r\nx\r\n') * 100,
-    "a trailer that never ends": CHUNKED + b"0\r\na" + b"\r\na" * 20_000,
-    "blank lines before a request": b"\r\n" * 45_000,
-}
-
-
-@pytest.mark.parametrize("sort", TINY)
-def test_what_a_body_is_framed_with_costs_the_loop_no_more_than_a_body(sort: str, web, connect) -> None:
-    clients = [connect() for _ in range(200)]
-    for client in clients:
-        client.setblocking(False)
-        with suppress(OSError):  # what fits into the buffers
-            client.send(TINY[sort])
-    assert longest_wait(web(), 0.5) < AT_ONCE
-    if TINY[sort].startswith(CHUNKED):
-        client = connect()
-        assert ask(client, TINY[sort])[0] == 400
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""What the server itself makes of bytes: one web process is asked all of it, for nothing here leaves a trace."""
+"""What the server makes of bytes, and of many who send them slowly: all of it of one web process."""
 
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -15,13 +15,13 @@ from service.local.embedded import free_port
 from service.local.processes import wait_until
 from sql.engine import make_engine
 from tests.conftest import answers, dynos
-from tests.service.wire import CHUNKED, HEAD, ask
+from tests.service.wire import AT_ONCE, CHUNKED, HEAD, PARTS, ask, longest_wait
 
 START = "/api/receipts/delete_all"
 
 
 @pytest.fixture(scope="module")
-def client(servers, databases, buckets, tmp_path_factory) -> Iterator[Client]:
+def site(servers, databases, buckets, tmp_path_factory) -> Iterator[Client]:
     """An owner, of the web process."""
     with databases.one() as url, buckets.one() as bucket:
         engine = make_engine(url, application_name="test")
@@ -38,9 +38,9 @@ def client(servers, databases, buckets, tmp_path_factory) -> Iterator[Client]:
 
 
 @pytest.fixture
-def connect(client) -> Iterator[Callable[[], socket.socket]]:
+def connect(site) -> Iterator[Callable[[], socket.socket]]:
     """connect(): a connection to it, closed at the end."""
-    host, port = client.address.removeprefix("http://").split(":")
+    host, port = site.address.removeprefix("http://").split(":")
     with ExitStack() as defer:
         yield lambda: defer.enter_context(socket.create_connection((host, int(port)), timeout=30))
 
@@ -81,8 +81,8 @@ def test_headers_of_a_proxy_change_nothing(connect) -> None:
     assert status == 200
 
 
-def test_one_connection_serves_many_requests(client) -> None:
-    connection = HTTPConnection(client.address.removeprefix("http://"))
+def test_one_connection_serves_many_requests(site) -> None:
+    connection = HTTPConnection(site.address.removeprefix("http://"))
     for _ in range(50):
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
@@ -151,32 +151,74 @@ def test_a_body_of_some_chunks_is_read_however_they_are_cut(web, connect) -> Non
 @pytest.mark.parametrize(
     "path", ["/healthz", "/readyz", "/api/jobs", "/api/receipts", "/api/docs", "/api/openapi.json"]
 )
-def test_head_answers_where_get_does_without_a_body(path, client) -> None:
-    connection = HTTPConnection(client.address.removeprefix("http://"))
+def test_head_answers_where_get_does_without_a_body(path, site) -> None:
+    connection = HTTPConnection(site.address.removeprefix("http://"))
     for _ in range(2):  # the second would read what the first had left over
-        connection.request("HEAD", path, headers=client.headers)
+        connection.request("HEAD", path, headers=site.headers)
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"")
-    connection.request("HEAD", START, headers=client.headers)
+    connection.request("HEAD", START, headers=site.headers)
     assert connection.getresponse().status == 405
     connection.close()
 
 
-def test_a_method_that_the_application_refuses_at_once_is_no_error_of_ours(client) -> None:
-    connection = HTTPConnection(client.address.removeprefix("http://"), timeout=30)
+def test_a_method_that_the_application_refuses_at_once_is_no_error_of_ours(site) -> None:
+    connection = HTTPConnection(site.address.removeprefix("http://"), timeout=30)
     connection.request("WEBSOCKET", "/api/jobs")
     assert 400 <= connection.getresponse().status < 500
     connection.close()
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n", b"5\r\n{}", b"-1\r\n"])
-def test_malformed_chunks_are_a_400(chunks, client) -> None:
-    host, port = client.address.removeprefix("http://").split(":")
+def test_malformed_chunks_are_a_400(chunks, site) -> None:
+    host, port = site.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
-            f"POST {START} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {client.headers['Authorization']}\r\n"
+            f"POST {START} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {site.headers['Authorization']}\r\n"
             "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
             + chunks
         )
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("sort", PARTS)
+def test_200_clients_of_each_slow_sort_delay_nobody(sort: str, site, connect) -> None:
+    first, rest = PARTS[sort]
+    clients = [connect() for _ in range(200)]
+    for client in clients:
+        client.sendall(first)
+    for n in range(3):
+        for client in clients if rest else []:
+            client.sendall(rest[n : n + 1])
+        assert longest_wait(site, 0.5) < AT_ONCE
+
+
+def test_200_clients_that_never_read_their_answers_delay_nobody(site, connect) -> None:
+    for _ in range(200):
+        client = connect()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+    assert longest_wait(site, 2) < AT_ONCE
+
+
+TINY = {
+    "chunks of a byte": CHUNKED + b"1\r\nx\r\n" * 15_000,
+    "blank lines between chunks": CHUNKED + b"\r\n" * 45_000,
+    "extensions of chunks": CHUNKED + (b'1;a="' + b"\\a" * 400 + b'"\r\nx\r\n') * 100,
+    "a trailer that never ends": CHUNKED + b"0\r\na" + b"\r\na" * 20_000,
+    "blank lines before a request": b"\r\n" * 45_000,
+}
+
+
+@pytest.mark.parametrize("sort", TINY)
+def test_what_a_body_is_framed_with_costs_the_loop_no_more_than_a_body(sort: str, site, connect) -> None:
+    clients = [connect() for _ in range(200)]
+    for client in clients:
+        client.setblocking(False)
+        with suppress(OSError):  # what fits into the buffers
+            client.send(TINY[sort])
+    assert longest_wait(site, 0.5) < AT_ONCE
+    if TINY[sort].startswith(CHUNKED):
+        client = connect()
+        assert ask(client, TINY[sort])[0] == 400
