@@ -364,6 +364,7 @@ def test_a_statement_that_began_before_the_doors_were_closed_makes_nothing_after
         wait_until_closed(run, role)
         assert not released.done()
         holder.exec_driver_sql("SELECT pg_advisory_unlock(42)")
+        holder.commit()  # else the release may wait for this one
         made.result()
         session.commit()
         has_made = run("SELECT count(*) FROM pg_operator WHERE oprnamespace = 'public'::regnamespace") == [1]
